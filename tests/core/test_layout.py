@@ -75,16 +75,9 @@ def test_other_names_are_no_shards(name: str) -> None:
 
 
 def test_tile_identity_depends_on_every_part() -> None:
-    parts = [
-        ("a", 1, 0, 0, "d"),
-        ("b", 1, 0, 0, "d"),
-        ("a", 2, 0, 0, "d"),
-        ("a", 1, 512, 0, "d"),
-        ("a", 1, 0, 512, "d"),
-        ("a", 1, 0, 0, "e"),
-    ]
-    ids = {tile_id(*part) for part in parts}
-    assert len(ids) == len(parts)
+    parts, others = ("a", 1, 0, 0, "d"), ("b", 2, 512, 512, "e")
+    ids = {tile_id(*parts[:n], *others[n : n + 1], *parts[n + 1 :]) for n in range(len(parts) + 1)}
+    assert len(ids) == len(parts) + 1
     assert all(len(i) == 32 and i.isalnum() for i in ids)
 
 

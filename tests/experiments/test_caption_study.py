@@ -36,13 +36,13 @@ def test_a_perfect_ranking_scores_one_and_a_reversed_one_less() -> None:
     kinds = list(read_queries().values())
     wanted = next(iter(kinds[2])).partition(":")[0]
     tiles = {
-        sample.tile_id: DrawnTile(
-            proposal_id=sample.proposal_id,
+        one.tile_id: DrawnTile(
+            proposal_id=one.proposal_id,
             split="test",
             variant="",
-            kind=wanted if sample.proposal_id == "made:3" else "other",
+            kind=wanted if one.proposal_id == "made:3" else "other",
         )
-        for sample in test_set.samples
+        for one in test_set.samples
     }
     is_wanted_t = np.array([tiles[sample.tile_id].kind == wanted for sample in test_set.samples], float)
     best = query_scores(np.tile(is_wanted_t, (len(kinds), 1)), test_set, tiles)

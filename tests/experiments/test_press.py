@@ -21,6 +21,7 @@ SPLITS = SplitSettings()
 
 def folder(tmp_path: Path, *rows: dict) -> Folder:
     """A folder of pictures of one row each; a row without a caption gets one of its own."""
+    tmp_path.mkdir(exist_ok=True)
     proposals, files = {}, {}
     for row in rows:
         key, caption = row["id"], row.get("caption", " ".join(f"{row['id']}word{i}" for i in range(30)))
@@ -58,13 +59,11 @@ RELATED = {
 def test_related_pictures_are_one_group_and_are_found_between_folders(kind: str, tmp_path: Path) -> None:
     one, other = RELATED[kind]
     assert len(set(group_of_pictures(folder(tmp_path, one, other), SPLITS).values())) == 1
-    (tmp_path / "other").mkdir()
     links = links_between(folder(tmp_path, one), folder(tmp_path / "other", other), SPLITS)
     assert {(link.one, link.other) for link in links} == {(one["id"], other["id"])}
 
 
 def test_equal_files_are_found_between_folders_of_other_ids(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
     one = folder(tmp_path, {"id": "a1", "content": "x"})
     other = folder(tmp_path / "other", {"id": "b1", "content": "x"})
     (link,) = links_between(one, other, SPLITS)

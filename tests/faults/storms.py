@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from pathlib import Path
 
-from commands import Rows, command, environment, read_rows
+from commands import Rows, command, environment, files_below, read_rows
 
+from hubbleclip.core.io import sha256_file
 from tests.faulty_archive.archive import FaultySettings
 from tests.faulty_archive.plan import FaultPlan, storm_plan
 
@@ -47,8 +47,7 @@ def short_storm(seed: int, max_in_a_row: int = 3) -> FaultPlan:
 
 def read_files(root: Path) -> dict[str, str]:
     """Hash every file under `products/`, also files that should not exist."""
-    files = (path for path in (root / "products").rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {str(path.relative_to(root)): sha256_file(path) for path in files_below(root / "products")}
 
 
 def state(data: Path) -> tuple[Rows, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import random
 import shutil
@@ -16,6 +15,7 @@ from commands import SMALL, read_rows
 from rich.table import Table
 
 from hubbleclip.config.settings import SimulatorSettings
+from hubbleclip.core.io import sha256_file
 from hubbleclip.simulator.server.launcher import running_simulator
 from tests.faults.warm import Ended, Warm, build_library, warm
 
@@ -57,9 +57,7 @@ def state(data: Path) -> dict[str, Any]:
     """Rows of the catalog, names of datasets, and hashes of files."""
     root = data / "demo"
     files = {
-        f"{folder}/{path.name if folder == 'runs' else path.relative_to(root)}": hashlib.sha256(
-            path.read_bytes()
-        ).hexdigest()
+        f"{folder}/{path.name if folder == 'runs' else path.relative_to(root)}": sha256_file(path)
         for folder, pattern in COMPARED.items()
         for path in (root / folder).rglob(pattern)
         if path.is_file() and not path.name.startswith(".") and (folder != "search" or path.suffix != ".json")

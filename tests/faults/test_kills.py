@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from commands import Rows
+from commands import Rows, until
 from storms import SKY, short_storm, start, state
 
 from tests.faulty_archive.archive import restarting_archive, running_archive
@@ -89,12 +89,9 @@ def test_of_two_concurrent_runs_one_works_and_the_other_names_the_lock_holder(
     calm: tuple[Rows, dict[str, str]], tmp_path: Path
 ) -> None:
     lock = tmp_path / "demo" / "catalog.lock"
-    deadline = time.monotonic() + 200
     with running_archive(SKY) as url:
         children = [start(url, tmp_path, CALM_S) for _ in range(2)]
-        while not (lock.exists() and (held := lock.read_text(encoding="utf-8"))):
-            assert time.monotonic() < deadline, "no process has locked the catalog"
-            time.sleep(0.01)
+        held = until(lambda: lock.exists() and lock.read_text(encoding="utf-8"), "the lock", wait_s=0.01)
         first, second = sorted(children, key=lambda child: child.pid != json.loads(held)["pid"])
         first.send_signal(signal.SIGSTOP)  # so that it still holds the lock when the other starts
         try:

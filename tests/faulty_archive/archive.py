@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +11,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import uvicorn
 from pydantic import Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubbleclip.core.errors import ArchiveError
 from hubbleclip.simulator.observations import SimObservation, SimProposal, SkySettings
 from hubbleclip.simulator.server import launcher
-from hubbleclip.simulator.server.app import LabelMiddleware, make_app
+from hubbleclip.simulator.server.app import LabelMiddleware, make_app, serve
 from hubbleclip.simulator.server.mast_tables import Row
 from hubbleclip.simulator.server.product_store import ArchiveStore
 from tests.faulty_archive import arrivals, odd_rows
@@ -23,6 +25,7 @@ from tests.faulty_archive.faults import TRANSPORT
 from tests.faulty_archive.plan import FaultMiddleware, FaultPlan
 
 MODULE = "tests.faulty_archive"
+DOWN_S = 0.2
 
 
 class FaultySettings(SkySettings):
@@ -92,46 +95,55 @@ def running_archive(settings: SkySettings, faults: FaultPlan | None = None) -> A
     return launcher.running_simulator(with_faults(settings, faults) if faults else settings, MODULE)
 
 
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve an application in a thread for a `with` block, and yield its URL."""
+    ready: queue.SimpleQueue[tuple[str, uvicorn.Server]] = queue.SimpleQueue()
+    options = {"app": app, "on_ready": lambda *running: ready.put(running)}
+    thread = threading.Thread(target=serve, args=(SkySettings(),), kwargs=options)
+    thread.start()
+    url, server = ready.get(timeout=20)
+    try:
+        yield url
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
 @dataclass(slots=True)
 class RestartedArchive:
-    """State of an archive that is killed and restarted: its URL, and the number of restarts until now."""
+    """State of an archive that is killed and restarted: its URL, its process, and the number of restarts until now."""
 
     url: str
+    child: subprocess.Popen[str]
     num_restarts: int = 0
 
 
 @contextmanager
 def restarting_archive(
-    settings: SkySettings, faults: FaultPlan | None = None, *, waits_s: Iterable[float], down_s: float = 0.2
+    settings: SkySettings, faults: FaultPlan, *, waits_s: Iterable[float]
 ) -> Iterator[RestartedArchive]:
     """Run an archive that is killed at given times, even during a response, and restarted on the same port."""
-    settings = with_faults(settings, faults or FaultPlan())
+    settings = with_faults(settings, faults)
     child, url = launcher.start(settings, MODULE)
     settings = settings.model_copy(update={"port": urlsplit(url).port})
-    restarts, is_over, failures = RestartedArchive(url), threading.Event(), list[ArchiveError]()
+    archive, is_over = RestartedArchive(url, child), threading.Event()
 
     def restart() -> None:
-        nonlocal child
         for wait_s in waits_s:
             if is_over.wait(wait_s):
                 return
-            child.kill()  # SIGKILL, so that responses are interrupted in the middle
-            launcher.stop(child)
-            time.sleep(down_s)
-            try:
-                child, _ = launcher.start(settings, MODULE)
-            except ArchiveError as error:
-                failures.append(error)
-                return
-            restarts.num_restarts += 1
+            archive.child.kill()  # SIGKILL, so that responses are interrupted in the middle
+            launcher.stop(archive.child)
+            time.sleep(DOWN_S)
+            archive.child, _ = launcher.start(settings, MODULE)
+            archive.num_restarts += 1
 
     restarter = threading.Thread(target=restart, name="restarter")
     restarter.start()
     try:
-        yield restarts
+        yield archive
     finally:
         is_over.set()
         restarter.join()
-        launcher.stop(child)
-    if failures:
-        raise failures[0]
+        launcher.stop(archive.child)

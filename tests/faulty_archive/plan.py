@@ -8,6 +8,7 @@ from collections import Counter
 from urllib.parse import parse_qs
 
 from pydantic import Field, field_validator
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -104,7 +105,7 @@ class FaultMiddleware:
                 scope, receive, send
             )
             return
-        body = await _read_body(receive)
+        body = await Request(scope, receive).body()
         key = request_key(scope, body)
         kind, rng = self.draw_fault(scope["path"], key)
         self.requested[key, kind or ""] += 1
@@ -150,16 +151,6 @@ def request_key(scope: Scope, body: bytes) -> str:
     except (KeyError, ValueError, AttributeError):
         query += body.decode("latin-1")
     return f"{scope['path']}?{query}"
-
-
-async def _read_body(receive: Receive) -> bytes:
-    """Read the whole body of a request."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return body
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

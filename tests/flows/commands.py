@@ -82,9 +82,9 @@ def run(*words: str, data: Path, timeout_s: float = 900, **named: Any) -> Outcom
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def go(*words: str, data: Path, settings: dict) -> Outcome:
+def go(*words: str, data: Path, **named: Any) -> Outcome:
     """Run a stage to its good end, without a Prefect server."""
-    outcome = run(*words, "--no-server", data=data, settings=settings)
+    outcome = run(*words, "--no-server", data=data, **named)
     assert outcome.code == 0, outcome.err
     return outcome
 
@@ -104,7 +104,9 @@ def read_rows(root: Path, *unlike: str) -> Rows:
     rows: Rows = {}
     with duckdb.connect(str(root / "catalog.duckdb"), read_only=True) as catalog:
         for (name,) in catalog.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall():
-            columns = [one for one in catalog.table(name).columns if not one.endswith("_at") and one not in unlike]
+            columns = [
+                f'"{one}"' for one in catalog.table(name).columns if not one.endswith("_at") and one not in unlike
+            ]
             if name not in (*unlike, "migration"):
                 query = f'SELECT {", ".join(columns)} FROM "{name}" ORDER BY ALL'
                 rows[name] = catalog.sql(query).to_arrow_table().to_pylist()

@@ -196,13 +196,6 @@ def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
         host.kill()
 
 
-def ended_well(outcome: Outcome) -> None:
-    """A run ends right, or says why in one line."""
-    assert "Traceback" not in outcome.err, outcome.err
-    errors = [line for line in outcome.err.splitlines() if line.startswith("hubbleclip: ")]
-    assert (outcome.code, len(errors)) in {(0, 0), (2, 1)}, outcome.err
-
-
 @pytest.mark.parametrize("lost", ["worker", "link of a worker", "link of the store", "head"])
 def test_a_loss_ends_in_one_line_at_most_and_the_next_run_completes(lost: str, cluster, dask, alone) -> None:
     settings, worker = cluster.fresh(lost.replace(" ", "-")) | dask.settings, cluster.workers[0]
@@ -218,7 +211,10 @@ def test_a_loss_ends_in_one_line_at_most_and_the_next_run_completes(lost: str, c
         else:
             with (cluster.storage if "store" in lost else worker).link_down():
                 time.sleep(OUTAGE_S)
-        ended_well(outcome := end())
+        outcome = end()
+        assert "Traceback" not in outcome.err, outcome.err
+        errors = [line for line in outcome.err.splitlines() if line.startswith("hubbleclip: ")]
+        assert (outcome.code, len(errors)) in {(0, 0), (2, 1)}, outcome.err
         assert outcome.code == 0 or "store" in lost, outcome.err
     if lost == "worker":
         dask.start_worker(worker)

@@ -7,13 +7,13 @@ import fcntl
 import os
 import socket
 import stat
-import time
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import yaml
+from commands import until
 from pydantic import TypeAdapter
 
 from flows.server import (
@@ -136,10 +136,7 @@ def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, m
         wait_until_up()
         raise KeyError
     assert "PREFECT_API_URL" not in os.environ
-    deadline = time.monotonic() + 60
-    while (lock := lock_server(home)) is None:
-        assert time.monotonic() < deadline, "the server did not end after its last command"
-        time.sleep(0.02)
+    lock = until(lambda: lock_server(home), "the end of the server after its last command", 60, wait_s=0.02)
     # A command that waits for the lock of the users must not find that of a server that ends.
     with (home / USERS_LOCK).open() as users, pytest.raises(BlockingIOError):
         fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)

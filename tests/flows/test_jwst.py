@@ -10,7 +10,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
-from commands import run
+from commands import go
 
 from hubbleclip.config.settings import SimulatorSettings
 from hubbleclip.fits.instruments import wavelength_nm
@@ -36,14 +36,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The profile's folder after `hubbleclip dataset --profile jwst`."""
     data = tmp_path_factory.mktemp("jwst")
     with running_simulator(SKY) as url:
-        outcome = run(
-            "dataset",
-            "--no-server",
-            data=data,
-            profile="jwst",
-            settings=SMALL | {"archive.mast_url": url, "archive.check_first": False},
-        )
-    assert outcome.code == 0, outcome.err
+        settings = SMALL | {"archive.mast_url": url, "archive.check_first": False}
+        go("dataset", data=data, profile="jwst", settings=settings)
     return data / "jwst"
 
 

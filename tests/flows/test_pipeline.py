@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import SMALL, Rows, kill_when, read_rows, run, servers, status, until_ended
+from commands import SMALL, Rows, go, kill_when, read_rows, run, servers, status, until_ended
 from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -139,8 +139,7 @@ def test_killed_pipeline_ends_as_the_undisturbed_one(moment: str, undisturbed: P
 def test_a_new_night_adds_and_moves_nothing(undisturbed: Path, tmp_path: Path) -> None:
     data = shutil.copytree(undisturbed, tmp_path / "data")
     before = rows(data)
-    second = run("dataset", "--no-server", data=data, settings=SMALL | {"simulator.nights": 2})
-    assert second.code == 0, second.err
+    go("dataset", data=data, settings=SMALL | {"simulator.nights": 2})
     after = rows(data)
     for table in ("split", "tile", "proposal", "observation"):
         assert len(after[table]) > len(before[table])

@@ -134,8 +134,8 @@ def opened_cluster(address: str) -> Iterator[Submit]:
     ],
 )
 def test_a_cluster_that_is_not_there_is_reported_in_one_line(address: str, error: type[Exception], said: str) -> None:
-    dask = pytest.importorskip("dask")
-    quick = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    pytest.importorskip("distributed")  # sets defaults, for good
+    quick = pytest.importorskip("dask").config.set({"distributed.comm.timeouts.connect": "1s"})
     with quick, pytest.raises(error, match=said), opened_cluster(address):
         pass
 

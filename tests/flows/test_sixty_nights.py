@@ -13,10 +13,6 @@ lacks.
 from __future__ import annotations
 
 import math
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +21,12 @@ import duckdb
 import pytest
 import requests
 import time_machine
-import uvicorn
 from rich.table import Table
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hubbleclip.config.settings import read_settings
 from hubbleclip.pipeline.ingest.run import ingest
-from tests.faulty_archive.archive import FaultySettings, make_faulty_app
+from tests.faulty_archive.archive import FaultySettings, make_faulty_app, serving
 from tests.faulty_archive.plan import REQUESTS_PATH
 
 pytestmark = pytest.mark.nightly
@@ -68,18 +63,6 @@ class Archive:
     def turn(self, nights: int) -> None:
         """List what a number of nights has brought."""
         self.app = make_faulty_app(SKY.model_copy(update={"nights": nights}))
-
-
-@contextmanager
-def served(archive: Archive) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(archive, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
 
 
 def query(data: Path, sql: str) -> list[dict[str, Any]]:
@@ -152,7 +135,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int], l
     """A folder with the profiles `nightly` and `once`, and the requests of each night and their minimum."""
     data, archive = tmp_path_factory.mktemp("nights"), Archive()
     made, least = [], []
-    with served(archive) as url:
+    with serving(archive) as url:
         for night in range(NUM_NIGHTS):
             archive.turn(min(night + 1, LAST_CHANGE))
             one_night(url, data / "nightly", night)

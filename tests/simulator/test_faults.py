@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 from operator import ne
 from urllib.parse import quote
 
 import pytest
 import requests
-import uvicorn
 
 from hubbleclip.simulator.observations import SkySettings, make_proposals, observations_of
-from hubbleclip.simulator.server.app import serve
-from tests.faulty_archive.archive import make_faulty_app, with_faults
+from tests.faulty_archive.archive import make_faulty_app, serving, with_faults
 from tests.faulty_archive.plan import STORM_FAULTS, FaultMiddleware, FaultPlan, FaultRule, storm_plan
 
 SKY = SkySettings(num_proposals=6, frame_px=64)
@@ -28,23 +25,13 @@ QUERY = {"service": "Mast.Caom.Filtered", "params": {"columns": "*", "filters": 
 @pytest.fixture
 def faulty() -> Iterator[Callable[..., str]]:
     """Serve an archive in a thread that injects one kind of fault into each request, or follows the given rules."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    with ExitStack() as running:
 
-    def start(*kinds: str, rules: tuple[FaultRule, ...] = (), **plan: object) -> str:
-        rules = rules or tuple(FaultRule(kind=kind) for kind in kinds)
-        ready: queue.SimpleQueue[tuple[str, uvicorn.Server]] = queue.SimpleQueue()
-        app = make_faulty_app(with_faults(SKY, FaultPlan(rules=rules, **plan)))
-        options = {"app": app, "on_ready": lambda url, server: ready.put((url, server))}
-        thread = threading.Thread(target=serve, args=(SKY,), kwargs=options)
-        thread.start()
-        url, server = ready.get(timeout=20)
-        running.append((server, thread))
-        return url
+        def start(*kinds: str, rules: tuple[FaultRule, ...] = (), **plan: object) -> str:
+            rules = rules or tuple(FaultRule(kind=kind) for kind in kinds)
+            return running.enter_context(serving(make_faulty_app(with_faults(SKY, FaultPlan(rules=rules, **plan)))))
 
-    yield start
-    for server, thread in running:
-        server.should_exit = server.force_exit = True
-        thread.join()
+        yield start
 
 
 def get(url: str, path: str = ABSTRACTS, **more: object) -> requests.Response:
