@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +56,6 @@ def make_samples_with_pngs(num_samples: int = 40, num_groups: int = 10) -> tuple
 def contents(folder: Path) -> dict[str, bytes]:
     """Content of each file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def moved(sample: Sample, split: str) -> Sample:
-    return replace(sample, split=split)
 
 
 def build(

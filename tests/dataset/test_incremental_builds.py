@@ -1,6 +1,7 @@
-"""Incremental builds: datasets that keep the shards of their parent, night after night."""
+"""Datasets that keep the shards of their parent, night after night, and digests of their inputs and content."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import replace
 
@@ -8,7 +9,10 @@ import pytest
 from synthetic_samples import build, contents, make_png, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings
+from hubbleclip.contracts.schema import compatible_version
 from hubbleclip.core.errors import TileFileError
+from hubbleclip.core.records import to_row
+from hubbleclip.dataset.build import content_digest, inputs_digest
 from hubbleclip.dataset.manifest import read_dataset
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
@@ -89,3 +93,35 @@ def test_a_smaller_dataset_is_the_parent_if_the_largest_is_damaged(tmp_path):
     first, second = (build(SAMPLES[:num], PNGS, tmp_path) for num in NIGHTS[:2])
     (tmp_path / second.dataset.digest / "manifest.parquet").unlink()
     assert build(SAMPLES[:60], PNGS, tmp_path).dataset.parent_digest == first.dataset.digest
+
+
+WITH_DEFAULTS = ShardSettings()
+
+
+def plain_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_the_digest_of_the_inputs_is_that_of_the_format_the_contract_the_settings_and_the_rows_by_tile():
+    samples, _ = make_samples_with_pngs(12, 6)
+    rows = [plain_json(to_row(one)) + b"\n" for one in sorted(samples, key=lambda one: one.tile_id)]
+    head = plain_json(["webdataset-1", compatible_version("shards"), WITH_DEFAULTS.digest()])
+    expected = hashlib.sha256(b"".join([head, *rows])).hexdigest()[:32]
+    assert inputs_digest(samples, WITH_DEFAULTS) == inputs_digest(samples[::-1], WITH_DEFAULTS) == expected
+
+
+def test_samples_outside_the_splits_do_not_change_the_digest_of_the_inputs():
+    samples, _ = make_samples_with_pngs(12, 6)
+    assert inputs_digest([replace(samples[0], split="excluded"), *samples[1:]], WITH_DEFAULTS) == inputs_digest(
+        samples[1:], WITH_DEFAULTS
+    )
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_digest_of_the_content_is_that_of_the_inputs_and_of_name_hash_and_home_of_each_shard(step):
+    shards = [
+        {"shard": "val-000000.tar", "sha256": "b" * 64, "home_digest": "c" * 32, "size_bytes": 1},
+        {"shard": "train-000000.tar", "sha256": "a" * 64, "home_digest": None, "size_bytes": 2},
+    ]
+    lines = ["d" * 32, f"train-000000.tar {'a' * 64} None", f"val-000000.tar {'b' * 64} {'c' * 32}"]
+    assert content_digest("d" * 32, shards[::step]) == hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]

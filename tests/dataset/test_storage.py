@@ -48,19 +48,11 @@ def test_a_dataset_in_s3_reads_as_the_folder_it_was_published_from(local, remote
 
 
 @pytest.mark.slow
-def test_a_dataset_in_s3_is_verified_and_published_once(local, remote):
+def test_a_dataset_in_s3_is_verified_and_published_once_and_one_that_is_not_there_is_one_line(local, remote):
     assert list(find_faults(remote)) == []
     assert publish(local, f"s3://{BUCKET}/datasets") == remote
-
-
-@pytest.mark.slow
-def test_a_url_without_a_dataset_says_so(remote):
     with pytest.raises(DatasetError, match="has no dataset.json"):
         read_dataset(f"s3://{BUCKET}/nothing")
-
-
-@pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_one_line(local, remote):
     with pytest.raises(DatasetError) as caught:
         publish(local, "s3://no-such-bucket/datasets")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Embedding at less precision and in other processes: the same features."""
+"""Which texts are embedded; at less precision and in other processes the features are the same."""
 
 import pickle
 
@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import small_dataset
 import torch
+from evaluation_samples import sample
 from small_dataset import MODEL
 
 from hubbleclip.config.settings import ModelSettings
+from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.evaluation import embed
-from hubbleclip.evaluation.embed import ModelSource, embed_split
+from hubbleclip.evaluation.embed import ModelSource, embed_split, embed_test_set, embed_vocabulary
+from hubbleclip.evaluation.metrics.zeroshot import TASKS, Labels
+from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import DTYPES, embed_texts, prepare_for_embedding, resolve_precision
 from hubbleclip.training.models.builder import load_model
 
@@ -76,3 +81,33 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(
         np.testing.assert_array_equal(parallel[key][1], features)
     assert not np.array_equal(serial[best][1], serial[start][1])
     assert [(one.start, one.stop) for one in ranges if one.model == best] == [(0, 12), (12, 16)]
+
+
+def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
+    """The feature of a phrase is the normalised mean of the features of its prompts in this task."""
+    loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
+    test_set = make_test_set([sample(i, i) for i in range(3)])
+    labels = {
+        task: Labels(phrases=phrases, prompts=prompts, is_positive_kt=np.ones((2, 3), dtype=bool))
+        for task, phrases, prompts in (
+            ("kind", ("comet", "galaxy"), ("{}", "a Hubble image of a {}", "observations of the {}")),
+            ("category", ("stars", "cosmology"), ("{}", "a Hubble image about {}")),
+        )
+    }
+    tile_ids, tiles_td = [one.tile_id for one in test_set.samples], np.eye(3)
+    features = embed_test_set(loaded, (tile_ids, tiles_td), test_set, labels, 2)
+    for task, of_task in labels.items():
+        for feature_d, phrase in zip(features.labels_kd[task], of_task.phrases, strict=True):
+            prompts = loaded.encode_texts([prompt.format(phrase) for prompt in of_task.prompts]).double().numpy()
+            np.testing.assert_allclose(feature_d, unit(prompts.mean(axis=0)), atol=1e-6)
+    assert features.tiles_td is tiles_td
+    with pytest.raises(EvaluationError, match="not sorted by tile id"):
+        embed_test_set(loaded, (tile_ids[::-1], tiles_td), test_set, labels, 2)
+    for feature_d, caption in zip(features.captions_cd, test_set.captions_c, strict=True):
+        np.testing.assert_allclose(feature_d, embed_texts(loaded, [caption], 8)[0], atol=1e-6)
+    (aim_d,) = embed_vocabulary(loaded, {"science_hypotheses": ("map dust",)}, 2)["science_hypotheses"]
+    aims_pd = loaded.encode_texts(["map dust", "we propose to map dust"]).double().numpy()
+    np.testing.assert_allclose(aim_d, unit(aims_pd.mean(axis=0)), atol=1e-6)
+    assert {task: prompts for task, (_, prompts) in TASKS.items()} == {
+        task: one.prompts for task, one in labels.items()
+    }

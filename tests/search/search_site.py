@@ -81,35 +81,27 @@ def rows_of(proposal: int, number: int, layout: Layout, settings: Settings) -> d
     path.write_bytes(png)
     ra_deg, dec_deg = sky_of(proposal, number)
     geometry = geometry_at(ra_deg, dec_deg, 17.0 * number)
-    observed: Observation = replace(
-        valid_catalog.observation(f"o{name}"),
-        proposal_id=f"hst:{proposal}",
-        instrument=INSTRUMENTS[number % 3],
+    instrument = {"instrument": INSTRUMENTS[number % 3]}
+    of, place = {"obs_id": f"o{name}", "proposal_id": f"hst:{proposal}"}, {"ra_deg": ra_deg, "dec_deg": dec_deg}
+    observed: Observation = valid_catalog.observation(
+        **of | place | instrument,
         target_name=f"NGC-{100 + proposal}",
         target_class=f"{KINDS[proposal % 4]};BRIGHT",
-        ra_deg=ra_deg,
-        dec_deg=dec_deg,
         start_mjd=58000.0 + proposal,
         exposure_s=100.0 * (number + 1),
         is_moving=proposal % 4 == 2,
     )
     content = hashlib.sha256(name.encode()).hexdigest()
-    fetched: Product = valid_catalog.product(
-        f"mast:{name}", obs_id=f"o{name}", proposal_id=f"hst:{proposal}", sha256=content, file_name=f"{name}_drz.fits"
-    )
+    fetched: Product = valid_catalog.product(f"mast:{name}", **of, sha256=content, file_name=f"{name}_drz.fits")
     tile: Tile = valid_catalog.tile(
         "a",
+        **of | place | instrument,
         tile_id=tile_id,
         product_uri=f"mast:{name}",
         product_sha256=content,
-        obs_id=f"o{name}",
-        proposal_id=f"hst:{proposal}",
         path=layout.relative(path),
         png_sha256=hashlib.sha256(png).hexdigest(),
-        instrument=INSTRUMENTS[number % 3],
         filter=("F606W", "F814W;CLEAR2L")[number % 2],
-        ra_deg=ra_deg,
-        dec_deg=dec_deg,
         wcs=geometry.wcs,
         corners_deg=geometry.corners_deg,
         size_px=SIZE_PX,

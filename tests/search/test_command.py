@@ -72,10 +72,8 @@ def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(sear
         (("--like", "0" * 32, "--rerank"), "--rerank needs a text"),
         (("x", "--rerank"), "captions.model is empty"),
         ((), "nothing to search for"),
-        (("--like", "0" * 32), "no indexed tile begins with"),
         (("--image", "missing.png"), "missing.png"),
         (("x", "-k", "0"), "greater than or equal to 1"),
-        (("--cone", "400 10"), "no position"),
     ],
 )
 def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) -> None:

@@ -77,36 +77,21 @@ def tile_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
     rows: dict[str, list[Any]] = {"proposal": [], "observation": [], "tile": [], "split": []}
     with writing_catalog(layout) as catalog:
         for n, fact in enumerate(FACTS):
-            ra_deg, dec_deg = fact.place or (None, None)
-            observation = replace(
-                valid_catalog.observation(f"o{n}"),
-                proposal_id=fact.proposal_id,
-                instrument=fact.instrument,
-                filters=fact.band,
-                exposure_s=fact.exposure_s,
-                start_mjd=fact.start_mjd,
-                is_moving=fact.is_moving,
-            )
+            of, known = {"obs_id": f"o{n}", "proposal_id": fact.proposal_id}, vars(fact)
+            seen = {name: known[name] for name in ("instrument", "exposure_s", "start_mjd", "is_moving")}
             tile = valid_catalog.tile(
                 "a",
+                **of,
                 tile_id=f"{n:032x}",
-                obs_id=f"o{n}",
-                proposal_id=fact.proposal_id,
                 instrument=fact.instrument if n % 2 else None,
                 filter=fact.band if n % 3 else None,  # or the observation's
                 pixel_scale_arcsec=fact.pixel_scale_arcsec,
-                ra_deg=ra_deg,
-                dec_deg=dec_deg,
-            )
-            proposal = replace(
-                valid_catalog.proposal(fact.proposal_id.partition(":")[2]),
-                category=fact.category,
-                cycle=fact.cycle,
-                pi=fact.pi,
+                **dict(zip(("ra_deg", "dec_deg"), fact.place or (None, None), strict=True)),
             )
             if n < NUM_PROPOSALS:  # later tiles are of the same ones
-                rows["proposal"].append(proposal)
-            rows["observation"].append(observation)
+                own = {name: known[name] for name in ("category", "cycle", "pi")}
+                rows["proposal"].append(replace(valid_catalog.proposal(fact.proposal_id.partition(":")[2]), **own))
+            rows["observation"].append(valid_catalog.observation(**of, filters=fact.band, **seen))
             rows["tile"].append(tile)
             if fact.split:
                 rows["split"].append(SplitAssignment(tile_id=tile.tile_id, group_id="g", split=fact.split, reason=None))

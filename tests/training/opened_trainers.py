@@ -1,4 +1,4 @@
-"""A trainer and its batches, opened without a run."""
+"""A trainer and its batches, opened without a run; and runs of a few steps."""
 
 from pathlib import Path
 
@@ -10,10 +10,15 @@ from hubbleclip.dataset.loader import TrainBatches
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distributed import World
-from hubbleclip.training.loop import _initial_model, _open_batches
+from hubbleclip.training.loop import _initial_model, _open_batches, train
 from hubbleclip.training.trainer import Trainer, make_trainer
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+
+
+def trained(dataset_dir: Path, root: Path, model: ModelSettings = MODEL, **changes) -> Path:
+    """Train by `TRAIN` with changes; return the folder of the run."""
+    return train(dataset_dir, root, model, TRAIN.model_copy(update=changes), code_version="test")
 
 
 def opened(

@@ -1,7 +1,11 @@
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from opened_trainers import trained
 from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
@@ -74,17 +78,15 @@ def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
 
 
 def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:
-    with pytest.raises(TrainingError):
-        train(dataset_dir, tmp_path / "runs", ModelSettings(name="nothing", pretrained=""), TRAIN, code_version="test")
-    with pytest.raises(TrainingError):
-        train(dataset_dir, tmp_path / "runs", MODEL, TRAIN.model_copy(update={"loss": "nothing"}), code_version="test")
+    for wrong in ({"model": ModelSettings(name="nothing", pretrained="")}, {"loss": "nothing"}):
+        with pytest.raises(TrainingError):
+            trained(dataset_dir, tmp_path / "runs", **wrong)
     with pytest.raises(DatasetError, match="1 proposal group"):
-        train(make_dataset(tmp_path / "few", num_groups=1), tmp_path / "runs", MODEL, TRAIN, code_version="test")
+        trained(make_dataset(tmp_path / "few", num_groups=1), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_path, monkeypatch) -> None:
-    every = TRAIN.model_copy(update={"steps": 4, "log_every": 1, "validate_every": 2, "checkpoint_every": 1})
     save, steps = Trainer.save, []
 
     def killed_after(trainer: Trainer) -> None:
@@ -92,7 +94,7 @@ def test_a_checkpoint_is_written_after_the_metrics_of_its_step(dataset_dir, tmp_
         steps.append((trainer.step, [row["step"] for row in read_metrics(trainer.run_dir)]))
 
     monkeypatch.setattr(Trainer, "save", killed_after)
-    train(dataset_dir, tmp_path, MODEL, every, code_version="test")
+    trained(dataset_dir, tmp_path, steps=4, checkpoint_every=1)  # a row at each step, validation at every second
     assert steps == [(step, list(range(1, step + 1))) for step in range(1, 5)]
 
 
@@ -112,3 +114,35 @@ def test_a_run_that_was_killed_when_its_patience_had_ended_takes_no_further_step
     before = rows_without_times(started)
     assert before[-1]["step"] < 40
     assert rows_without_times(train(dataset_dir, tmp_path, MODEL, patient, code_version="test")) == before
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from opened_trainers import trained
+from squares_dataset import MODEL
+from hubbleclip.config.settings import TrainSettings
+from hubbleclip.training.loop import train
+def kill(step, _):
+    if step == int(sys.argv[5]):
+        os.kill(os.getpid(), signal.SIGKILL)
+settings = TrainSettings.model_validate_json(sys.argv[4])
+train(Path(sys.argv[1]), Path(sys.argv[2]), MODEL, settings, code_version="test", on_progress=kill)
+"""
+SETTINGS = TRAIN.model_copy(update={"steps": 24, "checkpoint_every": 3, "validate_every": 4, "ema": 0.9, "patience": 8})
+
+
+@pytest.mark.slow
+def test_killed_at_three_steps_the_curve_is_that_of_an_uninterrupted_training(tmp_path) -> None:
+    dataset, runs = make_dataset(tmp_path / "datasets"), tmp_path / "killed"
+    undisturbed = train(dataset, tmp_path / "undisturbed", MODEL, SETTINGS, code_version="test")
+    for workers, step in enumerate((2, 9, 17)):  # before the first checkpoint, and while one is due or not
+        settings = SETTINGS.model_copy(update={"workers": workers}).model_dump_json()
+        arguments = [SCRIPT, dataset, runs, Path(__file__).parent, settings, step]
+        done = subprocess.run([sys.executable, "-c", *map(str, arguments)], check=False)
+        assert done.returncode == -signal.SIGKILL
+    resumed = train(dataset, runs, MODEL, SETTINGS, code_version="test")
+    assert len(list(runs.iterdir())) == 1
+    assert rows_without_times(resumed) == rows_without_times(undisturbed)
+    assert checkpoints.read_best(resumed) == checkpoints.read_best(undisturbed)

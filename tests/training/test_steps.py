@@ -1,5 +1,10 @@
-"""One training step: what it limits, and which dropout it draws."""
+"""One training step: its views, which dropout it draws, and the reference's flaws, each with a test that fails for them.
 
+PAPERCLIP (arXiv 2403.08851), github.com/smsharma/PAPERCLIP-Hubble, commit 1767fde. Where its code has a flaw:
+unexponentiated scale models/train_utils.py:21, models/losses.py:91; cast token ids train.py:429, 553.
+"""
+
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +15,7 @@ from torch import Tensor, nn
 
 from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.losses import get_loss
-from hubbleclip.training.trainer import Trainer
+from hubbleclip.training.trainer import Trainer, render_views
 
 
 def dropped_by(trainer: Trainer) -> list[Tensor]:
@@ -96,3 +101,68 @@ def test_micro_batches_of_a_compiled_model_with_dropout_have_the_gradient_of_its
     gradients._backward((image_bd, text_bd, model.scale), group_ids, ())
     expected = torch.cat([one.grad.flatten() for one in model.parameters()])
     assert F.cosine_similarity(found, expected, dim=0) > 1 - 1e-6
+
+
+def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
+    """The loss of a step is the one at exp(logit_scale), as CLIP trains, and not at its logarithm."""
+    trainer, batches = opened(dataset_dir, run_dir=tmp_path, loss="info_nce", ema=0.5)
+    with torch.no_grad():
+        trainer.loaded.model.logit_scale.fill_(math.log(100))
+    model, batch = trainer.loaded.model, batches[0]
+    tiles = render_views(batch.tiles_b1ss, batch.theta_b23, batch.gain_b, trainer.loaded.image_size)
+    with torch.no_grad():
+        image, text, _ = model(trainer.loaded.normalise(tiles), batch.tokens_bl)
+    similarity, target = image @ text.T, torch.arange(len(image))
+    expected = {
+        scale: (
+            (F.cross_entropy(scale * similarity, target) + F.cross_entropy(scale * similarity.T, target)) / 2
+        ).item()
+        for scale in (100.0, math.log(100))
+    }
+    metrics = trainer.train_step(batch)
+    assert metrics["logit_scale"] == pytest.approx(100)
+    assert metrics["loss"] == pytest.approx(expected[100.0], rel=1e-4)
+    assert metrics["loss"] != pytest.approx(expected[math.log(100)], rel=1e-2)
+
+
+def test_token_ids_cast_to_bf16(dataset_dir, tmp_path) -> None:
+    """Under bf16 the model is given token ids as whole numbers: rounded to 8 bits they would name other words."""
+    trainer, batches = opened(dataset_dir, run_dir=tmp_path, precision="bf16")
+    seen = []
+    trainer.loaded.model.token_embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    trainer.train_step(batches[0])
+    assert not seen[0].is_floating_point()
+    assert torch.equal(seen[0], trainer.loaded.trim_padding(batches[0].tokens_bl))
+    assert not torch.equal(seen[0].bfloat16().long(), seen[0])
+
+
+WHOLE = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]])
+TURNED, MIRRORED = torch.tensor([[[0.0, -1, 0], [1.0, 0, 0]], [[-1.0, 0, 0], [0, 1.0, 0]]])
+
+
+def tiles(num: int = 1, size: int = 32) -> torch.Tensor:
+    return torch.randint(0, 256, (num, 1, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_whole_view_is_the_area_average() -> None:
+    tile = tiles()
+    expected = tile.float().view(1, 1, 16, 2, 16, 2).mean((3, 5)) / 255
+    assert torch.allclose(render_views(tile, WHOLE, torch.ones(1), 16), expected, atol=1e-4)
+
+
+def test_each_tile_of_a_batch_is_turned_or_mirrored_by_its_own_map() -> None:
+    pair = tiles(2)
+    views = render_views(pair, torch.stack([TURNED, MIRRORED]), torch.ones(2), 32)
+    assert torch.allclose(views, torch.stack([torch.rot90(pair[0], 1, (1, 2)), pair[1].flip(2)]) / 255, atol=1e-4)
+
+
+def test_each_view_has_the_gain_of_its_own_tile() -> None:
+    pair, gains = tiles(2, 16), torch.tensor([0.25, 3.0])
+    views = render_views(pair, WHOLE.expand(2, -1, -1), gains, 16)
+    assert torch.allclose(views, torch.clamp(pair / 255 * gains.view(2, 1, 1, 1), max=1), atol=1e-4)
+
+
+def test_an_enlarged_view_continues_the_edge_of_its_tile() -> None:
+    """The centres of the outermost pixels of an enlarged view are outside those of the tile, where values are extrapolated."""
+    even = torch.full((1, 1, 16, 16), 200, dtype=torch.uint8)
+    assert torch.allclose(render_views(even, WHOLE, torch.ones(1), 48), torch.full((1, 1, 48, 48), 200 / 255))
