@@ -198,20 +198,16 @@ def jwst_archive(mosaic_side: int = 600, num: int = 2, unread_side: int = 0) -> 
     unread = dict.fromkeys(("ERR", "CON", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), unread_side or mosaic_side)
     mosaic = SparseFile({"SCI": mosaic_side, **unread, "WHT": mosaic_side})
     exposure = SparseFile(dict.fromkeys(("SCI", "ERR", "DQ"), 300))
-    made = []
-    for number in range(1001, 1001 + num):
-        name = f"jw0{number}-o001_t001_nircam_clear-f200w"
-        made += [
-            (observation(name, str(number), "NIRCAM/IMAGE", "F200W", 3), {"i2d.fits": mosaic}),
-            (
-                observation(f"jw0{number}001001_02101_00001_nrca1", str(number), "NIRCAM/IMAGE", "F200W", 2),
-                {"cal.fits": exposure},
-            ),
-            (
-                observation(f"jw0{number}-o009_t001_nircam_maskrnd-f210m", str(number), "NIRCAM/CORON", "F210M", 3),
-                {"i2d.fits": exposure},
-            ),
-        ]
+    parts = (
+        ("-o001_t001_nircam_clear-f200w", "IMAGE", "F200W", 3, {"i2d.fits": mosaic}),
+        ("001001_02101_00001_nrca1", "IMAGE", "F200W", 2, {"cal.fits": exposure}),
+        ("-o009_t001_nircam_maskrnd-f210m", "CORON", "F210M", 3, {"i2d.fits": exposure}),
+    )
+    made = [
+        (observation(f"jw0{number}{name}", str(number), f"NIRCAM/{mode}", band, level), files)
+        for number in range(1001, 1001 + num)
+        for name, mode, band, level, files in parts
+    ]
     late = observation("jw09999-o001_t001_nircam_clear-f200w", "9999", "NIRCAM/IMAGE", "F200W", 3)
     world = MadeArchive("JWST", [*made, (late, {"i2d.fits": exposure})])
     world.rows[-1]["t_obs_release"] = FIRST_MJD + 100

@@ -1,4 +1,4 @@
-"""A small simulated archive for the tests of its clients, with the faults that a test needs."""
+"""A small simulated archive for the tests of its clients, and makers of clients with short waits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hubbleclip.archives.http.client import RequestLimits, Transport
+from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetch_file
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import MastClient
@@ -43,6 +44,12 @@ def fetch_and_limits(changes: dict[str, Any]) -> tuple[FetchSettings, RequestLim
 def make_transport(**changes: Any) -> Transport:
     """A client with short waits."""
     return Transport(*fetch_and_limits(changes))
+
+
+def fetch(script: BadServer, root: Path, hasty: Any = None, transport: Any = None, **asked: Any) -> FetchedFile:
+    """Fetch the file of a server; `asked` are fields of the request, `hasty` has changes of `make_transport`."""
+    request = {"uri": "mast:x", "file_name": "a_drz.fits", "size_bytes": None, "layout": Layout(root)} | asked
+    return fetch_file(transport or make_transport(**hasty or {}), script.url, DownloadRequest(**request))
 
 
 def archive_at(url: str, root: Path, **changes: Any) -> MastArchive:

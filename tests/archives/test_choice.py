@@ -43,17 +43,10 @@ def file_of(owner: Observation, kind: str, **row: object) -> dict[str, Any]:
     }
 
 
-def preview_of(owner: Observation, ending: str, **row: object) -> dict[str, Any]:
+def preview_of(owner: Observation, ending: str) -> dict[str, Any]:
     name = f"{owner.obs_id.lower()}_{ending}"
-    return file_of(
-        owner,
-        "jpg",
-        productType="PREVIEW",
-        productFilename=name,
-        dataURI=f"mast:HST/product/{name}",
-        productSubGroupDescription=None,
-        **row,
-    )
+    of = {"productType": "PREVIEW", "productSubGroupDescription": None, "productFilename": name}
+    return file_of(owner, "jpg", dataURI=f"mast:HST/product/{name}", **of)
 
 
 def chosen(
@@ -153,38 +146,44 @@ def test_the_reasons_are_stored_in_words() -> None:
     assert rejections[0].detail == f"{VISIT}_drc.fits is the chosen file of the same visit, filter and target"
 
 
+RAMP = {"filters": "FR656N"}  # it covers many bands, and MAST does not say which was set
+ADVANCED = {"obs_id": "hst_12675_02_acs_wfc_f606w_ibol02", "instrument_name": "ACS/WFC"}
+
+
 @pytest.mark.parametrize(
-    "other",
+    ("row", "other", "num"),
     [
-        {"filters": "F814W"},
-        {"target_name": "M52"},
-        {"instrument_name": "WFC3/IR"},
-        {"obs_id": "ibol03010"},
-        {"proposal_id": "12676"},
+        ({}, {"filters": "F814W"}, 2),
+        ({}, {"target_name": "M52"}, 2),
+        ({}, {"instrument_name": "WFC3/IR"}, 2),
+        ({}, {"obs_id": "ibol03010"}, 2),
+        ({}, {"proposal_id": "12676"}, 2),
+        (RAMP, RAMP, 2),
+        ({"instrument_name": "ACS/WFC", "filters": "F606W;CLEAR2L"}, ADVANCED, 1),
     ],
 )
-def test_another_visit_camera_filter_or_target_has_a_file_of_its_own(other: dict[str, str]) -> None:
-    one, two = observation("ibol02010"), observation(**{"obs_id": "ibol02020", **other})
-    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "flt")])[0]) == 2
+def test_another_visit_camera_filter_target_or_ramp_has_a_file_of_its_own_whatever_the_limit_of_a_proposal(
+    row: dict[str, str], other: dict[str, str], num: int
+) -> None:
+    one, two = observation("ibol02010", **row), observation(**{"obs_id": "ibol02020", **other})
+    rows = [file_of(one, "drz"), file_of(two, "flt")]
+    assert len(chosen([one, two], rows)[0]) == num
+    assert len(chosen([one, two], rows, limited(1))[0]) == len({one.proposal_id, two.proposal_id})
 
 
-def test_filters_are_the_same_without_the_open_wheel_and_in_any_order() -> None:
-    one = observation("j92c01010", filters="F606W;CLEAR2L", instrument_name="ACS/WFC")
-    two = observation("hst_12675_01_acs_wfc_f606w_j92c01", filters="F606W", instrument_name="ACS/WFC")
-    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])[0]) == 1
-
-
-def test_each_observation_through_a_ramp_filter_has_a_file_of_its_own() -> None:
-    """One ramp filter covers many bands, and MAST does not say which was set."""
-    one, two = observation("j8ck01040", filters="FR656N"), observation("j8ck01060", filters="FR656N")
-    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])[0]) == 2
-
-
-def test_a_legacy_product_belongs_to_its_visit() -> None:
+@pytest.mark.parametrize(
+    ("name", "camera", "kind"),
+    [("hst_12675_cs_wfpc2_f814w_wf", "WFC", "drz"), ("hst_12675_cs_wfpc2_pc_f814w_u27xcs", "PC", "c0m")],
+)
+def test_a_legacy_product_belongs_to_its_visit_whatever_chip_its_instrument_names(
+    name: str, camera: str, kind: str
+) -> None:
     one = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
-    two = observation("hst_12675_cs_wfpc2_f814w_wf", filters="F814W", instrument_name="WFPC2/WFC")
-    names, reasons = chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")])
-    assert (names, reasons) == (["hst_12675_cs_wfpc2_f814w_wf_drz.fits"], {"U27XCS01T": "covered"})
+    two = observation(name, filters="F814W", instrument_name=f"WFPC2/{camera}")
+    assert chosen([one, two], [file_of(one, kind), file_of(two, "drz")]) == (
+        [f"{name}_drz.fits"],
+        {one.obs_id: "covered"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,13 +226,6 @@ def test_the_pipelines_drizzled_file_of_wfpc2_wins_and_the_old_quick_look_loses(
     assert chosen([own], rows)[0] == ["u27xcs01t_drw.fits"]
     assert chosen([own], [row for row in rows if "drw" not in row["productFilename"]])[0] == ["u27xcs01t_c0m.fits"]
     assert chosen([own], rows[1:2])[0] == ["u27xcs01t_drz.fits"]
-
-
-def test_a_visit_of_wfpc2_has_one_file_whatever_chip_its_instrument_names() -> None:
-    pc = observation("hst_12675_cs_wfpc2_pc_f814w_u27xcs", filters="F814W", instrument_name="WFPC2/PC")
-    wfc = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
-    names, reasons = chosen([pc, wfc], [file_of(pc, "drz"), file_of(wfc, "c0m")])
-    assert (names, reasons) == ([f"{pc.obs_id}_drz.fits"], {wfc.obs_id: "covered"})
 
 
 @pytest.mark.parametrize("filters", ["G800L;CLEAR2L", "G141", "CLEAR1S;PR200L", "g280"])
@@ -358,11 +350,6 @@ def test_taken_files_stay_when_an_advanced_product_of_their_visit_comes() -> Non
 def test_files_that_are_taken_but_not_given_count_too() -> None:
     observations, rows = visits(4)
     assert len(chosen(observations, rows, limited(3), **{"12675": frozenset({"elsewhere"})})[0]) == 2
-
-
-def test_each_proposal_has_a_limit_of_its_own() -> None:
-    one, two = observation(), observation("icab01010", proposal_id="12999")
-    assert len(chosen([one, two], [file_of(one, "drz"), file_of(two, "drz")], limited(1))[0]) == 2
 
 
 PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})

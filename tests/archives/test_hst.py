@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,8 +15,8 @@ from hubbleclip.simulator.observations import make_proposals, observations_of
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
 from tests.archives.conftest import SKY, archive_at, observe
-from tests.faulty_archive.archive import FaultySettings, OddStore, running_archive
-from tests.faulty_archive.plan import FaultRule
+from tests.faulty_archive.archive import running_archive
+from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
@@ -96,25 +95,6 @@ def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
         assert product.kind == best
 
 
-ODD_SKY = FaultySettings(**SKY.model_dump() | {"odd_products": True, "hap_share": 0.5, "previews": True})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("products", ["science", "preview", "total_preview"])
-def test_foreign_files_and_grisms_of_the_lists_are_never_chosen(tmp_path: Path, products: str) -> None:
-    with running_archive(ODD_SKY) as url:
-        archive = archive_at(url, tmp_path, products=products)
-        observations = observe(archive)
-        found, rejections = archive.list_products(observations)
-        ours = {product.uri for item in OddStore(ODD_SKY).observations.values() for product in item.products}
-        assert found and {product.uri for product in found} <= ours
-        assert not [product for product in found if re.search(r"_(raw|flt|flc)\.jpg$", product.file_name)]
-        assert products != "total_preview" or all("_total_" in product.file_name for product in found)
-        assert all(archive.fetch_product(product).sha256 for product in found[:4])
-    grisms = {item.obs_id for item in observations if item.filters == "G800L;CLEAR2L"}
-    assert grisms and grisms == {item.entity_id for item in rejections if item.reason == "not_an_image"}
-
-
 def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive: MastArchive) -> None:
     some = observe(archive)[:5]
     odd = [
@@ -137,9 +117,10 @@ def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
             question()
 
 
-def test_a_query_survives_a_fault_of_the_column_service(faulty) -> None:
-    archive = faulty(FaultRule(kind="html", path="/portal", times=1), FaultRule(kind="503", path="/portal", times=1))
-    assert len(observe(archive)) == len(EXPECTED)
+def test_a_query_survives_a_fault_of_the_column_service(tmp_path: Path) -> None:
+    faults = tuple(FaultRule(kind=kind, path="/portal", times=1) for kind in ("html", "503"))
+    with running_archive(SKY, FaultPlan(rules=faults)) as url:
+        assert len(observe(archive_at(url, tmp_path))) == len(EXPECTED)
 
 
 def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:

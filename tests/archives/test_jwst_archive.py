@@ -30,9 +30,10 @@ def archive_of(world: MadeArchive, root: Path, max_product_mb: int) -> MastArchi
 def test_the_check_looks_at_a_mosaic_an_exposure_an_apt_file_and_the_bucket_and_gives_an_estimate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with jwst_archive() as world, pytest.raises(SystemExit):
+    with jwst_archive() as world, pytest.raises(SystemExit) as ended:
         main(["check-archive", "--profile=jwst", f"--data={tmp_path}", "--json", f"--set=archive.mast_url={world.url}"])
     report = json.loads(capsys.readouterr().out)
+    assert (ended.value.code, report["level"]) == (1, "differs")
     levels = {one["what"]: one["level"] for one in report["findings"]}
     looked_at = ("combined file, content", "exposure file, content", "public copy of combined file", "APT file of 1001")
     assert [levels[what] for what in looked_at] == ["ok"] * 4

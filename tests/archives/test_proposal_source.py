@@ -17,8 +17,8 @@ from hubbleclip.missions.hst import HST
 from hubbleclip.missions.jwst import JWST
 from tests.archives.conftest import make_transport
 from tests.bad_server import BadServer, Respond, give
+from tests.made_archive import RULE
 
-RULE = "-" * 79
 APT_PATH, LIST_PATH = "/hst-program-info/download/hst/apt/", "/hst-program-info/download/hst/list/"
 PAGE_PATH = "/hst-program-info/program/?program="
 TOKEN = "secret-ads-token-1234"
