@@ -100,12 +100,9 @@ def test_a_quick_benchmark_is_small_and_prints_without_writing(
         assert [path.name for path in tmp_path.iterdir()] == files
 
 
-def test_the_ratio_of_seconds_is_above_one_where_ours_is_faster() -> None:
+def test_the_ratio_of_seconds_is_above_one_where_ours_is_faster_and_the_spread_is_the_larger_one() -> None:
     row = seconds_row("publish", SECONDS, "copy")
     assert (row.ours, row.peer, row.ratio) == (2.0, 4.0, 2.0)
-
-
-def test_the_spread_is_that_of_the_side_where_it_is_larger() -> None:
     assert seconds_row("x", Seconds(ours=(4.0, 4.0, 5.0), peer=(1.0, 2.0, 4.0))).spread == 1.5
 
 

@@ -13,15 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted(path for folder in ("hubbleclip", "flows", "experiments") for path in (ROOT / folder).rglob("*.py"))
-ALL_PYTHON = sorted(
-    [
-        *CODE,
-        *(ROOT / "tests").rglob("*.py"),
-        *(ROOT / "tools").glob("*.py"),
-        *(ROOT / "benchmarks").glob("[!.]*/*.py"),
-        *(ROOT / "benchmarks").glob("*.py"),
-    ]
-)
+PATTERNS = ("tests/**/*.py", "tools/*.py", "benchmarks/*.py", "benchmarks/[!.]*/*.py")
+ALL_PYTHON = sorted([*CODE, *(path for pattern in PATTERNS for path in ROOT.glob(pattern))])
 BANNED_NAMES = re.compile(r"handle|manager|utils|helper", re.IGNORECASE)
 OURS = {"hubbleclip", "flows", "data_contracts", "experiments"}
 ALLOWED = {"hubbleclip/images/reader.py": {"_compression"}, "hubbleclip/core/interrupts.py": {"_exit"}}

@@ -85,11 +85,8 @@ def test_a_disk_that_failed_changes_nothing(
 ) -> None:
     (url, folder), draw, num, num_failed = calm, random.Random(seed), 50 if seed else 10, 0
     for number in range(num):
-        name, call, code = (
-            STAGES[(number + seed) % len(STAGES)],
-            draw.choice(("write", "fsync", "rename")),
-            draw.choice(ERRORS),
-        )
+        name = STAGES[(number + seed) % len(STAGES)]
+        call, code = draw.choice(("write", "fsync", "rename")), draw.choice(ERRORS)
         every, data = draw.choice((1, 2, 3, 7, 20, 60)), shutil.copytree(folder / name, tmp_path / "data")
         fault = {"FAULT_CALL": call, "FAULT_ERRNO": str(code), "FAULT_EVERY": str(every), "FAULT_FOLDER": str(tmp_path)}
         done = run(process, name, data, url, **fault)

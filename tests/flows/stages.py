@@ -26,15 +26,9 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
 
 
 def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:
-    unknown = dict.fromkeys(("target_name", "target_class", "dec_deg", "footprint", "title", "visit", "query_digest"))
-    of = {
-        "obs_id": obs_id,
-        "proposal_id": proposal,
-        "fingerprint": fingerprint,
-        "released_mjd": 60000.0,
-        "exposure_s": 1.0,
-    }
-    return make(Observation, **of, **unknown)
+    facts = dict.fromkeys(("target_name", "target_class", "dec_deg", "footprint", "title", "visit", "query_digest"))
+    facts |= {"released_mjd": 60000.0, "exposure_s": 1.0}
+    return make(Observation, obs_id=obs_id, proposal_id=proposal, fingerprint=fingerprint, **facts)
 
 
 def product(obs_id: str, archive_version: str | None = "v1", **more: Any) -> Product:
