@@ -28,18 +28,26 @@ def sample(index: int, group: int = 0, split: str = "test", **changes: Any) -> S
         "archive": "simulated",
         "category": "Galaxies",
         "title": f"Study {group}",
+        "pi": "A. Nonymous",
+        "cycle": 20,
         "obs_id": f"obs{index}",
         "target_name": f"FIELD-{group}",
         "target_class": f"SIMULATED;{CLASSES[group % 4]}",
+        "is_moving": False,
+        "instrument": "WFC3/UVIS",
+        "filter": "F606W",
         "ra_deg": 10.0 + index,
         "dec_deg": -3.0,
         "corners_deg": [],
+        "pixel_scale_arcsec": 0.04,
+        "valid_share": 1.0,
         "product_uri": f"mast:HST/product/{index}",
+        "product_sha256": "0" * 64,
+        "png_sha256": "0" * 64,
         "caption_kinds": ["abstract", "title"],
         "captions": [abstract(group), f"Study {group}"],
     }
-    unknown = dict.fromkeys(("wcs", "chip", "y0", "x0", "unit", "black", "white", "softening", "view", "shrink"))
-    return make(Sample, **unknown | values | changes)
+    return Sample(**{**values, **changes})
 
 
 def drawn(caption_t: Any, group_c: Any, weights_bg: Any) -> tuple[TestSet, Any]:
