@@ -323,6 +323,7 @@ def in_own_shard(split, /, **changes):
         (lambda _, facts: facts.update(digest="0" * 32), ["the digest is"]),
         (lambda _, facts: facts.update(inputs_digest="0" * 32), ["the digest is"]),
         (lambda _, facts: facts["files"].pop("manifest.parquet"), ["has no hash of manifest.parquet"]),
+        (lambda _, facts: facts["files"].pop("test_tiles.txt"), ["the test list is None"]),
         (lambda folder, _: (folder / "test_tiles.txt").write_text(""), ["the test list is"]),
         (without_title, ["does not have the columns"]),
         (other_title, [".json differs from the manifest's row"]),

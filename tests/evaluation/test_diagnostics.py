@@ -91,15 +91,20 @@ def test_the_nine_most_common_categories_have_colours_and_all_others_the_last(ma
         assert point["picture"] == f"uri {one.target_name}"
 
 
-def test_squares_that_the_similarity_needs_are_red_and_those_that_harm_it_blue() -> None:
-    fall_yx = np.repeat([[2.0, 0.0, 0.0, -1.0]], 4, axis=0)
+@pytest.mark.parametrize(
+    ("sign", "strong", "weak"),
+    [(1, [193, 76, 64], [85, 103, 147]), (-1, [70, 106, 193], [147, 88, 82])],
+    ids=["mostly needed", "mostly harmful"],
+)
+def test_squares_that_the_similarity_needs_are_red_and_those_that_harm_it_blue(sign, strong, weak) -> None:
+    fall_yx = sign * np.repeat([[2.0, 0.0, 0.0, -1.0]], 4, axis=0)
     with Image.open(
         BytesIO(b64decode(diagnostics.occlusion_uri(np.full((64, 64), 100, np.uint8), fall_yx)[23:]))
     ) as image:
         left, middle, right = (np.array(image)[32, x].astype(int) for x in (2, 36, 61))
-    assert left == pytest.approx([193, 76, 64], abs=9)  # 0.6 of red over grey
+    assert left == pytest.approx(strong, abs=9)  # 0.6 of red or blue over grey
     assert middle == pytest.approx([100, 100, 100], abs=9)
-    assert right == pytest.approx([85, 103, 147], abs=9)  # half as strong
+    assert right == pytest.approx(weak, abs=9)  # half as strong
 
 
 def test_a_thumbnail_is_small_and_knows_the_side_of_its_tile() -> None:

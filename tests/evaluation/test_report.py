@@ -22,7 +22,7 @@ from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.embed import embed_test_set, embed_tiles
 from hubbleclip.evaluation.estimates import FINE_TUNED, all_scores
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
-from hubbleclip.evaluation.report import diagnostics
+from hubbleclip.evaluation.report import diagnostics, page
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
@@ -53,9 +53,16 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluation(trained):
     root, dataset_dir, run_dir, shuffled_dir = trained
-    path = root / "reports/a"
-    metrics = report.evaluate(dataset_dir, run_dir, shuffled_dir, path, SETTINGS, code_version="1.2.3+gabc")
-    return SimpleNamespace(path=path, metrics=metrics)
+    path, drawn, pictures_of = root / "reports/a", {}, page.pictures_of
+
+    def record(info, results):
+        drawn.update(results=results, pictures=pictures_of(info, results))
+        return drawn["pictures"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "pictures_of", record)
+        metrics = report.evaluate(dataset_dir, run_dir, shuffled_dir, path, SETTINGS, code_version="1.2.3+gabc")
+    return SimpleNamespace(path=path, metrics=metrics, **drawn)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +174,17 @@ def test_the_page_contains_all_that_it_shows(trained, evaluation):
     assert 12 * 2 < answers <= 12 * 2 * 4
     assert sizes.count((192, 192)) == 2 * examples + answers + failures
     assert sizes.count((72, 72)) == points == len(pictures) - sizes.count((192, 192))
+
+
+def test_each_model_s_own_rank_of_an_example_is_shown(evaluation):
+    results, ranks = evaluation.results, {}
+    for card, tile in zip(evaluation.pictures["examples"], results.occlusions, strict=True):
+        own = results.test_set.caption_t[tile]
+        for name, shown in card["own"].items():
+            score_c = results.features[name].tiles_td[tile] @ results.features[name].captions_cd.T
+            ranks[tile, name] = 1 + int(sum(score_c > score_c[own]))
+            assert shown["rank"] == str(ranks[tile, name])
+    assert any(rank != ranks[tile, "fine_tuned"] for (tile, name), rank in ranks.items())
 
 
 def test_the_page_shows_pictures_first_and_its_contents_lead_to_each_part(evaluation):
