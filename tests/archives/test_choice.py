@@ -290,6 +290,11 @@ def test_the_draw_grows_with_the_limit_and_shrinks_to_a_part_of_itself(one: int,
     assert (len(few), len(many)) == tuple(sorted((one, two)))
 
 
+def test_the_draw_is_the_same_in_each_process() -> None:
+    names, _ = chosen(*visits(12), limited(3))
+    assert names == [f"ibol{visit}010_drz.fits" for visit in ("05", "07", "11")]
+
+
 @given(st.integers(1, 8), st.integers(1, 12))
 def test_taken_files_stay_when_more_observations_come(most: int, num_early: int) -> None:
     observations, rows = visits(12)

@@ -107,6 +107,13 @@ def test_bytes_from_before_a_break_are_not_requested_again(scripted, tmp_path: P
     assert list((tmp_path / "products" / ".part").glob("*/*")) == []
 
 
+def test_a_weak_tag_is_no_version_but_the_date_beside_it_is(scripted, tmp_path: Path) -> None:
+    facts = {"ETag": 'W/"v1"', "Last_Modified": "Tue, 24 Nov 2026 10:00:00 GMT"}
+    script = scripted(give(FITS[:5000], length=len(FITS), **facts), give_range(FITS, **facts))
+    assert fetch(script, tmp_path).etag is None
+    assert (script.seen[1]["Range"], script.seen[1]["If-Range"]) == ("bytes=5000-", facts["Last_Modified"])
+
+
 def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
     newer = FITS[:2880] + b"\1" * (len(FITS) - 2880)
     script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_range(newer, ETag='"v2"'))

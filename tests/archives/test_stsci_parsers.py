@@ -175,6 +175,9 @@ def test_a_record_that_lacks_a_field_gets_it_from_the_other_record() -> None:
         (record,) = parse_abstracts_cat(text)
         assert (record.cycle, record.category) == (4, "COSMOLOGY")
         assert (record.abstract or "").endswith("paragraph.")
+    whole = "Stellar Populations and the Interstellar Medium of External Galaxies"
+    (record,) = parse_abstracts_cat(longer.replace("COSMOLOGY", whole[:50]))
+    assert record.category == whole
 
 
 def test_an_abstract_may_follow_its_keys_without_an_empty_line() -> None:

@@ -112,7 +112,14 @@ def test_a_key_that_others_could_read_or_no_header_may_have_is_not_sent(
 
 @pytest.mark.parametrize(
     ("given_by", "answer", "is_confirmed"),
-    [("--set", "", True), ("environment", "", True), ("file", "", False), ("file", "n", False), ("file", "y", True)],
+    [
+        ("--set", "", True),
+        ("environment", "", True),
+        ("file", "", False),
+        ("file", "n", False),
+        ("file", " ", False),
+        ("file", "y", True),
+    ],
 )
 def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
     given_by: str, answer: str, is_confirmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +127,7 @@ def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
     """Without a terminal, here an empty answer, no question is asked."""
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: bool(answer)))
     monkeypatch.setattr("builtins.input", lambda question: answer)
-    url, file = f"https://{given_by}{answer}.example/v1", tmp_path / "mine.toml"
+    url, file = f"https://{given_by}{answer.strip()}.example/v1", tmp_path / "mine.toml"
     file.write_text(f'[captions]\nbase_url = "{url if given_by == "file" else "https://other.example/v1"}"\n')
     if given_by == "environment":
         monkeypatch.setenv("HUBBLECLIP_CAPTIONS__BASE_URL", url)

@@ -64,6 +64,8 @@ def test_the_row_says_how_the_answer_was_made_and_a_killed_run_loses_no_count(
     } | GOOD
     expected |= {"target_names": [], "search_phrases": ["barred spiral"]}
     assert {name: getattr(row, name) for name in expected} == expected
+    titled = SourceText(abstract_sha256="cd" * 32, abstract=SOURCE.abstract, title="Gas of NGC 1300")
+    assert write_summary(titled, Queued(), 7, layout).ungrounded == []
 
 
 def test_an_answer_that_breaks_the_contract_is_not_kept_and_a_stored_one_is_asked_for_again(
