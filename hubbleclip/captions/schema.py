@@ -79,7 +79,7 @@ class Answer(BaseModel):
     """What the proposal wants to measure or to find out."""
     target_names: list[Phrase] = Field(max_length=5)
     """Proper names and designations of the targets, as in the text."""
-    category: Category
+    category: Annotated[Category, BeforeValidator(_plain)]
     """Science category."""
     summary: Summary
     """Summary of at most 40 words."""
@@ -103,6 +103,8 @@ def parse_answer(text: str) -> Answer:
         return Answer.model_validate(json.loads(without_fence(text)))
     except json.JSONDecodeError as error:
         raise AnswerError("invalid_json", f"the answer is not JSON: {error.msg} at character {error.pos}") from error
+    except RecursionError as error:
+        raise AnswerError("invalid_json", "the answer is nested too deeply") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -56,22 +56,24 @@ def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
         raise TooLargeError(f"{path.name} has {status.st_size} bytes, more than {max_bytes:.0f}")
 
 
-def read_bounded(source: Path | IO[bytes], max_bytes: int) -> bytes:
+def read_bounded(source: Path | IO[bytes], max_bytes: int, max_s: float = math.inf) -> bytes:
     """Read a whole regular file, or a stream; raises the errors of `check_bounded` and `chunks`."""
     if not isinstance(source, Path):
-        return b"".join(chunks(source.read, max_bytes))
+        return b"".join(chunks(source.read, max_bytes, max_s))
     check_bounded(source, max_bytes)
     with source.open("rb") as file:
         return file.read(max_bytes)
 
 
-def chunks(read: Callable[[int], bytes], max_bytes: int) -> Iterator[bytes]:
-    """Yield a stream as it arrives; TooLargeError after `max_bytes`."""
-    num_bytes = 0
+def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float) -> Iterator[bytes]:
+    """Yield a stream as it arrives; TooLargeError after `max_bytes`, TimeoutError if it takes more than `max_s`."""
+    num_bytes, deadline = 0, time.monotonic() + max_s
     while data := read(CHUNK_BYTES):
         num_bytes += len(data)
         if num_bytes > max_bytes:
             raise TooLargeError(f"the response has more than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the response did not end within {max_s:g} s")
         yield data
 
 

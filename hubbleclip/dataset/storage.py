@@ -154,7 +154,7 @@ class RemoteStorage(Storage):
 
                 # Each timeout needs its own HTTP session, so sizes are rounded up to powers of two to have few
                 # timeouts.
-                total_s = REQUEST_S + (1 << num_bytes.bit_length()) / MIN_BYTES_PER_S
+                total_s = _longest_s(1 << num_bytes.bit_length())
                 options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)
         except (ImportError, ValueError) as error:
@@ -164,7 +164,7 @@ class RemoteStorage(Storage):
 
     def _content(self, address: str, num_bytes: int) -> bytes:
         with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
-            return read_bounded(file, num_bytes)
+            return read_bounded(file, num_bytes, _longest_s(num_bytes))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See `Storage`."""
@@ -189,6 +189,11 @@ class RemoteStorage(Storage):
                 self.filesystem().put_file(str(source), address)
         except FileNotFoundError as error:
             raise DatasetError(f"{address} cannot be written ({error}): create the bucket first") from error
+
+
+def _longest_s(num_bytes: int) -> float:
+    """Return the longest time in which a response of some bytes must arrive."""
+    return REQUEST_S + num_bytes / MIN_BYTES_PER_S
 
 
 def _checked(part: bytes | Exception) -> bytes:

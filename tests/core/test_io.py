@@ -59,6 +59,8 @@ def test_a_file_or_a_stream_is_read_up_to_its_limit(tmp_path: Path) -> None:
         assert read_bounded(open_source(), len(data)) == data
         with pytest.raises(TooLargeError, match="599999"):
             read_bounded(open_source(), len(data) - 1)
+    with pytest.raises(TimeoutError, match="within 0 s"):
+        read_bounded(io.BytesIO(data), len(data), 0)
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ValueError, match="fifo is not a file"):
         read_bounded(tmp_path / "fifo", 9)

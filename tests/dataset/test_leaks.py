@@ -1,15 +1,20 @@
-"""The search for leaks: every planted leak is named."""
+"""The search for leaks: every planted leak is named, sound splits have none, and a slow search finds the same."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
-from sky_cases import square, stepped
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sky_cases import material, observation, proposal, slow_gap_arcsec, square, stepped, tile
 from synthetic_samples import built_in, make_samples_with_pngs
 
-from hubbleclip.config.settings import SplitSettings
+from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.contracts.schema import cast_rows
 from hubbleclip.dataset import leaks
 from hubbleclip.dataset.leaks import find_leaks
+from hubbleclip.dataset.samples import make_samples
+from hubbleclip.dataset.splits.assign import assign_splits
 from hubbleclip.dataset.verify import find_faults
 
 TRAIN, VAL, TEST = 0, 3, 4
@@ -110,6 +115,73 @@ def test_many_leaks_of_one_kind_are_counted():
     num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
     assert len(found) == leaks.MAX_NAMED + 1 + min(num["train"], leaks.MAX_NAMED + 1)
     assert f"leak: {num['train'] + num['val'] - leaks.MAX_NAMED} more like the last one" in found
+
+
+BODIES = {"67P": "67P", "COMET-67P-CHURYUMOV": "67P", "HAUMEA": "HAUMEA"}
+
+
+def show_the_same(one, other, guard_arcsec):
+    """Whether two tiles show the same moving target or nearly the same piece of sky, by slow and obvious geometry."""
+    bodies = [BODIES[each.target_name] if each.is_moving else "" for each in (one, other)]
+    if any(bodies):
+        return bodies[0] == bodies[1]
+    gap_arcsec = slow_gap_arcsec(one.corners_deg, other.corners_deg)
+    return gap_arcsec == 0 or gap_arcsec < guard_arcsec
+
+
+def pairs_of_splits(samples):
+    return [(one, other) for one, other in combinations(samples, 2) if one.split != other.split]
+
+
+TILES = st.lists(
+    st.tuples(
+        st.integers(0, 7),
+        st.sampled_from(["sky", "pole", "zero"]),
+        st.floats(-60, 60),
+        st.floats(-60, 60),
+        st.floats(0, 90),
+        st.sampled_from([4, 20, 40]),
+        st.sampled_from([None, None, None, *BODIES]),
+    ),
+    min_size=2,
+    max_size=30,
+)
+
+
+def made_material(drawn):
+    tiles, observations = [], {}
+    for index, (number, field, east, north, roll, side, moving_name) in enumerate(drawn):
+        ra_deg, dec_deg = {"sky": (30, -10), "pole": (77, 89.99), "zero": (0, 5)}[field]
+        corners = square(*stepped(ra_deg, dec_deg, east, north), side, roll)
+        tiles.append(tile(index, f"p{number}", corners, f"o{index}"))
+        observations[f"o{index}"] = observation(f"o{index}", f"p{number}", moving_name, moving_name is not None)
+    return material(tiles, observations, {f"p{i}": proposal(f"p{i}") for i in range(8)})
+
+
+@settings(deadline=None, max_examples=40)
+@given(TILES)
+def test_the_splits_have_no_leak(drawn):
+    given_material = made_material(drawn)
+    wanted = SplitSettings(val_share=0.3, test_share=0.3, guard_arcsec=2.0)
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, wanted)}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    unlike = [replace(sample, png_sha256=sample.tile_id * 2) for sample in samples]
+    assert list(find_leaks(cast_rows("sample", unlike), wanted)) == []
+    assert not any(show_the_same(one, other, 2.0) for one, other in pairs_of_splits(samples))
+
+
+@settings(deadline=None, max_examples=40)
+@given(TILES, st.randoms())
+def test_a_slow_search_finds_the_same_pieces_of_sky(drawn, rng):
+    given_material = made_material(drawn)
+    plans = {plan.tile_id: plan for plan in assign_splits(given_material, {}, SplitSettings())}
+    plans = {key: replace(plan, split=rng.choice(["train", "val", "test"]), reason=None) for key, plan in plans.items()}
+    samples, _ = make_samples(given_material, plans, ShardSettings())
+    named = "".join(find_leaks(cast_rows("sample", samples), SplitSettings(guard_arcsec=2.0)))
+    pairs = pairs_of_splits(samples)
+    if all(abs(slow_gap_arcsec(one.corners_deg, other.corners_deg) - 2.0) > 1e-3 for one, other in pairs):
+        is_leaking = any(show_the_same(one, other, 2.0) for one, other in pairs)
+        assert ("on the sky" in named or "moving target" in named) == is_leaking
 
 
 @pytest.mark.parametrize("broken", [[], [float("nan")] * 8, [*square(200, 40, 10)[:7], float("nan")]])

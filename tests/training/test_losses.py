@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.loss import DistillClipLoss, SigLipLoss
-from opened_trainers import trained
+from opened_trainers import opened, trained
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
@@ -165,6 +165,21 @@ def test_training_starts_at_its_base_and_a_weight_keeps_it_there(dataset_dir, ba
         assert distances[0] == pytest.approx(0, abs=1e-6)
         drift[weight] = distances[-1]
     assert 0 < drift[1e3] < drift[1e-3]
+
+
+def test_micro_batches_with_distillation_give_the_gradients_of_the_whole(dataset_dir, base) -> None:
+    gradients = []
+    for micro_batch in (0, 2):
+        changes = {"distillation_weight": 5.0, "micro_batch": micro_batch}
+        distillation = make_distillation(TRAIN.model_copy(update=changes), lambda: load_model(base, 1))
+        trainer, batches = opened(dataset_dir, base, base=distillation, **changes)
+        projection = trainer.loaded.model.visual.proj
+        with torch.no_grad():  # away from the base, where the distance has a gradient
+            projection.mul_(-0.5).add_(0.1)
+        trainer._backward(batches[0])
+        gradients.append(projection.grad)
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert gradients[0].abs().max() > 1e-2
 
 
 def test_a_base_of_random_weights_is_refused() -> None:

@@ -278,7 +278,7 @@ class Transport:
             response.raw.connection.reader.deadline = deadline
         try:
             # the functions of `requests` would wait for a whole chunk, with no time limit if the server is very slow
-            for data in chunks(response.raw.read1, limit_bytes):
+            for data in chunks(response.raw.read1, limit_bytes, limit_s):  # through a proxy, no `TimedHttp`
                 num_bytes += len(data)
                 yield data
                 now = time.monotonic()

@@ -89,9 +89,10 @@ def fetch(repository: str) -> Path:
     if CONFIG in names and OPEN_CLIP_CONFIG not in names:
         return Path(snapshot_download(repository, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
     open_clip.pretrained.download_pretrained_from_hf(repository)
-    text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
-    tower = None if CONFIG in names else text.get("hf_model_name")
-    tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
+    with checking(folder):
+        text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
+        tower = None if CONFIG in names else text.get("hf_model_name")
+        tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
     parts = [snapshot_download(tower, allow_patterns=[CONFIG])] if tower else []
     parts += [snapshot_download(tokenizer, allow_patterns=SMALL_FILES)] if tokenizer else []
     return Path(_joined(folder, *map(Path, parts)).name) if parts else folder
@@ -193,9 +194,13 @@ def check_weights(path: Path) -> None:
     check_bounded(path)
     if path.suffix == ".safetensors":  # safetensors files are never compressed
         return
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-            raise ValueError(f"{path.name} is compressed, which torch.save never does")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            num_bytes = sum(member.file_size for member in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path.name} is neither safetensors nor a file of torch.save") from error
+    if num_bytes > path.stat().st_size:
+        raise ValueError(f"{path.name} is compressed, which torch.save never does")
 
 
 def check_size(name: str, weight_bytes: int, **options: Any) -> None:
@@ -235,7 +240,10 @@ def _read_config(path: Path) -> Any:
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, int | float) and not abs(one) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
+        found = [value]
+        for one in found:
+            if isinstance(one, list):
+                found.extend(one)
+            elif isinstance(one, int | float) and not abs(one) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
                 raise ValueError(f"{key} is {one}, which is out of range")
     return dict(pairs)
