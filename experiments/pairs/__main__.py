@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 
 from experiments.pairs import report
 from experiments.pairs.alignment import fit_alignment
-from experiments.pairs.frozen_features import Pairs, picture_features, sentence_features, text_features
+from experiments.pairs.frozen_features import Pairs, picture_features, read_rgb, sentence_features, text_features
 from experiments.pairs.press import (
     UNINFORMATIVE,
     Folder,
@@ -42,7 +42,6 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, Proposal
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.captions import abstract, split_sentences
-from hubbleclip.images.preview import read_rgb
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.training.models.builder import LoadedModel, load_model
 
@@ -104,7 +103,7 @@ def read_pairs(folder: Folder, settings: Settings) -> Pairs:
         sentences_pe=sentence_features(loaded, sentences),
         views_nvd=picture_features(
             loaded,
-            (read_rgb(folder.files[name], settings.tiles.max_pixels) for name in names),
+            (read_rgb(folder.files[name]) for name in names),
             is_bf16=settings.train.precision == "bf16",
         ),
     )
@@ -158,7 +157,7 @@ def pairs(
     rows, tops = compare(trials, settings)
     files = folders[-1].files
     numbers = {int(row) for top_qk in tops.values() for row in top_qk.ravel()}
-    pictures = {row: read_rgb(files[test_pairs.names[row]], settings.tiles.max_pixels) for row in numbers}
+    pictures = {row: read_rgb(files[test_pairs.names[row]]) for row in numbers}
     facts = {
         "train": train.name,
         "test": test.name if test else f"{num_folds} folds",

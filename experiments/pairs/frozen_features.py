@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from experiments.pairs.crops import square_views
@@ -56,6 +58,12 @@ class Pairs:
         for name in ("group_n", "views_nvd", "caption_ne", "title_ne"):
             taken[name] = getattr(self, name)[rows]
         return replace(self, **taken)
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a picture in colour, uint8 (h, w, 3), top row first."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 @torch.inference_mode()

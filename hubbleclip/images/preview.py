@@ -68,7 +68,7 @@ def read_luminance(
         if enough_px is not None:
             image.draft("L", (enough_px, enough_px))  # libjpeg reduces the size by averaging in the DCT domain
         _check_memory(image, full_px)
-        return _decode(image, "L"), full_side_px / max(image.size)
+        return _decode(image), full_side_px / max(image.size)
 
 
 def _read(path: Path) -> bytes:
@@ -104,10 +104,10 @@ def _check_memory(image: JpegImageFile, full_px: int) -> None:
         raise ImageError("too_large", f"the preview needs {needed / 1e9:.1f} GB of memory")
 
 
-def _decode(image: Image.Image, mode: str) -> NDArray[np.uint8]:
-    """Decode an image to pixels of the given Pillow mode, such as L or RGB. Raises ImageError `truncated`."""
+def _decode(image: Image.Image) -> NDArray[np.uint8]:
+    """Decode an image to grey levels. Raises ImageError `truncated`."""
     try:
-        return np.asarray(image if image.mode == mode else image.convert(mode))
+        return np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("truncated", str(error)) from error
 
@@ -147,10 +147,3 @@ def _lower_median(levels: NDArray[np.uint8]) -> int:
     """Return the median of levels (n,), the lower of the middle two; `np.percentile` takes ten times as long."""
     middle = (levels.size - 1) // 2
     return int(np.partition(levels, middle)[middle])
-
-
-def read_rgb(content: Path | bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Read a JPEG file in colour, uint8 (h, w, 3), top row first."""
-    with _open_jpeg(content, max_pixels) as image:
-        _check_memory(image, image.width * image.height)
-        return _decode(image, "RGB")

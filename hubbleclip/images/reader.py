@@ -272,19 +272,17 @@ def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int, file: IO[b
     num_pixels = int(np.prod([int(side) for side in image_shape(hdu)], dtype=object))
     if num_pixels > max_pixels:
         raise ImageError("too_large", f"the header declares {num_pixels} pixels, more than {max_pixels}")
-    needed = 0 if _is_mapped(hdu) else BYTES_PER_PIXEL * num_pixels
-    for index in (layer.extension, layer.quality, layer.weight):
-        if index is None:
-            continue
+    parts = [index for index in (layer.extension, layer.quality, layer.weight) if index is not None]
+    for index in parts:
         if _is_cut_short(hdus, index):
             raise ImageError("truncated", f"the file ends within the pixels of extension {index}")
-        if isinstance(hdus[index], pyfits.CompImageHDU):
-            needed_by_bands = needed + band_bytes(hdus[index], BLOCK_ROWS)
-            if needed_by_bands > IMAGE_BYTES:
-                raise ImageError("too_large", f"the image needs {needed_by_bands / 1e9:.1f} GB of memory")
-            check_compression(hdus[index], file)
+    compressed = [hdus[index] for index in parts if isinstance(hdus[index], pyfits.CompImageHDU)]
+    needed = max((band_bytes(part, BLOCK_ROWS) for part in compressed), default=0)
+    needed += 0 if _is_mapped(hdu) else BYTES_PER_PIXEL * num_pixels
     if needed > IMAGE_BYTES:
         raise ImageError("too_large", f"the image needs {needed / 1e9:.1f} GB of memory")
+    for part in compressed:
+        check_compression(part, file)
 
 
 def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
@@ -295,12 +293,7 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
     is_compressed = isinstance(hdus[index], pyfits.CompImageHDU)
     # `datSpan` includes the padding to a whole FITS block, which some writers omit at the end of the file.
     needed = info["datSpan"] - BLOCK_BYTES + 1 if is_compressed else hdus[index].size
-    file = info["file"]
-    position = file.tell()
-    file.seek(0, 2)
-    size = file.tell()
-    file.seek(position)
-    return bool(info["datLoc"] + max(needed, 0) > size)
+    return bool(info["datLoc"] + max(needed, 0) > info["file"].size)
 
 
 def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceImage:

@@ -67,7 +67,8 @@ class Tracker:
     """
 
     def __init__(self, run_dir: Path, step: int, names: Sequence[str]) -> None:
-        truncate_metrics(run_dir / METRICS, step)
+        rows = [row for row in read_metrics(run_dir) if row["step"] <= step]
+        write_text(run_dir / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
         self._boards = []
         for name in names:
             try:
@@ -96,9 +97,3 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     path = run_dir / METRICS
     lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else [""]
     return [json.loads(line) for line in lines[:-1]]  # the text after the last newline is empty or an incomplete row
-
-
-def truncate_metrics(path: Path, step: int) -> None:
-    """Delete the rows after a step, atomically."""
-    rows = [row for row in read_metrics(path.parent) if row["step"] <= step]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

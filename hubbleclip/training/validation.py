@@ -15,7 +15,7 @@ from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1
-"""A query counts as correct if its caption is in this top share of the ranking."""
+"""A query counts as correct if its caption is in this top share of the ranking, or is the first."""
 RECALLS = (1, 5, 10)
 MAX_ROWS = 1024
 """Maximum number of rows that are compared at once with each other or with all captions, which limits the memory."""
@@ -51,7 +51,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
         "t2i": _num_ahead_in_parts(text_cd, image_nd, lambda rows: own_gc[:, rows][group_n].T),
     }
     recalls = {f"val_{name}_recall_at_{k}": _share(ahead_q < k) for name, ahead_q in ahead.items() for k in RECALLS}
-    accuracy = _share(ahead["i2t"] < top_size(len(caption_c)))
+    accuracy = _share(ahead["i2t"] < max(1, int(TOP_SHARE * len(caption_c))))
     return {"val_loss": float(sum(entries.values())), "val_accuracy_10": accuracy, **recalls}
 
 
@@ -63,11 +63,6 @@ def _num_ahead_in_parts(query_qd: Tensor, item_id: Tensor, is_own: Callable[[Ten
 
 def _share(is_true_q: Tensor) -> float:
     return float(is_true_q.double().mean())
-
-
-def top_size(num_items: int) -> int:
-    """Return the number of items that are the top 10 %, at least one."""
-    return max(1, int(TOP_SHARE * num_items))
 
 
 def num_ahead(scores_nc: Tensor, own_nc: Tensor) -> Tensor:

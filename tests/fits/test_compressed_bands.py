@@ -106,10 +106,11 @@ def test_a_cell_may_unpack_to_the_most_bytes_and_not_to_one_more(pack):
 
 
 @pytest.mark.parametrize(("most_bytes_of_a_pixel", "is_refused"), [(2, False), (1, True)])
-def test_a_tile_may_unpack_to_its_pixels_and_no_more(tmp_path, monkeypatch, most_bytes_of_a_pixel, is_refused):
+@pytest.mark.parametrize("kind", ["GZIP_1", "GZIP_2"])
+def test_a_tile_may_unpack_to_its_pixels_and_no_more(tmp_path, monkeypatch, kind, most_bytes_of_a_pixel, is_refused):
     monkeypatch.setattr(compressed, "MAX_PIXEL_BYTES", most_bytes_of_a_pixel)
     with refused_if(is_refused, "unreadable"):
-        check(packed(tmp_path / "a.fits", DATA[0], (10, 40), "GZIP_1"))
+        check(packed(tmp_path / "a.fits", DATA[0], (10, 40), kind))
 
 
 def test_floats_that_could_not_be_quantized_are_checked_too(tmp_path, monkeypatch):

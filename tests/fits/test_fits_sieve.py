@@ -20,14 +20,15 @@ def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sieving, "MIN_SKIP_BYTES", SMALL)
 
 
-def fits_bytes(*names: str, shape_yx: tuple[int, int] = (90, 100), checksum: bool = True) -> bytes:
+def fits_bytes(*names: str, num_comments: int = 0) -> bytes:
     """A file with an extension per name, of 36000 bytes in 13 blocks, with numbers of their own."""
     hdus: list = [fits.PrimaryHDU()]
     for number, name in enumerate(names):
-        pixels = np.random.default_rng(number).normal(5, 1, shape_yx).astype(np.float32)
-        hdus.append(fits.ImageHDU(pixels, name=name, ver=1 + number // 3))
+        pixels = np.random.default_rng(number).normal(5, 1, (90, 100)).astype(np.float32)
+        header = fits.Header([("COMMENT", f"{k}") for k in range(num_comments)])
+        hdus.append(fits.ImageHDU(pixels, header, name=name, ver=1 + number // 3))
     file = io.BytesIO()
-    fits.HDUList(hdus).writeto(file, checksum=checksum)
+    fits.HDUList(hdus).writeto(file, checksum=True)
     return file.getvalue()
 
 
@@ -51,10 +52,16 @@ def test_a_skipped_extension_keeps_its_index_name_and_version_and_the_others_the
                 assert str(new.header) == str(old.header)
 
 
-def test_a_header_of_a_skipped_extension_is_as_long_as_before_and_ends_in_an_end_card() -> None:
-    small, _ = filtered(EXPOSURE)
-    header = small[2880 * 2 + BLOCKS :][:2880]
-    assert header.startswith(b"XTENSION= 'IMAGE   '")
+@pytest.mark.parametrize(("num_comments", "num_blocks"), [(0, 1), (26, 2)])  # without NAXIS1 and the sums, 26 fit one
+def test_a_header_of_a_skipped_extension_is_as_long_as_before_and_ends_in_an_end_card(num_comments, num_blocks) -> None:
+    whole = fits_bytes("SCI", "ERR", num_comments=num_comments)
+    small, _ = filtered(whole)
+    header = small[small.rindex(b"XTENSION= 'IMAGE   '") :]
+    assert (len(header), len(small)) == (2880 * num_blocks, len(whole) - BLOCKS)
+    restored = FitsSieve()
+    restored.resume(io.BytesIO(small), len(small))
+    restored.skip()
+    assert restored.offset == len(whole)
     assert header.rstrip()[-3:] == b"END" and len(header.rstrip()) % 80 == 3
     assert header.count(b"NAXIS   =                    0") == 1
 

@@ -144,17 +144,6 @@ def test_nothing_may_follow_the_last_hdu(judge: Judge, tail: bytes) -> None:
     assert reason(judge(WHOLE + tail)) == "damaged"
 
 
-def test_random_groups_are_measured_by_their_own_rule(judge: Judge) -> None:
-    groups = image_header(0, 3, 4, bits=-32, GROUPS="T", PCOUNT=5, GCOUNT=100)
-    size = 4 * 100 * (5 + 12)
-    assert judge(groups + bytes(-(-size // 2880) * 2880)) is None
-    assert reason(judge(groups + bytes(size // 2880 * 2880))) == "truncated"
-
-
-def test_counts_of_a_primary_without_groups_do_not_matter(judge: Judge) -> None:
-    assert judge(image_header(100, PCOUNT=7000, GCOUNT=9) + bytes(2880)) is None
-
-
 @pytest.mark.parametrize("sides", [(10**12,), (10**6, 10**6), (2**31, 2**31), (10**60,), (10**5,) * 200])
 @pytest.mark.parametrize("suffix", [".fits", ".fits.gz"])
 def test_a_header_that_claims_too_much_is_refused_by_arithmetic(judge: Judge, sides: tuple, suffix: str) -> None:
@@ -172,14 +161,6 @@ def test_a_header_without_an_end_is_refused(judge: Judge) -> None:
     assert reason(judge(image_header().replace(b"END", b"   ") * 3)) == "truncated"
     endless = gzip.compress(b"SIMPLE  =".ljust(2880) + b" " * 40_000_000, 1)
     assert "no END card" in judge(endless, ".fits.gz").words
-
-
-def test_the_first_of_repeated_cards_counts_and_none_after_the_end(judge: Judge) -> None:
-    twice = header(("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", 100), ("NAXIS1", 10**6))
-    late = header(("BITPIX", 8), ("NAXIS", 0))
-    late = late[: late.index(b"END")] + b"END".ljust(80) + b"NEXTEND =                    5".ljust(80)
-    assert judge(twice + bytes(2880)) is None
-    assert judge(late.ljust(2880)) is None
 
 
 # FITS: the sums

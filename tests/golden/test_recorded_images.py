@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError
@@ -26,16 +26,6 @@ from hubbleclip.images.wcs import PLANE_COLUMNS
 SETTINGS = TileSettings(size_px=128, min_side_px=32, views=("native", "overview", "aim"))
 SHA = "ab" * 32
 BLOCKS = 4
-SIP = {
-    "CTYPE1": "RA---TAN-SIP",
-    "CTYPE2": "DEC--TAN-SIP",
-    "A_ORDER": 2,
-    "B_ORDER": 2,
-    "A_2_0": 8e-6,
-    "B_0_2": -5e-6,
-    "A_1_1": 3e-6,
-    "B_1_1": 2e-6,
-}
 
 
 def hit_by_rays(data_yx: np.ndarray, seed: int) -> np.ndarray:
@@ -77,8 +67,8 @@ def exposure(folder: Path) -> Path:
     hdus = [fits.PrimaryHDU(header=fits.Header(primary))]
     for chip in (1, 2):
         rng, shape = np.random.default_rng(chip), (263, 275)
-        header = wcs_header(shape, roll_deg=30.0 * chip)
-        header.update(SIP | {"BUNIT": "ELECTRONS"})
+        header = with_sip(wcs_header(shape, roll_deg=30.0 * chip))
+        header["BUNIT"] = "ELECTRONS"
         for axis in (1, 2):
             header[f"CPDIS{axis}"], header[f"DP{axis}"] = "Lookup", f"EXTVER: {axis}"
             header.append(fits.Card.fromstring(f"DP{axis}     = 'NAXES: 2'"))

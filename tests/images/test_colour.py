@@ -41,6 +41,8 @@ def test_three_parts_are_spread_from_red_to_blue(wavelengths):
 def test_green_is_the_middle_in_logarithmic_wavelength():
     assert pick_parts({"F275W": 275, "F475W": 475, "F814W": 814, "F160W": 1600}) == ("F160W", "F475W", "F275W")
     assert pick_parts({"F225W": 225, "F606W": 606, "F814W": 814, "F160W": 1600}) == ("F160W", "F606W", "F225W")
+    same = {"A": 500, "B": 500, "C": 800, "D": 400}
+    assert pick_parts(same) == pick_parts(dict(reversed(same.items()))) == ("C", "B", "D")
 
 
 def write(

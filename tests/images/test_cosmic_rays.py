@@ -123,11 +123,13 @@ def test_cosmic_rays_are_found_in_smooth_and_fine_nebulae(mean_e, share, least):
 def test_pixels_that_are_flagged_as_saturated_are_not_cosmic_rays(tmp_path, bit):
     data, flags = starry_sky((128, 128), num_stars=20), np.zeros((128, 128), int)
     data[20:100, 64], flags[20:100, 64] = 80_000, bit  # a bleed trail
-    data[60:64, 30] += 500
+    data[100, 64], data[60:64, 30] = 5000, 500  # below the trail, and a ray
+    flags[[19, 50], 64] |= 4
     image = read_science_images(write_exposure(tmp_path, data, flags), 10**6)[0]
     rays = prepare_image(image, NATIVE).rays
     found = set(zip(*(part.tolist() for part in rays), strict=True))
-    assert found >= {(y, 30) for y in range(60, 64)} and not found & {(y, 64) for y in range(20, 100)}
+    assert found >= {(y, 30) for y in range(60, 64)} and not found & {(y, 64) for y in range(20, 101)}
+    assert not image.valid_yx[[19, 50], 64].any()
 
 
 def test_level_and_noise_of_whole_numbers_are_not_rounded():

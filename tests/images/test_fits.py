@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from fuzz_worker import cut, mutate
-from synthetic_fits import read_drz, starry_sky, write_compressed, write_drz
+from synthetic_fits import read_drz, refused_if, starry_sky, write_compressed, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import header_guard, integrity
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import reader
+from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.missions.base import PARALLEL
@@ -173,11 +174,14 @@ def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_pat
         next_free = file.fileno()
     resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
     try:
-        with pytest.raises(OSError, match="Too many open files"):
-            read_science_images(path, LIMIT)
+        for read in (read_science_images, read_previews):
+            with pytest.raises(OSError, match="Too many open files"):
+                read(path, LIMIT)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert reason_of(tmp_path / "absent.fits") == "unreadable"
+    for read in (read_science_images, read_previews):
+        with pytest.raises(ImageError, match="^unreadable"):
+            read(tmp_path / "absent.fits", LIMIT)
 
 
 @pytest.mark.parametrize("missing", ["INSTRUME", "DETECTOR"])
@@ -191,13 +195,6 @@ def test_a_file_of_an_unknown_camera_has_no_rays_no_wavelength_and_a_note(tmp_pa
     assert image.note is not None and image.note.startswith("unknown camera")
     tiles = tile_file(path, "0" * 64, TileSettings(views=("native",))).tiles
     assert {tile.note for tile in tiles} == {image.note}
-
-
-@pytest.mark.parametrize("detector", ["WFC", "HRC"])
-def test_rays_that_the_calibration_flagged_are_masked(tmp_path, sky, detector):
-    quality = np.zeros(sky.shape, np.int16)
-    quality[3, 5] = 8192
-    assert masked(read_drz(tmp_path, sky, instrument=("ACS", detector), DQ=quality)) == {(3, 5)}
 
 
 def test_the_zeros_of_a_photon_counter_are_measurements(tmp_path):
@@ -214,12 +211,13 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     assert masked(read_one(path)) == {(3, 5)}
 
 
-@pytest.mark.parametrize("is_compressed", [False, True])
-def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, is_compressed):
-    monkeypatch.setattr(reader, "IMAGE_BYTES", 100 * 90 * reader.BYTES_PER_PIXEL - 1)
+@pytest.mark.parametrize(("write", "num_bytes"), [(write_drz, 45_000), (write_compressed, 45_000 + 64 * 90 * 24)])
+def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, write, num_bytes):
     data = np.ones((100, 90), np.int16)
-    (write_compressed if is_compressed else write_drz)(tmp_path / "a.fits", data)
-    assert reason_of(tmp_path / "a.fits") == "too_large"
+    for most, is_refused in ((num_bytes, False), (num_bytes - 1, True)):
+        monkeypatch.setattr(reader, "IMAGE_BYTES", most)
+        with refused_if(is_refused, "too_large: the image needs"):
+            read_one(write(tmp_path / "a.fits", data))
     fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / "mapped.fits")
     read_one(tmp_path / "mapped.fits")
 

@@ -24,16 +24,12 @@ def read(path, max_pixels=10**7):
 
 
 def test_the_header_of_the_extension_has_priority_over_the_primary_one(tmp_path):
-    path = write_drz(tmp_path / "a.fits", DATA, primary={"BUNIT": "COUNTS", "EXPTIME": 100.0, "TARGNAME": "FIRST"})
+    cards = {"BUNIT": "COUNTS", "EXPTIME": 100.0, "TARGNAME": "FIRST", "CCDGAIN": 1.5}
+    cards |= {"PHOTFLAM": 2e-19, "PHOTPLAM": 6000.0, "RA_TARG": 150.1, "DEC_TARG": 2.2}
+    path = write_drz(tmp_path / "a.fits", DATA, primary=cards)
     fits.setval(path, "EXPTIME", value=50.0, ext=1)
     image = read(path)
-    assert (image.unit, image.exposure_s, image.target) == ("ELECTRONS/S", 50.0, "FIRST")
-
-
-def test_the_calibration_and_the_aim_are_those_of_the_header(tmp_path):
-    cards = {"CCDGAIN": 1.5, "PHOTFLAM": 2e-19, "PHOTPLAM": 6000.0, "RA_TARG": 150.1, "DEC_TARG": 2.2}
-    image = read(write_drz(tmp_path / "a.fits", DATA, primary=cards))
-    assert image.gain == 1.5
+    assert (image.unit, image.exposure_s, image.target, image.gain) == ("ELECTRONS/S", 50.0, "FIRST", 1.5)
     assert image.flux_density == pytest.approx(2e-19 * 6000.0**2 / 2.99792458e18 * 1e23)  # c in Angstrom/s, erg to Jy
     assert image.aims_deg[0] == (150.1, 2.2)
 

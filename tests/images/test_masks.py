@@ -46,7 +46,7 @@ def test_a_region_has_at_least_two_pixels():
 )
 def test_zeros_of_whole_numbers_are_counts_unless_all_are_zeros(change, is_masked):
     data = RNG.normal(50, 9, (100, 100)).astype(np.float32)
-    data[:20] = 0
+    data[:20], data[5, 3] = 0, np.nan
     data = change(data).astype(np.float32)
     assert (not border_mask(data)[:20].any()) == is_masked
     assert border_mask(data)[20:].all() == bool(data[20:].any())
@@ -96,3 +96,17 @@ def test_the_core_of_a_saturated_star_is_filled_with_the_highest_value_beside_it
         return
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == set(map(tuple, np.argwhere(hole).tolist()))
     assert set(values) == {np.nanmax(data)}
+
+
+def test_each_core_has_the_highest_value_beside_it_and_open_small_and_flat_holes_are_none():
+    data, (y, x) = np.full((60, 120), 20.0, np.float32), np.mgrid[:60, :120]
+    for y0, x0, height in ((15, 20, 1000), (15, 60, 3000), (15, 100, 1000), (45, 20, 1000)):
+        data += height * np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / 8)
+    data[38:52, 60:100] += 500
+    data[14:17, 19:22], data[14:17, 59:62] = np.nan, np.nan
+    data[14:17, 100:115] = np.nan  # from the middle of a star to the sky
+    data[45, 19:22], data[44:47, 78:82] = np.nan, np.nan  # three pixels; a hole of an even area
+    found = fill_cores(data, np.isfinite(data), 20.0, 1.0)
+    edges = ((19, 20 + 1000 * np.exp(-0.5)), (59, 20 + 3000 * np.exp(-0.5)))  # two pixels from the middle
+    expected = [(row, first + k, edge) for row in (14, 15, 16) for first, edge in edges for k in range(3)]
+    np.testing.assert_allclose(np.transpose(found), expected, rtol=1e-5)

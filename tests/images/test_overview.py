@@ -20,9 +20,7 @@ from hubbleclip.images.tiling import tile_file
 from hubbleclip.images.wcs import field_geometry
 
 SHA = "ab" * 32
-BOTH, ALONE = TileSettings(size_px=128), TileSettings(size_px=128, views=("overview",))
-
-
+ALONE = TileSettings(size_px=128, views=("overview",))
 IMAGE = ScienceImage(data_yx=None, valid_yx=None, chip=1)
 
 
@@ -59,14 +57,6 @@ def test_a_small_image_is_padded_not_stretched_up(tmp_path):
     assert (overview.shrink, overview.y0, overview.x0) == (1.0, native.y0, native.x0)
     np.testing.assert_array_equal(decode_png(overview.encoded), decode_png(native.encoded))
     assert overview.tile_id != native.tile_id
-
-
-def test_the_aspect_is_kept_and_the_rest_is_sky(tmp_path):
-    (tile,) = tile_file(write_drz(tmp_path / "a.fits", starry_sky((256, 512))), SHA, ALONE).tiles
-    levels = decode_png(tile.encoded)
-    assert (tile.y0, tile.x0, tile.shrink) == (-128, 0, 4.0)
-    outside = np.concatenate([levels[:32], levels[96:]])
-    assert np.ptp(outside) == 0 and np.ptp(levels[32:96]) > 100
 
 
 @pytest.mark.parametrize("shape_yx", [(700, 1100), (900, 500), (1030, 1030)])

@@ -23,7 +23,8 @@ from hubbleclip.images.downsample import downsample_image, overview_shrink
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.normalize import assess_tiles, prepare_image, read_rows
 from hubbleclip.images.stretch import Stretch
-from hubbleclip.images.tiling import cut_tiles, tile_file, to_tile_record
+from hubbleclip.images.tiling import SATURATED_CORE, cut_tiles, tile_file, to_tile_record
+from hubbleclip.missions.base import PARALLEL
 
 SHA = "ab" * 32
 NATIVE = TileSettings(size_px=128, views=("native",))
@@ -206,13 +207,15 @@ def test_a_saturated_core_without_data_looks_saturated_and_is_named_in_the_note(
     dy, dx = np.mgrid[-60:196, -60:196]
     data = (starry_sky((256, 256), num_stars=0) + 3e5 / (1 + np.hypot(dy, dx) ** 3)).astype(np.float32)
     data[np.hypot(dy, dx) <= 5] = np.nan
-    tiles = tile_file(
-        write_drz(tmp_path / "a.fits", data), SHA, TileSettings(size_px=128, views=("native", "overview"))
-    )
-    for tile in tiles.tiles:
+    settings = TileSettings(size_px=128, views=("native", "overview"))
+    tiles = tile_file(write_drz(tmp_path / "a.fits", data, primary={"PRIMESI": "COS"}), SHA, settings).tiles
+    for tile in tiles:
         levels = decode_png(tile.encoded)[::-1]
         y, x = (round((at - start) / tile.shrink) for at, start in ((60, tile.y0), (60, tile.x0)))
         has_core = 4 < y < 124 and 4 < x < 124
-        assert bool(tile.note) == has_core
+        assert tile.note == (f"{PARALLEL}; {SATURATED_CORE}" if has_core else PARALLEL)
         assert not has_core or levels[y, x] >= levels[y - 8 : y + 9, x - 8 : x + 9].max()
-    assert sum(bool(tile.note) for tile in tiles.tiles) >= 1 and min(tile.valid_share for tile in tiles.tiles) < 1
+    assert {tile.view for tile in tiles if SATURATED_CORE in tile.note} == {"native", "overview"}
+    assert min(tile.valid_share for tile in tiles) < 1
+    exposure = write_drz(tmp_path / "a_flt.fits", data, primary={"NDRIZIM": 0})
+    assert {tile.note for tile in tile_file(exposure, SHA, settings).tiles} == {None}

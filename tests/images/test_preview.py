@@ -16,7 +16,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
 from hubbleclip.images import preview
 from hubbleclip.images.encode import decode_png
-from hubbleclip.images.preview import border_level, read_luminance, read_previews, read_rgb, white_border
+from hubbleclip.images.preview import border_level, read_luminance, read_previews, white_border
 from hubbleclip.images.tiling import READERS, tile_file
 
 SHA = "cd" * 32
@@ -47,28 +47,6 @@ def pillows_own(path: Path) -> np.ndarray:
         return np.array(image.convert("L"))
 
 
-def with_white_corners(levels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with white triangles in its corners, and their mask."""
-    y, x = np.indices(levels.shape)
-    corners = np.minimum(y, levels.shape[0] - 1 - y) + np.minimum(x, levels.shape[1] - 1 - x) < side
-    return np.where(corners, 255, levels).astype(np.uint8), corners
-
-
-def test_white_corners_are_masked_and_shown_as_sky(tmp_path: Path) -> None:
-    levels, corners = with_white_corners(starry_levels(1200, 1100), 300)
-    levels[600:700, 500:600] = 255  # a white area inside, such as a saturated star, stays
-    path = write_jpeg(tmp_path / "a.jpg", levels)
-    small = TileSettings(size_px=256, views=("overview",), mask_white_border=True)
-    (tile,) = tile_file(path, SHA, small).tiles
-    shown = decode_png(tile.encoded)
-    assert shown.shape == (256, 256)
-    assert tile.valid_share == pytest.approx(1 - corners.mean(), abs=0.03)
-    assert max(shown[0, 12], shown[0, -12], shown[-1, 12], shown[-1, -12]) < 40
-    assert shown[128:148, 118:138].max() > 240
-    (plain,) = tile_file(path, SHA, small.model_copy(update={"mask_white_border": False})).tiles
-    assert decode_png(plain.encoded)[0, 20] > 240
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_the_pixels_of_every_tile_are_the_previews_own(tmp_path: Path, mode: str) -> None:
     path = write_jpeg(tmp_path / "a.jpg", starry_levels(256, 280), mode)
@@ -86,13 +64,6 @@ def test_the_borders_level_is_the_lesser_of_two_medians(seed: int, num_levels: i
     levels = rng.integers(0, num_levels, tuple(rng.integers(1, 9, 2)), dtype=np.uint8)
     border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
     assert border_level(levels) == min(np.sort(some.ravel())[(some.size - 1) // 2] for some in (border, levels))
-
-
-def test_a_tile_is_in_levels_for_the_eye_and_nowhere_on_the_sky(tmp_path: Path) -> None:
-    (tile,) = tile_file(write_jpeg(tmp_path / "a.jpg", starry_levels(128, 128)), SHA, SETTINGS).tiles
-    assert (tile.unit, tile.instrument, tile.filter, tile.geometry, tile.chip) == ("display", None, None, None, 0)
-    stretch = tile.stretch
-    assert (stretch.black, stretch.white, stretch.softening, stretch.noise) == (0, 255, 1, 1)
 
 
 def test_a_preview_is_recognised_by_the_archives_name_where_the_file_has_another(tmp_path: Path) -> None:
@@ -146,8 +117,6 @@ def test_a_picture_that_needs_too_much_memory_is_refused_before_it_is_decoded(
     monkeypatch.setattr(preview, "JPEG_BYTES", needed - 1)
     with pytest.raises(ImageError, match="too_large"):
         read_luminance(path, 10**7)
-    with pytest.raises(ImageError, match="too_large"):
-        preview.read_rgb(path, 10**7)
     read_luminance(path, 10**7, enough_px=100)
 
 
@@ -157,24 +126,6 @@ def test_a_smaller_picture_is_decoded_where_that_is_enough(tmp_path: Path) -> No
     assert (small.shape, shrink) == ((150, 200), 8)
     blocks = pillows_own(path).reshape(150, 8, 200, 8).mean(axis=(1, 3))
     assert np.abs(small - blocks).mean() < 2
-
-
-def test_a_preview_seen_whole_alone_is_as_one_decoded_whole(tmp_path: Path) -> None:
-    path = write_jpeg(tmp_path / "a.jpg", starry_levels(512, 512))
-    (alone,) = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("overview",))).tiles
-    beside = tile_file(path, "0" * 64, TileSettings(size_px=128, views=("native", "overview"))).tiles[-1]
-    assert (alone.view, alone.shrink) == (beside.view, beside.shrink) == ("overview", 4.0)
-    assert np.abs(decode_png(alone.encoded).astype(int) - decode_png(beside.encoded)).mean() < 1.5
-
-
-def test_colours_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "red.jpg"
-    Image.new("RGB", (48, 32), (200, 30, 60)).save(path, quality=95)
-    colours = read_rgb(path, max_pixels=10_000)
-    assert colours.shape == (32, 48, 3)
-    assert np.abs(colours.reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 3
-    with pytest.raises(ImageError, match="too_large"):
-        read_rgb(path, max_pixels=100)
 
 
 def test_the_sky_beside_a_masked_border_is_that_of_the_rest() -> None:

@@ -1,10 +1,8 @@
-"""What is left out, and that what claims to be huge is refused before memory is taken."""
+"""What is left out; what claims to be huge is refused before memory is taken, and a large image takes little."""
 
 from __future__ import annotations
 
 import gzip
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,9 @@ import pytest
 from memory import outcomes_of
 from synthetic_fits import starry_sky, write_compressed, write_drz
 
-from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.tiling import tile_file
 
-SHA = "ab" * 32
 BOMB_KB = 60_000
 
 
@@ -58,26 +54,6 @@ def test_bombs_are_refused_before_memory_is_taken(tmp_path):
     assert max(more_kb for _, more_kb in outcomes) < BOMB_KB
 
 
-def cut_bytes(path):
-    return [
-        (tile.tile_id, tile.encoded)
-        for tile in tile_file(path, SHA, TileSettings(size_px=128, views=("native", "overview", "aim"))).tiles
-    ]
-
-
-@pytest.mark.slow
-def test_the_same_bytes_with_any_number_of_workers(tmp_path):
-    paths = [
-        write_drz(tmp_path / f"{n}.fits", starry_sky((300, 400), seed=n), primary={"RA_TARG": 150.1, "DEC_TARG": 2.2})
-        for n in range(4)
-    ]
-    alone = [cut_bytes(path) for path in paths]
-    for workers in (1, 3):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            assert list(pool.map(cut_bytes, paths)) == alone
-    assert {len(np.unique([tile_id for tile_id, _ in tiles])) for tiles in alone} == {len(alone[0])}
-
-
 def test_a_compressed_image_whose_table_has_a_damaged_column_name_is_rejected(tmp_path: Path) -> None:
     path = write_compressed(tmp_path / "a_drz.fits", starry_sky((300, 300)))
     name, number = b"TTYPE4  = 'ZZERO   '", b"TTYPE4  =                    0"
@@ -86,3 +62,18 @@ def test_a_compressed_image_whose_table_has_a_damaged_column_name_is_rejected(tm
     path.write_bytes(data.replace(name.ljust(len(number)), number))
     with pytest.raises(ImageError, match="table of the compressed image is damaged"):
         tile_file(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "primary", "extensions"),
+    [("a_drz.fits", {"NDRIZIM": 4}, {"WHT": np.float32}), ("a_flc.fits", {"NDRIZIM": 0}, {"DQ": np.int16})],
+)
+def test_a_worker_takes_at_most_half_more_than_the_science_extension(tmp_path, name, primary, extensions):
+    data = np.tile(starry_sky((1000, 1000)), (3, 3))
+    data[:40] = data[:, :40] = 0
+    others = {key: np.full(data.shape, key == "WHT", dtype) for key, dtype in extensions.items()}
+    large = write_drz(tmp_path / name, data, primary=primary, **others)
+    small = write_drz(tmp_path / f"small_{name}", data[:400, :400], primary=primary)
+    ((_, grown_kb),) = outcomes_of(small, large, size_px=256, views=("native", "overview"))
+    assert 1024 * grown_kb <= 1.5 * data.nbytes

@@ -135,20 +135,21 @@ def test_names_of_jwst_are_parsed(name: str, visit: str | None, origin: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "origin", "combines"),
+    ("name", "visit", "origin", "combines"),
     [
-        ("j8cka1041", "calibrated", ""),
-        ("U2803E01T", "wfpc2", ""),
-        ("hst_17301_01_wfc3_uvis_f200lp_if3x01", "advanced", ""),
-        ("hst_17301_01_wfc3_uvis_f200lp_if3x01ab", "exposure", ""),
-        ("hst_17301_01_wfc3_uvis_total_if3x01", "total", "filters"),
-        ("hst_05092_3e_wfpc2_f606w_wf", "legacy", ""),
-        ("hst_05092_3e_wfpc2_total_wf", "legacy total", "filters"),
-        ("hst_skycell-p1234x05y06_acs_wfc_f814w_all", "calibrated", "visits"),
+        ("j8cka1041", "j8cka1", "calibrated", ""),
+        ("U2803E01T", "u2803e", "wfpc2", ""),
+        ("hst_17301_01_wfc3_uvis_f200lp_if3x01", "if3x01", "advanced", ""),
+        ("hst_17301_01_wfc3_uvis_f200lp_if3x01ab", "if3x01", "exposure", ""),
+        ("hst_17301_01_wfc3_uvis_total_if3x01", "if3x01", "total", "filters"),
+        ("hst_05092_3e_wfpc2_f606w_wf", "3e", "legacy", ""),
+        ("hst_05092_3e_wfpc2_total_wf", "3e", "legacy total", "filters"),
+        ("hst_skycell-p1234x05y06_acs_wfc_f814w_all", None, "calibrated", "visits"),
     ],
 )
-def test_names_of_hubble_tell_the_origin_and_what_is_combined(name: str, origin: str, combines: str) -> None:
+def test_names_of_hubble_tell_the_visit_the_origin_and_what_is_combined(name, visit, origin, combines) -> None:
     products = HST.products
+    assert products.visit(name) == visit
     assert products.origin(f"{name}_drz.fits") == origin
     assert (products.is_total(name), products.is_mosaic(name)) == (combines == "filters", combines == "visits")
     assert [products.camera(name) for name in ("WFPC2/pc", "acs/wfc")] == ["WFPC2", "ACS/WFC"]
@@ -195,10 +196,6 @@ def test_there_is_no_condition_on_a_mission() -> None:
     assert [name for name, text in texts.items() if condition.search(text)] == []
 
 
-def test_hubble_is_the_default_of_files_without_a_known_telescope() -> None:
-    assert mission_of({}.get) is HST and mission_of({"TELESCOP": "VLT"}.get) is HST
-
-
 @pytest.mark.parametrize(
     ("name", "collections", "mission"),
     [("jwst", ["HST"], JWST), ("hst", ["HST"], HST), ("simulated", ["JWST"], JWST), ("simulated", ["HST"], HST)],
@@ -220,14 +217,16 @@ def test_atlases_are_opened_at_the_tile_in_twice_its_field(scale_arcsec, size_px
     aladin, esasky = (parse_qs(urlsplit(link.url).query) for link in sky_links(facts))
     assert aladin == {"target": ["83.820000 -5.390000"], "fov": [fov_deg]}
     assert esasky == aladin | {"cooframe": ["J2000"], "sci": ["true"]}
+    assert sky_links(facts | {"ra_deg": None}) == sky_links(facts | {"dec_deg": None}) == []
 
 
 def test_a_tile_leads_to_the_pages_of_its_observation_programme_and_file_at_its_mission() -> None:
     facts = {"obs_id": "j8ck01040", "product_uri": "mast:HST/product/a b.fits"}
-    assert [link.url for link in archive_links(facts | {"proposal_id": "hst:9026"})] == [
-        "https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid=J8CK01040",
-        "https://www.stsci.edu/hst-program-info/program/?program=9026",
-        "https://mast.stsci.edu/api/v0.1/Download/file?uri=mast%3AHST%2Fproduct%2Fa+b.fits",
-    ]
+    assert {link.text: link.url for link in archive_links(facts | {"proposal_id": "hst:9026"})} == {
+        "Observation at MAST": "https://archive.stsci.edu/cgi-bin/mastpreview?mission=hst&dataid=J8CK01040",
+        "Programme 9026": "https://www.stsci.edu/hst-program-info/program/?program=9026",
+        "FITS file": "https://mast.stsci.edu/api/v0.1/Download/file?uri=mast%3AHST%2Fproduct%2Fa+b.fits",
+    }
+    assert archive_links(facts) == archive_links(facts | {"proposal_id": "simulated:9026"}) == []
     (programme,) = archive_links({"proposal_id": "jwst:1234"})
     assert programme.text == "Programme 1234" and programme.url == STSCI + JWST.proposals.page.format("1234")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Run
 from hubbleclip.training import checkpoints, runs
 from hubbleclip.training.checkpoints import best_weights, model_digest, read_best, read_newest, write_checkpoint
+from hubbleclip.training.models.model_folder import checking
 from hubbleclip.training.runs import (
     RUNNING,
     find_run,
@@ -139,6 +142,20 @@ def test_a_checkpoint_with_any_byte_flipped_is_read_or_is_one_line(run_dir: Path
         path.write_bytes(whole)
 
 
+def test_a_compressed_checkpoint_is_not_unpacked(run_dir: Path) -> None:
+    with zipfile.ZipFile(run_dir / "checkpoints" / checkpoint_name(6), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1_000_000))
+    with pytest.raises(TrainingError, match=r"step-00000006\.pt is compressed"):
+        checkpoints.read_checkpoint(run_dir, 6)
+
+
+@pytest.mark.parametrize("context", [partial(runs.reading, problem="it"), checking], ids=["run", "model"])
+def test_a_failing_disk_is_no_damage_of_a_run_or_a_model(context: Callable, tmp_path: Path) -> None:
+    for error, raised in ((OSError(5, "Input/output error"), MachineError), (ValueError("odd"), TrainingError)):
+        with pytest.raises(raised), context(tmp_path):
+            raise error
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "5", "[" * 100_000, '{"step": "4", "score": 1}', '{"step": 4}', "\xff"]
 )
@@ -172,17 +189,17 @@ def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("digest", "changes", "message"),
+    ("digest", "model", "changes", "message"),
     [
-        ("e" * 32, {}, "another dataset"),
-        (DIGEST, {"mode": "linear", "batch_size": 8, "weight_decay": 0.2}, "another mode, batch_size, weight_decay"),
-        (DIGEST, {"steps": 6}, "set train.steps to more"),
-        (DIGEST, {"patience": 1}, "best at step 4 of 6"),
+        ("e" * 32, {"context_length": 40}, {}, "another model, dataset: set the same"),
+        (DIGEST, {}, {"mode": "linear", "batch_size": 8, "weight_decay": 0.2}, "mode, batch_size, weight_decay: set"),
+        (DIGEST, {}, {"steps": 6}, "set train.steps to more"),
+        (DIGEST, {}, {"patience": 1}, "best at step 4 of 6"),
     ],
 )
-def test_a_run_that_cannot_be_continued_says_why(run_dir: Path, digest: str, changes: dict, message: str) -> None:
-    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name} | changes)
-    with open_run(run_dir.parent, digest, MODEL, settings, code_version="test", device="cpu") as run:
+def test_a_run_that_cannot_be_continued_says_why(run_dir, digest, model, changes, message) -> None:
+    settings, other = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name} | changes), MODEL.model_copy(update=model)
+    with open_run(run_dir.parent, digest, other, settings, code_version="test", device="cpu") as run:
         with pytest.raises(TrainingError, match=message):
             checkpoints.copy_progress(run_dir, run, settings)
         with pytest.raises(TrainingError, match="has no checkpoint yet"):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
@@ -19,11 +20,12 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 from two_processes import gathered_gradient, trained_norm
 
+from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.batch_norms import share_statistics
 from hubbleclip.training.distillation import Distillation, logit_divergence
-from hubbleclip.training.distributed import World
+from hubbleclip.training.distributed import World, check_device
 from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.loop import _open_batches, train
 from hubbleclip.training.losses import get_loss
@@ -72,6 +74,22 @@ def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
     world = World(rank=0, size=3, device=torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"train\.batch_size 4 .* 3 processes"):
         _open_batches(None, TRAIN, None, world)
+
+
+@pytest.mark.parametrize(
+    ("name", "allow_cpu", "has_gpu", "is_refused"),
+    [
+        ("ViT-B-16", False, False, True),
+        ("ViT-B-16", True, False, False),
+        ("ViT-B-16", False, True, False),
+        ("hubbleclip-tiny", False, False, False),
+        ("towers", False, False, False),
+    ],
+)
+def test_a_large_model_is_trained_on_a_cpu_only_where_that_is_allowed(monkeypatch, name, allow_cpu, has_gpu, is_refused):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    with pytest.raises(TrainingError, match="no GPU to train ViT-B-16") if is_refused else nullcontext():
+        check_device(ModelSettings(name=name), TRAIN.model_copy(update={"allow_cpu": allow_cpu}))
 
 
 @pytest.fixture(scope="module")

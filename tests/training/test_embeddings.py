@@ -78,13 +78,16 @@ def test_tiles_are_embedded_in_the_order_of_the_split_in_every_batch_size(loaded
     assert np.abs(whole[0] - whole[-1]).max() > 1e-3
 
 
-def test_the_first_feature_that_is_not_finite_is_named_and_no_other(loaded) -> None:
+def test_the_first_feature_that_is_not_finite_is_named_and_no_other(loaded, tiles) -> None:
     texts = ["a comet", "a spiral galaxy", "a pulsar"]
     (token,) = set(loaded.tokenizer([texts[1]])[0].tolist()) & set(loaded.tokenizer(["spiral"])[0, 1:2].tolist())
     with torch.no_grad():
         loaded.model.token_embedding.weight[token] = torch.nan
+        loaded.model.visual.proj[0, 0] = torch.nan
     with pytest.raises(TrainingError, match="text 'a spiral galaxy'"):
         embed_texts(loaded, texts, 1)
+    with pytest.raises(TrainingError, match=f"tile {tiles.rows['tile_id'][0]} "):
+        embed_open_tiles(loaded, tiles, 3)
 
 
 def test_a_large_val_is_compared_in_parts_of_bounded_size(tiles, monkeypatch) -> None:

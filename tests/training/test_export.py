@@ -102,9 +102,13 @@ def test_the_logit_bias_of_a_sigmoid_loss_is_exported(tmp_path):
     assert model.logit_bias.item() == -3.5
 
 
-def test_quick_gelu_of_openai_s_weights_is_exported(folder):
+def test_quick_gelu_of_openai_s_weights_and_the_preprocessing_of_training_are_exported(folder):
     assert architecture(ModelSettings(name="ViT-B-16", pretrained="openai"))["quick_gelu"] is True
-    assert not json.loads((folder / "open_clip_config.json").read_text())["model_cfg"].get("quick_gelu")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    assert not config["model_cfg"].get("quick_gelu")
+    statistics = {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)}
+    fixed = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "squash"}
+    assert config["preprocess_cfg"] == {"size": 32} | fixed | statistics
 
 
 def test_perceptron_heads_are_refused_because_open_clip_does_not_know_them(tmp_path):
@@ -241,10 +245,15 @@ def test_an_exported_tower_may_scale_features_but_not_turn_them(run_dir, tower, 
 
 def test_the_image_processor_of_transformers_normalises_as_the_model(run_dir):
     loaded = load_run_model(run_dir)
-    config = processor_config(loaded)
-    assert (config["size"], config["rescale_factor"]) == ({"height": 32, "width": 32}, pytest.approx(1 / 255))
-    assert (config["image_mean"], config["image_std"]) == (list(loaded.mean), list(loaded.std))
-    assert Image.Resampling(config["resample"]) == Image.Resampling.BICUBIC  # torchvision has no box filter
+    steps = {"do_convert_rgb": True, "do_resize": True, "do_center_crop": False, "do_rescale": True, "do_normalize": True}
+    assert processor_config(loaded) == steps | {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"height": 32, "width": 32},
+        "resample": Image.Resampling.BICUBIC,  # torchvision has no box filter
+        "rescale_factor": 1 / 255,
+        "image_mean": list(loaded.mean),
+        "image_std": list(loaded.std),
+    }
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 32), (32, 20), (32, 64), (40, 20)])
@@ -318,7 +327,8 @@ def strange(tmp_path_factory):
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
         ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),
         ("vision_cfg", {"timm_model_name": "hf-hub:evil/evil"}, "timm_model_name"),
-        ("vision_cfg", {"layers": 10**6}, "layers is 1000000"),
+        ("vision_cfg", {"layers": 257}, "layers is 257, which is out of range"),
+        ("vision_cfg", {"image_size": [32, [1 << 21]]}, "image_size is 2097152"),
         ("vision_cfg", {"width": 10**6}, "MB of memory"),
         ("text_cfg", {"vocab_size": float("nan")}, "vocab_size is nan"),
         ("preprocess_cfg", {"mean": "abc"}, "does not load"),

@@ -56,6 +56,16 @@ def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
     assert (again, seen) == (run_dir, [])
 
 
+def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_left(dataset_dir, run_dir) -> None:
+    seen, settings = [], TRAIN.model_copy(update={"steps": 8, "resume": run_dir.name})
+    progress = {"on_progress": lambda step, _: seen.append(step)}
+    longer = train(dataset_dir, run_dir.parent, MODEL, settings, code_version="test", **progress)
+    assert (longer != run_dir, seen) == (True, [7, 8])
+    assert rows_without_times(longer)[:6] == rows_without_times(run_dir)
+    states = [checkpoints.read_checkpoint(run, 6) for run in (longer, run_dir)]
+    assert all(torch.equal(one, other) for one, other in zip(*(one["state_dict"].values() for one in states), strict=True))
+
+
 @pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pth"}, {"name": "local-dir:{}"}])
 def test_other_weights_in_the_same_file_make_another_run_and_notes_beside_them_do_not(names, tmp_path) -> None:
     digests = set()

@@ -90,6 +90,8 @@ def test_the_profile_of_siglip_2_names_weights_and_loss_of_its_own() -> None:
         ("ViT-Q-9", "", r"model\.name"),
         ("ViT-B-16", "no-such-tag", r"model\.pretrained.*openai"),
         ("hubbleclip-tiny", "openai", r"model\.pretrained.*leave it empty"),
+        ("towers", "openai", r"model\.pretrained .*packages"),
+        ("coca_ViT-B-32", "", r"coca_ViT-B-32 is a CoCa model.*set model\.name"),
     ],
 )
 def test_unknown_model_or_weights_name_the_setting(name: str, pretrained: str, change: str) -> None:
@@ -142,23 +144,18 @@ def test_a_tokenizer_that_cannot_be_fetched_gives_one_line(monkeypatch, tmp_path
     assert "\n" not in str(caught.value)
 
 
-def test_coca_is_refused_in_one_line() -> None:
-    with pytest.raises(TrainingError, match=r"coca_ViT-B-32 is a CoCa model.*set model\.name"):
-        load_model(ModelSettings(name="coca_ViT-B-32", pretrained=""), 1)
-
-
 TEXTS = ["a spiral galaxy", "A much longer text about a galaxy! It has spiral arms, and a bar."]
 
 
-@pytest.mark.parametrize("name", ["squares-vit", "hubbleclip-tiny"])
+@pytest.mark.parametrize("name", ["squares-vit", "hubbleclip-tiny", "towers"])
 def test_texts_cut_to_the_longest_have_the_same_features(name: str) -> None:
     loaded = load_model(ModelSettings(name=name, pretrained=""), 1)
     whole = loaded.tokenizer(TEXTS)
     short = loaded.trim_padding(whole)
-    assert short.shape[1] < whole.shape[1]
+    assert short.shape[1] < min(whole.shape[1], 30)
     with torch.no_grad():
-        expected = open_clip.CLIP.encode_text(loaded.model.eval(), whole, normalize=True)
-        assert torch.allclose(loaded.model.encode_text(short, normalize=True), expected, atol=1e-6)
+        expected = type(loaded.model).encode_text(loaded.model.eval(), whole, normalize=True)
+        assert torch.allclose(loaded.model.encode_text(short, normalize=True), expected, atol=1e-5)
 
 
 def test_weights_of_openai_compute_with_quick_gelu() -> None:
@@ -307,23 +304,9 @@ def test_towers_from_scratch_have_weights_of_their_own(towers) -> None:
     assert torch.equal(ours, packaged)
 
 
-def test_an_unknown_tag_names_the_one_that_towers_have() -> None:
-    with pytest.raises(TrainingError, match=r"model\.pretrained .*packages"):
-        load_model(ModelSettings(name="towers", pretrained="openai"), 1)
-
-
 def test_a_missing_package_says_how_to_install_it() -> None:
     with pytest.raises(TrainingError, match=r"hubbleclip\[offline\]"):
         _packaged("no_such_package_at_all", "models")
-
-
-def test_texts_cut_to_the_longest_have_the_same_features_in_towers(towers) -> None:
-    whole = towers.tokenizer(["A galaxy.", "A longer text about two galaxies that collide!"])
-    short = towers.trim_padding(whole)
-    assert short.shape[1] < 20
-    towers.model.eval()
-    with torch.no_grad():
-        assert torch.allclose(towers.model.text(short), towers.model.text(whole), atol=1e-5)
 
 
 def test_the_table_of_bases_is_that_of_open_clip() -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import open_clip
 import pytest
 import timm
 import torch
@@ -101,6 +102,18 @@ def test_a_clip_has_the_features_of_its_export_whatever_weights_are_beside_it(nu
     assert torch.allclose(again.encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
 
 
+def test_the_activation_of_a_clip_is_that_of_its_configuration(tmp_path):
+    loaded, config = load_model(MODEL, 5), tmp_path / "config.json"
+    write_transformers(loaded, tmp_path)
+    config.write_text(config.read_text().replace('"gelu"', '"quick_gelu"'))
+    expected = open_clip.create_model(MODEL.name, force_quick_gelu=True).eval()
+    expected.load_state_dict(loaded.model.state_dict())
+    with torch.no_grad():
+        feat_nd = expected.encode_text(loaded.tokenizer(TEXTS), normalize=True)
+    assert torch.allclose(load_folder(tmp_path).encode_texts(TEXTS), feat_nd, atol=1e-6)
+    assert not torch.allclose(loaded.encode_texts(TEXTS), feat_nd, atol=1e-4)
+
+
 def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(siglip, dataset_dir, tmp_path):
     folder, _ = siglip
     run_dir = trained(dataset_dir, tmp_path, ModelSettings(name=f"local-dir:{folder}"), loss="siglip", steps=1)
@@ -128,6 +141,8 @@ def edited(section: str, key: str, value: object):
         ("preprocessor_config.json", lambda _: b" " * (1 << 20) + b"{}", "more than 1048576"),
         ("config.json", edited("vision_config", "hidden_act", 0), "hidden_act"),
         ("config.json", edited("text_config", "vocab_size", 50_000), "50000 tokens instead of 49408"),
+        ("config.json", edited("vision_config", "num_hidden_layers", 10**5), "num_hidden_layers is 100000, which is out"),
+        ("config.json", edited("text_config", "evil", "evil.Evil"), "unknown key 'evil'"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_path):
@@ -138,6 +153,28 @@ def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_pat
         load_folder(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "EvilTokenizer"}, "unknown tokenizer_class 'EvilTokenizer'"),
+        ("tokenizer_config.json", {"auto_map": {}}, "unknown key 'auto_map'"),
+        ("config.json", {"model_type": "evil"}, "kind evil"),
+    ],
+)
+def test_a_text_tower_of_transformers_is_checked_with_its_tokenizer(name, change, problem, tmp_path):
+    path = make_text_tower(tmp_path / "made") / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(TrainingError, match=problem):
+        load_folder(path.parent)
+
+
+def test_the_tokenizer_of_a_siglip_is_checked(siglip, tmp_path):
+    path = shutil.copytree(siglip[0], tmp_path / "copy") / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {}}))
+    with pytest.raises(TrainingError, match="unknown key 'auto_map'"):
+        load_folder(path.parent)
 
 
 SHORT_TEXTS = ["we saw a spiral galaxy", "the comet"]
