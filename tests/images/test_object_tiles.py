@@ -49,18 +49,13 @@ def test_the_tile_of_an_object_has_three_halves_of_the_longer_extent_about_its_m
     assert abs(y0 + size_px / 2 - (200 + height / 2)) <= 1 and abs(x0 + size_px / 2 - (150 + width / 2)) <= 1
 
 
-@pytest.mark.parametrize(("side", "is_small"), [(245, True), (258, False)])
-def test_an_object_is_small_up_to_a_fifth_of_a_tile(side, is_small):
-    settings = NATIVE.model_copy(update={"size_px": 512})  # a fifth of its area is a square of 229 px, 90 % of 254
-    found = object_of((500, 480), (slice(100, 100 + side), slice(100, 100 + side)), settings)
+@pytest.mark.parametrize(
+    ("height", "width", "is_small"), [(245, 245, True), (258, 258, False), (4, 330, True), (4, 420, False)]
+)
+def test_an_object_is_small_up_to_a_fifth_of_the_area_and_two_thirds_of_the_side_of_a_tile(height, width, is_small):
+    settings = NATIVE.model_copy(update={"size_px": 512})  # a fifth is a square of 229 px; 90 % of each side count
+    found = object_of((560, 639), (slice(100, 100 + height), slice(100, 100 + width)), settings)
     assert (found is not None) == is_small
-
-
-def test_a_long_thin_object_of_the_side_of_a_tile_is_not_small():
-    settings = NATIVE.model_copy(update={"size_px": 512})
-    for length, is_small in ((330, True), (420, False)):  # three halves of 90 % of it
-        inside = slice(300, 304), slice(100, 100 + length)
-        assert (object_of((560, 639), inside, settings) is not None) == is_small
 
 
 def test_an_object_is_what_exceeds_the_sigmas_of_the_settings_in_the_mean_of_3x3():

@@ -12,7 +12,7 @@ from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
-from hubbleclip.training.runs import settings_digest
+from hubbleclip.training.runs import read_run, settings_digest
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer
 
@@ -78,13 +78,15 @@ def test_other_weights_in_the_same_file_make_another_run_and_notes_beside_them_d
     assert settings_digest(model, TRAIN) in digests
 
 
-def test_rows_have_the_metrics_that_a_reader_needs(run_dir) -> None:
+def test_rows_have_the_metrics_that_a_reader_needs_and_the_record_its_origin(run_dir, dataset_dir) -> None:
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 7))
     needed = "loss multi_positive_loss learning_rate logit_scale grad_norm samples_seen samples_per_s loader_s"
     assert all({*needed.split()} <= row.keys() for row in rows)
     assert [row["step"] for row in rows if "val_accuracy_10" in row] == [2, 4, 6]
     assert list((run_dir / "tensorboard").iterdir())
+    run = read_run(run_dir).run
+    assert (run.dataset_digest, run.code_version, run.device) == (dataset_dir.name, "test", "cpu")
 
 
 def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from opened_trainers import ALONE, opened
 from torch import Tensor, nn
 
+from hubbleclip.training.gradients import ContrastiveGradients
+from hubbleclip.training.losses import get_loss
 from hubbleclip.training.trainer import Trainer, render_views
 
 
@@ -70,6 +72,35 @@ def test_both_passes_over_a_micro_batch_go_through_the_same_compiled_module(data
     trainer.gradients = replace(trainer.gradients, wrapped=Compiled())
     trainer._backward(batches[0])
     assert passes == [True] * 2 * len(batches[0].tiles_b1ss)
+
+
+class Dropout(nn.Module):
+    """Features of a row are its inputs times weights, some of them dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.text = (nn.Linear(16, 16) for _ in range(2))
+        self.scale = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, ...]:
+        dropped = (F.dropout(layer(one), 0.5) for layer, one in ((self.image, image), (self.text, text)))
+        return (*(F.normalize(features, dim=-1) for features in dropped), self.scale)
+
+
+@pytest.mark.nightly
+def test_micro_batches_of_a_compiled_model_with_dropout_have_the_gradient_of_its_own_masks() -> None:
+    torch.manual_seed(0)
+    model, rows, group_ids = Dropout(), torch.randn(2, 8, 16), torch.arange(8)
+    compiled = torch.compile(model)
+    gradients = ContrastiveGradients(wrapped=compiled, loss=get_loss("info_nce"), world=ALONE, is_bf16=False)
+    gradients.backward(rows[0], rows[1], group_ids, (1, 2), micro_batch=4)
+    found = torch.cat([one.grad.flatten() for one in model.parameters()])
+    model.zero_grad()
+    parts = [gradients._features(rows[0, k : k + 4], rows[1, k : k + 4], (1, 2, k // 4)) for k in (0, 4)]
+    image_bd, text_bd = (torch.cat([part[tower] for part in parts]) for tower in (0, 1))
+    gradients._backward((image_bd, text_bd, model.scale), group_ids, ())
+    expected = torch.cat([one.grad.flatten() for one in model.parameters()])
+    assert F.cosine_similarity(found, expected, dim=0) > 1 - 1e-6
 
 
 def test_unexponentiated_scale(dataset_dir, tmp_path) -> None:
