@@ -26,21 +26,6 @@ def test_a_region_of_zeros_is_masked_from_a_two_thousandth_of_the_image_on(num_z
     assert np.count_nonzero(~border_mask(data)) == num_zeros * is_masked
 
 
-def test_zeros_that_touch_at_their_corners_are_no_region():
-    data = RNG.normal(5, 1, (200, 200)).astype(np.float32)
-    diagonal = np.arange(50, 90)
-    data[diagonal, diagonal] = 0
-    assert border_mask(data).all()
-    data[diagonal, diagonal + 1] = 0
-    assert np.count_nonzero(~border_mask(data)) == 80
-
-
-def test_a_region_has_at_least_two_pixels():
-    data = RNG.normal(5, 1, (20, 20)).astype(np.float32)
-    data[3, 3], data[10, 10:12] = 0, 0
-    assert [tuple(place) for place in np.argwhere(~border_mask(data)).tolist()] == [(10, 10), (10, 11)]
-
-
 @pytest.mark.parametrize(
     ("change", "is_masked"), [(np.rint, False), (lambda data: data, True), (lambda data: data * 0, True)]
 )

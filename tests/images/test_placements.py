@@ -107,25 +107,28 @@ def test_step_and_overlap_of_the_settings_place_the_tiles(tmp_path):
         assert [tile.x0 for tile in found] == starts
 
 
+def test_an_image_of_several_tiles_keeps_its_grid_whatever_its_object(tmp_path):
+    data = np.random.default_rng(3).normal(5, 1, (128, 384)).astype(np.float32)
+    data[50:72, 60:79] += 300
+    settings = NATIVE.model_copy(update={"object_scale": True})
+    (tile,) = tile_file(write_drz(tmp_path / "a.fits", data), SHA, settings).tiles
+    assert (tile.y0, tile.x0, tile.size_px) == (0, 0, 128)
+
+
 def test_a_dead_image_costs_only_itself_and_dead_images_alone_are_refused_with_the_first_reason(tmp_path):
     image = read(tmp_path, starry_sky((128, 128)))
     dead = replace(image, valid_yx=np.zeros(image.valid_yx.shape, bool), chip=7)
     small = replace(image, data_yx=image.data_yx[:40], valid_yx=image.valid_yx[:40], chip=9)
-    result = cut_tiles([dead, image, small], SHA, NATIVE)
+    unused = (UnusedImage(chip=5, reason="not_an_image", detail="a spectrum"),)
+    result = cut_tiles([dead, replace(image, unused=unused), small], SHA, NATIVE)
     assert [tile.chip for tile in result.tiles] == [1]
-    assert [(one.entity_id, one.reason) for one in result.rejections] == [
-        (f"{SHA}:7", "all_invalid"),
-        (f"{SHA}:9", "too_small"),
+    assert [(one.entity_id, one.reason, one.detail) for one in result.rejections] == [
+        (f"{SHA}:7", "all_invalid", "no pixel is valid"),
+        (f"{SHA}:5", "not_an_image", "a spectrum"),
+        (f"{SHA}:9", "too_small", "128 x 40 pixels, the shorter side must have 64"),
     ]
     with pytest.raises(ImageError, match="too_small: .*the first of 2 images"):
         cut_tiles([small, dead], SHA, NATIVE)
-
-
-def test_images_that_are_not_read_are_rejected_under_their_own_number(tmp_path):
-    unused = (UnusedImage(chip=5, reason="not_an_image", detail="a spectrum"),)
-    image = replace(read(tmp_path, starry_sky((128, 128))), unused=unused)
-    (one,) = cut_tiles([image], SHA, NATIVE).rejections
-    assert (one.entity_id, one.reason, one.detail) == (f"{SHA}:5", "not_an_image", "a spectrum")
 
 
 def test_a_rejected_overview_or_aim_is_named_by_its_view(tmp_path):

@@ -25,7 +25,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.batch_norms import share_statistics
 from hubbleclip.training.distillation import Distillation, logit_divergence
-from hubbleclip.training.distributed import World, check_device
+from hubbleclip.training.distributed import World, check_device, process_group
 from hubbleclip.training.gradients import ContrastiveGradients
 from hubbleclip.training.loop import _open_batches, train
 from hubbleclip.training.losses import get_loss
@@ -86,10 +86,22 @@ def test_a_batch_that_the_processes_cannot_divide_is_rejected() -> None:
         ("towers", False, False, False),
     ],
 )
-def test_a_large_model_is_trained_on_a_cpu_only_where_that_is_allowed(monkeypatch, name, allow_cpu, has_gpu, is_refused):
+def test_a_large_model_is_trained_on_a_cpu_only_where_that_is_allowed(
+    monkeypatch, name, allow_cpu, has_gpu, is_refused
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     with pytest.raises(TrainingError, match="no GPU to train ViT-B-16") if is_refused else nullcontext():
         check_device(ModelSettings(name=name), TRAIN.model_copy(update={"allow_cpu": allow_cpu}))
+
+
+def test_the_rank_and_the_number_of_processes_are_those_that_torchrun_states(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for variables, expected in (({}, (0, 1)), ({"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}, (5, 8))):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with process_group() as world:
+            assert (world.rank, world.size, world.is_writer) == (*expected, expected[0] == 0)
 
 
 @pytest.fixture(scope="module")

@@ -93,8 +93,12 @@ def test_a_val_of_one_group_does_not_stop_training_and_the_last_checkpoint_count
     assert "fewer than two groups" in caplog.text
 
 
-@pytest.mark.parametrize(("of_mixtures", "alpha"), [((0.2, 0.2, 0.1), 0.0), ((0.2, 0.6, 0.5), 0.5), ((0.1, 0.2, 0.3), 1.0)])
-def test_the_run_holds_the_interpolation_that_is_best_on_val(dataset_dir, tmp_path, monkeypatch, of_mixtures, alpha) -> None:
+@pytest.mark.parametrize(
+    ("of_mixtures", "alpha"), [((0.2, 0.2, 0.1), 0.0), ((0.2, 0.6, 0.5), 0.5), ((0.1, 0.2, 0.3), 1.0)]
+)
+def test_the_run_holds_the_interpolation_that_is_best_on_val(
+    dataset_dir, tmp_path, monkeypatch, of_mixtures, alpha
+) -> None:
     scores, validated = iter([0.9, 0.4, *of_mixtures]), []  # the checkpoint of step 2 is better than that of step 4
 
     def validate(loaded, *_: object) -> dict[str, float]:
