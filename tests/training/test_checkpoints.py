@@ -198,11 +198,9 @@ def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> No
     ],
 )
 def test_a_run_that_cannot_be_continued_says_why(run_dir, digest, model, changes, message) -> None:
-    settings, other = (
-        TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name} | changes),
-        MODEL.model_copy(update=model),
-    )
-    with open_run(run_dir.parent, digest, other, settings, code_version="test", device="cpu") as run:
+    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name} | changes)
+    model = MODEL.model_copy(update=model)
+    with open_run(run_dir.parent, digest, model, settings, code_version="test", device="cpu") as run:
         with pytest.raises(TrainingError, match=message):
             checkpoints.copy_progress(run_dir, run, settings)
         with pytest.raises(TrainingError, match="has no checkpoint yet"):

@@ -62,10 +62,8 @@ def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_
     longer = train(dataset_dir, run_dir.parent, MODEL, settings, code_version="test", **progress)
     assert (longer != run_dir, seen) == (True, [7, 8])
     assert rows_without_times(longer)[:6] == rows_without_times(run_dir)
-    states = [checkpoints.read_checkpoint(run, 6) for run in (longer, run_dir)]
-    assert all(
-        torch.equal(one, other) for one, other in zip(*(one["state_dict"].values() for one in states), strict=True)
-    )
+    states = [checkpoints.read_checkpoint(run, 6)["state_dict"].values() for run in (longer, run_dir)]
+    assert all(map(torch.equal, *states))
 
 
 @pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pth"}, {"name": "local-dir:{}"}])
