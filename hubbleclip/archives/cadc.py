@@ -19,7 +19,7 @@ from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
-from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches
+from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches, failed_query
 from hubbleclip.archives.mast.missions_search import (
     MAX_PRODUCTS,
     MissionsClient,
@@ -178,10 +178,7 @@ def read_votable(body: bytes, columns: Collection[str]) -> ResultPage:
         found = TAPResults(parse(io.BytesIO(body)))
         table = found.to_table()
     except DALQueryError as error:
-        words = str(error.reason)
-        raise DamagedError(
-            words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error"
-        ) from error
+        raise failed_query(str(error.reason)) from error
     except (DALAccessError, ExpatError, ValueError, LookupError, SyntaxError) as error:
         is_page = body.lstrip()[:5].lower() in {b"<html", b"<!doc"}
         raise DamagedError(f"the response is no VOTable ({error})", "html" if is_page else "bad_json") from error

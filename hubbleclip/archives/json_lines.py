@@ -6,7 +6,6 @@ Such a file has one JSON object per line, whose keys may be missing or null, or 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import SettingsError
-from hubbleclip.core.io import sha256_bytes
+from hubbleclip.core.io import from_json, sha256_bytes
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
@@ -86,9 +85,9 @@ def _read_json(lines: TextIO) -> Iterator[dict[str, Any]]:
     for line_number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {line_number}: not JSON ({error.msg})") from error
+                row = from_json(line)
+            except ValueError as error:
+                raise ValueError(f"line {line_number}: not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise ValueError(f"line {line_number}: not a JSON object")
             yield row

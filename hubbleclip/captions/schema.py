@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from hubbleclip.core.errors import CONTROL, AnswerError
+from hubbleclip.core.io import from_json
 
 SCHEMA_VERSION = 1
 """Version of the schema. Raise it with any change of the fields or of their bounds."""
@@ -61,9 +52,9 @@ def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJson
     return BeforeValidator(_plain), AfterValidator(check), schema
 
 
-Phrase = Annotated[str, StringConstraints(min_length=2, max_length=80), *_bounded_words(10)]
-Aim = Annotated[str, StringConstraints(min_length=2, max_length=160), *_bounded_words(20)]
-Summary = Annotated[str, StringConstraints(min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)]
+Phrase = Annotated[str, Field(min_length=2, max_length=80), *_bounded_words(10)]
+Aim = Annotated[str, Field(min_length=2, max_length=160), *_bounded_words(20)]
+Summary = Annotated[str, Field(min_length=2, max_length=400), *_bounded_words(MAX_SUMMARY_WORDS)]
 
 
 class Answer(BaseModel):
@@ -100,12 +91,10 @@ def without_fence(text: str) -> str:
 def parse_answer(text: str) -> Answer:
     """Parse and validate an answer, because not every server enforces the schema."""
     try:
-        return Answer.model_validate(json.loads(without_fence(text)))
-    except json.JSONDecodeError as error:
-        raise AnswerError("invalid_json", f"the answer is not JSON: {error.msg} at character {error.pos}") from error
-    except RecursionError as error:
-        raise AnswerError("invalid_json", "the answer is nested too deeply") from error
+        return Answer.model_validate(from_json(without_fence(text)))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise AnswerError("invalid_answer", f"the answer breaks the schema at {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise AnswerError("invalid_json", f"the answer is not JSON: {error}") from error

@@ -21,7 +21,6 @@ from hubbleclip.core.records import AbstractSummary
 
 log = logging.getLogger(__name__)
 STORED = TypeAdapter(AbstractSummary)
-MAX_STORED_BYTES = 1 << 20
 
 
 def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layout) -> AbstractSummary:
@@ -72,7 +71,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
 def read_stored(path: Path) -> AbstractSummary | None:
     """Read a stored answer; None where there is none. One that cannot be used is set aside and asked for again."""
     try:
-        summary = STORED.validate_json(read_bounded(path, MAX_STORED_BYTES))
+        summary = STORED.validate_json(read_bounded(path))
         whole({"abstract_summary": [summary]})
     except FileNotFoundError:
         return None

@@ -1,20 +1,19 @@
 """Run SQL that a user or an agent wrote: read-only, without files and network, with a limit of rows, time and memory.
 
-The query runs in a process of its own, which is killed at its time limit: DuckDB can neither interrupt the computation
-of one long value nor limit its memory.
+The query runs in a process of its own, which the system ends at its time limit: DuckDB can neither interrupt the
+computation of one long value nor limit its memory.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -25,10 +24,10 @@ from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
 MAX_ROWS, MAX_S = 100_000, 60.0
-MEMORY_MB, DATA_MB = 1024, 1280
+MEMORY, DATA_MB = "1GiB", 1280
 """Memory limits: DuckDB's own, and that of the process, because DuckDB does not count the memory of one long value."""
-READY, REFUSED = b"ready\n", 3
-"""Bytes that the process writes before it runs the query; its exit status if it has written the message of an error."""
+REFUSED = 3
+"""Exit status of the process if it has written the message of an error."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -69,38 +68,23 @@ def stream_user_sql(
     line = [sys.executable, "-P", "-m", "hubbleclip.catalog.user_sql", str(layout.root)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout  # noqa: S101 - pipes
-        is_late = threading.Event()
-
-        def stop() -> None:
-            is_late.set()
-            process.kill()
-
-        timer = threading.Timer(max_s, stop)
-        fault = partial(_fault_of, process, max_s, is_late)
         try:
             with suppress(BrokenPipeError):  # the process has ended, and its status is reported below
-                process.stdin.write(json.dumps([sql, max_rows]).encode())
+                process.stdin.write(json.dumps([sql, max_rows, max_s]).encode())
                 process.stdin.close()
-            process.stdout.read(len(READY))  # the time limit starts after the imports of the process
-            timer.start()
             try:
                 reader = pa.ipc.open_stream(process.stdout)
             except (OSError, pa.ArrowException) as error:
-                raise fault() from error
+                raise _fault_of(process, max_s) from error
             rows = UserRows(schema=reader.schema)
-            rows.batches = _limited(reader, rows, max_rows, process, fault)
+            rows.batches = _limited(reader, rows, max_rows, process, max_s)
             yield rows
         finally:
-            timer.cancel()
             process.kill()
 
 
 def _limited(
-    reader: pa.RecordBatchReader,
-    rows: UserRows,
-    max_rows: int | None,
-    process: subprocess.Popen[bytes],
-    fault: Callable[[], CatalogError],
+    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, process: subprocess.Popen[bytes], max_s: float
 ) -> Iterator[pa.RecordBatch]:
     """Yield the first `max_rows` rows that a process writes, and count them in `rows`."""
     try:
@@ -111,16 +95,16 @@ def _limited(
             if kept.num_rows:
                 yield kept
     except (OSError, pa.ArrowException) as error:
-        raise fault() from error
+        raise _fault_of(process, max_s) from error
     if process.wait():  # a stream that is cut between two batches looks complete
-        raise fault()
+        raise _fault_of(process, max_s)
 
 
-def _fault_of(process: subprocess.Popen[bytes], max_s: float, is_late: threading.Event) -> CatalogError:
+def _fault_of(process: subprocess.Popen[bytes], max_s: float) -> CatalogError:
     """Say why a process has not written all rows."""
     message = (process.stderr.read() if process.stderr else b"").decode(errors="replace").strip()
     code = process.wait()
-    if is_late.is_set():
+    if code == -signal.SIGALRM:
         return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
     if code == REFUSED:
         return CatalogError(message)
@@ -134,12 +118,7 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the snapshot in a DuckDB instance of its own, whose locked settings affect no other reader."""
     with read_catalog(layout):
         pass  # reports a missing, damaged or old catalog
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": f"{MEMORY_MB}MiB",
-        "threads": 2,
-        "temp_directory": "",
-    }
-    with closing(duckdb.connect(config=limits)) as connection:
+    with closing(duckdb.connect(config={"memory_limit": MEMORY, "threads": 2, "temp_directory": ""})) as connection:
         attach(connection, layout.catalog, "READ_ONLY")
         connection.execute("USE catalog")
         for setting in LOCK:
@@ -159,9 +138,8 @@ def _read(connection: duckdb.DuckDBPyConnection, sql: str, max_rows: int | None)
 def main() -> None:
     """Run the query on standard input, and write its rows to standard output as an Arrow stream."""
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_MB << 20, DATA_MB << 20))
-    sql, max_rows = json.load(sys.stdin)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
+    sql, max_rows, max_s = json.load(sys.stdin)
+    signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # after the imports; then the system ends the process
     try:
         with _locked(Layout(Path(sys.argv[1]))) as connection:
             reader = _read(connection, sql, max_rows)

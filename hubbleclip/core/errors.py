@@ -123,7 +123,7 @@ class DiskFullError(MachineError):
 
 
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
-    """Return the failure of the machine behind an error, that is, the error itself or its cause; None if there is none.
+    """Return the failure of the machine behind an error: the error, its cause or its context; None if there is none.
 
     Errors of libraries in other languages have no error number, but quote the system's text for it. Errors of this
     project are not searched for such texts, because they may quote the text of another machine.
@@ -138,7 +138,7 @@ def machine_error(error: BaseException | None, place: object = "a file") -> Mach
             place, numbers = error.filename or place, [error.errno] if error.errno in SYSTEM_ERRNOS else []
         if numbers and not type(error).__module__.startswith("hubbleclip"):
             return _failed_call(numbers[0], place)
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 

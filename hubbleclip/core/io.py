@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hubbleclip.core.errors import HubbleclipError, machine_error
 
 PROBE_BYTES, CHUNK_BYTES = 1 << 20, 1 << 18
 MAX_JSON_BYTES = 1 << 20
-"""Maximum size of a configuration or a description of a run."""
+"""Maximum size of a configuration, of a description of a run, or of a stored answer."""
 SYNCFS_MIN_FILES = 8
 """Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
 
@@ -56,16 +56,14 @@ def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
         raise TooLargeError(f"{path.name} has {status.st_size} bytes, more than {max_bytes:.0f}")
 
 
-def read_bounded(source: Path | IO[bytes], max_bytes: int, max_s: float = math.inf) -> bytes:
-    """Read a whole regular file, or a stream; raises the errors of `check_bounded` and `chunks`."""
-    if not isinstance(source, Path):
-        return b"".join(chunks(source.read, max_bytes, max_s))
-    check_bounded(source, max_bytes)
-    with source.open("rb") as file:
+def read_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Read a whole file; raises the errors of `check_bounded`."""
+    check_bounded(path, max_bytes)
+    with path.open("rb") as file:
         return file.read(max_bytes)
 
 
-def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float) -> Iterator[bytes]:
+def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float = math.inf) -> Iterator[bytes]:
     """Yield a stream as it arrives; TooLargeError after `max_bytes`, TimeoutError if it takes more than `max_s`."""
     num_bytes, deadline = 0, time.monotonic() + max_s
     while data := read(CHUNK_BYTES):
@@ -77,12 +75,17 @@ def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float) -> Iterat
         yield data
 
 
-def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError if the file is too large, not JSON, nested too deeply or no object."""
+def from_json(text: bytes | str) -> Any:
+    """Parse JSON; ValueError if it is not JSON, or nested too deeply."""
     try:
-        values = json.loads(read_bounded(path, max_bytes))
+        return json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"{path.name} is nested too deeply") from error
+        raise ValueError("the JSON is nested too deeply") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises ValueError if the file is too large, not JSON or no object."""
+    values = from_json(read_bounded(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} is no object")
     return values
@@ -142,7 +145,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     releases the lock when the process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if wait:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -168,23 +171,6 @@ def lock_at_once(descriptor: int) -> None:
             time.sleep(0.2)
 
 
-def lock_file(folder: Path) -> Path:
-    """Return the file whose lock is that of a folder; see `locked`."""
-    return folder.with_name(f".{folder.name}.lock")
-
-
-def is_locked(folder: Path) -> bool:
-    """Return whether a process holds the lock of a folder."""
-    try:
-        with lock_file(folder).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except (BlockingIOError, PermissionError):  # the lock file of another user cannot be read; the lock may be held
-        return True
-    return False
-
-
 def _sync_file_systems(paths: Iterable[Path]) -> bool:
     """Flush the file systems that contain the paths; return False if the operating system has no `syncfs`.
 
@@ -205,12 +191,11 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert an OSError that the machine caused, such as a full disk, to a MachineError that names a path."""
+    """Convert an error that the machine caused, such as a full disk, to a MachineError that names a path."""
     try:
         yield
-    except OSError as error:
-        error.filename = error.filename or str(path.parent)
-        if failure := machine_error(error):
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError
+        if failure := machine_error(error, path.parent):
             raise failure from error
         raise
 

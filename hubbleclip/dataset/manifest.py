@@ -19,7 +19,7 @@ import yaml
 from hubbleclip.contracts.schema import contract_version, tables
 from hubbleclip.contracts.validation import whole
 from hubbleclip.core.errors import ContractError, DatasetError
-from hubbleclip.core.io import atomic_write, sha256_bytes
+from hubbleclip.core.io import atomic_write, from_json, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
 from hubbleclip.dataset.shard_writer import canonical_json
@@ -203,10 +203,10 @@ def read_description(place: str | Path) -> Row:
     """Read `dataset.json` and check it, so that no unchecked name in it becomes part of a path."""
     address = f"{place}/{DESCRIPTION}"
     try:
-        description = json.loads(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
+        description = from_json(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
     except FileNotFoundError as error:
         raise DatasetError(_no_dataset(place)) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
         _check_fields(description, REQUIRED_FIELDS)

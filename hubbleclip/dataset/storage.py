@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import TooLargeError, atomic_write, read_bounded
+from hubbleclip.core.io import TooLargeError, atomic_write, chunks, read_bounded
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class Storage:
         return self._content(address, num_bytes)
 
     def _content(self, address: str, num_bytes: int) -> bytes:
-        with _checked_path(address).open("rb") as file:
-            return file.read(num_bytes)
+        return read_bounded(_checked_path(address), num_bytes)
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """Read byte ranges of files; a range beyond the end of its file gives fewer bytes."""
@@ -164,7 +163,7 @@ class RemoteStorage(Storage):
 
     def _content(self, address: str, num_bytes: int) -> bytes:
         with service_errors(address), self.filesystem(num_bytes).open(address, "rb") as file:
-            return read_bounded(file, num_bytes, _longest_s(num_bytes))
+            return b"".join(chunks(file.read, num_bytes, _longest_s(num_bytes)))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
         """See `Storage`."""

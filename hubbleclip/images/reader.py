@@ -23,6 +23,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
+from hubbleclip.core.io import TooLargeError, chunks
 from hubbleclip.fits import instruments as cameras
 from hubbleclip.fits.cards import BLOCK_BYTES
 from hubbleclip.fits.compressed import band_bytes, check_compression, iter_bands
@@ -38,7 +39,6 @@ from hubbleclip.missions.base import CCD, COUNTER, PARALLEL
 
 log = logging.getLogger(__name__)
 
-COPY_BYTES = 1 << 20
 UNKNOWN_CAMERA = "unknown camera: cosmic rays are not rejected, and the wavelength is unknown"
 """Note on an image whose camera is not registered, for example because the header lacks INSTRUME or DETECTOR."""
 MAX_UNPACKED_RATIO, ALWAYS_UNPACKED_BYTES = 100, 32 << 20
@@ -214,10 +214,9 @@ def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: 
         limit, advice = max_bytes, "more than an image of tiles.max_pixels can have: raise that setting"
     try:
         with gzip.GzipFile(fileobj=source) as stream:
-            while chunk := stream.read(COPY_BYTES):
-                target.write(chunk)
-                if target.tell() > limit:
-                    raise ImageError("too_large", f"the gzip file of {packed_bytes} bytes unpacks to {limit}, {advice}")
+            target.writelines(chunks(stream.read, limit))
+    except TooLargeError as error:
+        raise ImageError("too_large", f"the gzip file of {packed_bytes} bytes unpacks to {limit}, {advice}") from error
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:

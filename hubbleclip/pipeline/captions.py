@@ -14,7 +14,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import AnswerError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.captions import is_placeholder
-from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
+from hubbleclip.pipeline.engine.attempts import Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 from hubbleclip.pipeline.status import caption_line, read_caption_status
@@ -42,7 +42,7 @@ def captions(settings: Settings) -> None:
             is_local=True,
         )
         write = partial(write_about, backend=backend, settings=settings, layout=stage.layout)
-        run_batches(stage, step, write, sources, total=len(sources), write=write_summaries)
+        run_batches(stage, step, write, sources, total=len(sources))
         log.info("captions: %s", caption_line(read_caption_status(stage.catalog, settings.captions, writer)))
 
 
@@ -58,9 +58,3 @@ def write_about(source: SourceText, backend: Backend, settings: Settings, layout
     if is_placeholder(source.abstract):
         raise AnswerError("no_text", "the text is only a placeholder for an abstract")
     return {"abstract_summary": [write_summary(source, backend, settings.captions.seed, layout)]}
-
-
-def write_summaries(stage: Stage, batch: Batch) -> None:
-    """Write the rows of a batch in one transaction, and schedule failed abstracts for a later run."""
-    done = [summary.abstract_sha256 for summary in batch.get("abstract_summary", [])]
-    write_with_retries(stage, batch, entity=ENTITY, work="captions", done=done)

@@ -19,7 +19,7 @@ from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model
-from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights, checking
+from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights, detail_of
 from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
@@ -57,13 +57,8 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a file of tensors and plain values; equal values give equal bytes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        try:
-            # an open file, because for a path torch would store the temporary name and hide the system's errors
-            torch.save(state, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch fails once more when it closes the file
-                raise error.__context__ from None
-            raise
+        # an open file, because for a path torch would store the temporary name and hide the system's errors
+        torch.save(state, file)
 
 
 def list_steps(run_dir: Path) -> list[int]:
@@ -214,8 +209,10 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     write_open_clip(load_base(), building)
-    with checking(building):  # otherwise the export at the end of the training would fail
-        check_open_clip(building)
+    try:
+        check_open_clip(building)  # otherwise the export at the end of the training would fail
+    except LOAD_ERRORS as error:
+        raise TrainingError(f"the model cannot be kept ({detail_of(error)}): set another model.name") from error
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from hubbleclip.config.base import Section
 from hubbleclip.config.model import LOCAL_DIR, ModelSettings, TrainSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
-from hubbleclip.core.io import is_locked, locked, read_json, sha256_file, write_text, writing
+from hubbleclip.core.io import locked, read_json, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
 
@@ -134,7 +134,10 @@ def _set_status(run_dir: Path, status: str) -> None:
 
 def state_of(run_dir: Path, status: str) -> str:
     """Return the state of a run: its status, or "killed" if it should be running but no process has its lock."""
-    return KILLED if status == RUNNING and not is_locked(run_dir / CHECKPOINTS) else status
+    if status == RUNNING:
+        with suppress(OSError), locked(run_dir / CHECKPOINTS, wait=False):
+            return KILLED
+    return status
 
 
 def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:

@@ -323,7 +323,7 @@ def strange(tmp_path_factory):
     ("place", "change", "problem"),
     [
         ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": True}}, "unknown key 'trust_remote_code'"),
-        ("model_cfg", {"auto_map": {}}, "unknown key 'auto_map'"),
+        ("model_cfg", {"auto_map": {}}, "unexpected keyword argument 'auto_map'"),
         ("text_cfg", {"hf_model_name": "evil/evil"}, r"No such file .*config\.json"),
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
         ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),

@@ -6,13 +6,13 @@ text can take thirty times its size as Python objects.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from hubbleclip.archives.http.response_errors import RefusedError
+from hubbleclip.core.io import from_json
 
 PAGE_BYTES = 20_000_000
 """Maximum size of a web page, an APT file, a listing, or another response about one item."""
@@ -47,7 +47,4 @@ def check_json(body: bytes) -> None:
 def parse_json(body: bytes) -> Any:
     """Parse JSON in a bounded amount of memory; ValueError if it is not JSON."""
     check_json(body)
-    try:
-        return json.loads(body)
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deeply") from error
+    return from_json(body)

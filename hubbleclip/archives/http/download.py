@@ -60,7 +60,7 @@ class DownloadRequest:
 
     The partial file is named by the archive's `uri`; only the suffix of `file_name` is used. `size_bytes` is the size
     that the archive lists, if it lists one. At most `max_bytes` are stored. Unless `is_kept`, a file of at most
-    `SMALL_BYTES` may stay in memory. `is_waited_for` is as in `Transport.attempts`.
+    `SMALL_BYTES` may stay in memory. `is_waited_for` is as in `Transport.retried`.
     """
 
     uri: str

@@ -358,8 +358,7 @@ def _table(body: bytes) -> dict[str, Any]:
     try:
         table = json.loads(body)
         if table["status"] == "ERROR":
-            words = str(table.get("msg") or "an error without a message")
-            raise DamagedError(words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error")
+            raise failed_query(str(table.get("msg") or "an error without a message"))
         is_whole = table["status"] == "COMPLETE" and all(isinstance(row, dict) for row in table["data"])
         total = table["paging"]["rowsFiltered"]
         if is_whole and isinstance(total, int) and whole_number(total) is not None:
@@ -367,6 +366,11 @@ def _table(body: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(body.decode(errors="replace")) from error
     raise _unreadable(body.decode(errors="replace"))
+
+
+def failed_query(words: str) -> DamagedError:
+    """Create the error for a query that failed at the server, which may say that it took too long."""
+    return DamagedError(words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error")
 
 
 def _unreadable(text: str) -> DamagedError:

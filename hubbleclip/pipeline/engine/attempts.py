@@ -118,10 +118,8 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     return reject(step.entity, entity_id, step.stage, **about)
 
 
-def write_with_retries(
-    stage: Stage, batch: Batch, *, entity: str = "", work: str = "", done: Sequence[str] = ()
-) -> None:
-    """Write a batch's rows, schedule its failed items for later runs, and clear earlier failures of items in `done`."""
+def write_with_retries(stage: Stage, batch: Batch) -> None:
+    """Write a batch's rows, and schedule its failed items for later runs."""
     failures: list[Rejection] = batch.pop("failure", [])
     if stage.settings.archive.from_raw:
         failures = []
@@ -135,9 +133,8 @@ def write_with_retries(
     exhausted = [item for item in tried if isinstance(item, Rejection)]
     waiting = [item for item in tried if isinstance(item, Attempt)]
     with stage.catalog.transaction():
-        ended = [*done, *(item.entity_id for item in exhausted)]
-        if ended:
-            stage.catalog.run("clear_failures", entity=entity, stage=work, ids=ended)
+        for one in exhausted:
+            stage.catalog.run("clear_failures", entity=one.entity, stage=one.stage, ids=[one.entity_id])
         stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *exhausted]})
 
 

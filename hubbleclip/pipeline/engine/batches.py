@@ -17,7 +17,7 @@ from hubbleclip.pipeline.engine.progress import Progress
 from hubbleclip.pipeline.engine.runners import RUNNERS, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.engine.stage import Stage
 
-FAILED_BEFORE = "SELECT entity_id, error FROM attempt WHERE entity = ? AND stage = ?"
+SUSPECTS = "SELECT entity_id FROM attempt WHERE entity = ? AND stage = ? AND error = ?"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -132,12 +132,11 @@ class _Results:
     """Results that are not written yet. Those of items at which the machine failed wait for the end of the step."""
 
     def __init__(self, stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress) -> None:
-        before = stage.catalog.rows(FAILED_BEFORE, [step.entity, step.stage])
-        self.tried = {row["entity_id"] for row in before} if step.key else set()
-        suspects = frozenset(row["entity_id"] for row in before if row["error"] == MACHINE)
-        self.stage, self.step, self.write, self.progress = stage, replace(step, suspects=suspects), write, progress
+        rows = stage.catalog.rows(SUSPECTS, [step.entity, step.stage, MACHINE])
+        self.step = replace(step, suspects=frozenset(row["entity_id"] for row in rows))
+        self.stage, self.write, self.progress = stage, write, progress
         self.rows: Batch = {}
-        self.done: list[str] = []  # items that failed in earlier runs and no longer do
+        self.done: list[str] = []  # items that have not failed
         self.alone: list[Rejection] = []  # failures of items at which the machine failed again
 
     def add(self, item: Any, rows: Batch) -> None:
@@ -146,7 +145,7 @@ class _Results:
         if any(row.reason == MACHINE for row in failures):
             self.alone += failures
             return
-        if self.tried and not failures:
+        if self.step.key and not failures:
             self.done.append(getattr(item, self.step.key))
         for name, some in rows.items():
             self.rows.setdefault(name, []).extend(some)
@@ -157,10 +156,10 @@ class _Results:
         checked = reject_broken_rows(self.rows, step.stage, step.entity, step.digest)
         self.rows.clear()
         rejections, failures = checked.get("rejection", []), checked.get("failure", [])
-        self.write(self.stage, checked)
-        if self.done:
-            self.stage.catalog.run("clear_attempts", entity=step.entity, stage=step.stage, ids=self.done)
-            self.done.clear()
+        with self.stage.catalog.transaction():
+            self.stage.catalog.run("clear_failures", entity=step.entity, stage=step.stage, ids=self.done)
+            self.write(self.stage, checked)
+        self.done.clear()
         self.stage.rejected += len(rejections) + len(failures)
         self.progress.add(0, num_counted(rejections), len(failures))
 

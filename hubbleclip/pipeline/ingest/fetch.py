@@ -85,8 +85,7 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
     renewed = [version.uri for version in batch.get("product_version", [])]
     with stage.catalog.transaction():
         stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)
-        done = [product.uri for product in batch.get("product", [])]
-        write_with_retries(stage, batch, entity="product", work="fetch", done=done)
+        write_with_retries(stage, batch)
 
 
 def remove_old_contents(stage: Stage) -> None:

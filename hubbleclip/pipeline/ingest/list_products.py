@@ -161,7 +161,7 @@ def write_listing(stage: Stage, batch: Batch) -> None:
             stage.catalog.run("forget_versions", uris=renewed)
         if stale:
             stage.catalog.run("forget_days", ids=stale)
-        write_with_retries(stage, batch, entity="proposal", work="products", done=[])
+        write_with_retries(stage, batch)
 
 
 def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:

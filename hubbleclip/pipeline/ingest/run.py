@@ -102,4 +102,6 @@ def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> 
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
     rows = [proposal for proposal in found if proposal.proposal_id in changed]
     done = [proposal.proposal_id for proposal in found]
-    write_with_retries(stage, batch | {"proposal": rows}, entity="proposal", work="proposals", done=done)
+    with stage.catalog.transaction():
+        stage.catalog.run("clear_failures", entity="proposal", stage="proposals", ids=done)
+        write_with_retries(stage, batch | {"proposal": rows})

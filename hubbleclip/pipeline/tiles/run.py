@@ -123,7 +123,7 @@ def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> Non
     def write(stage: Stage, batch: Batch) -> None:
         failed = {failure.entity_id for failure in batch.get("failure", ())}
         cut = [product.uri for product in batch.get("product", ()) if product.uri not in failed]
+        stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=cut)
         write_fetched(stage, without_repeated(stage, batch))
-        stage.catalog.run("clear_attempts", entity="product", stage="tiles", ids=cut)
 
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write)

@@ -17,6 +17,7 @@ import psutil
 from PIL import Image, UnidentifiedImageError
 
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import TooLargeError, chunks
 
 MAX_FILES, MAX_TOTAL_BYTES = 64, 512 * 2**20
 """Maximum number, and maximum total size in bytes, of the uploads that are kept."""
@@ -24,7 +25,6 @@ MAX_PIXELS, MAX_SIDE_PX, MAX_UNPACKED_BYTES = 40_000_000, 20_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
 """First bytes of the accepted files, and the suffix under which each is stored."""
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
-CHUNK_BYTES = 2**20
 PREFIX = "hubbleclip-uploads-"
 """First part of the name of a folder of uploads, before the id of the server's process."""
 
@@ -99,15 +99,12 @@ def _check_picture(content: bytes, form: str) -> None:
 
 def _check_gzip(content: bytes) -> None:
     """Refuse a compressed file that is damaged, not FITS, or expands without end."""
-    num_bytes, first = 0, b""
     try:
         with gzip.open(io.BytesIO(content)) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                first = first or chunk
-                num_bytes += len(chunk)
-                if num_bytes > MAX_UNPACKED_BYTES:
-                    raise UploadError(f"a FITS file has at most {MAX_UNPACKED_BYTES >> 20} MiB")
-    except (OSError, EOFError, zlib.error) as error:
+            first, *_ = (chunk[:9] for chunk in chunks(file.read, MAX_UNPACKED_BYTES))
+    except TooLargeError as error:
+        raise UploadError(f"a FITS file has at most {MAX_UNPACKED_BYTES >> 20} MiB") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UploadError("the compressed file is damaged") from error
-    if not first.startswith(b"SIMPLE  ="):
+    if first != b"SIMPLE  =":
         raise UploadError("only FITS files may be compressed")

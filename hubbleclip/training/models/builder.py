@@ -23,7 +23,6 @@ from hubbleclip.training.models.model_folder import (
     check_open_clip,
     check_size,
     check_towers,
-    checking,
     detail_of,
     fetch,
     weight_files,
@@ -185,11 +184,13 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     """Load the model that the settings name, with its weights."""
-    named, settings = settings, _checked(settings)
-    tag = _pretrained_tag(settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
+    named = settings
+    tag: dict[str, Any] = {}
+    try:
+        settings = _checked(settings)
+        tag = _pretrained_tag(settings)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
             if _is_packaged(settings):
                 load_towers(model)
@@ -197,25 +198,21 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
             if settings.force_patch_dropout and not kinds & PATCH_DROPOUTS:
                 raise ValueError("no patch_dropout")
             return _with_preprocessing(model, settings)
-        except LOAD_ERRORS as error:
-            raise _load_error(named, tag, error) from error
+    except LOAD_ERRORS as error:
+        raise _load_error(named, tag, error) from error
 
 
 def _checked(settings: ModelSettings) -> ModelSettings:
     """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it."""
     if settings.name.startswith(HUB):
-        try:
-            folder = fetch(settings.name.removeprefix(HUB))
-        except LOAD_ERRORS as error:
-            raise _load_error(settings, {}, error) from error
+        folder = fetch(settings.name.removeprefix(HUB))
     elif settings.name.startswith(LOCAL_DIR):
         folder = Path(settings.name.removeprefix(LOCAL_DIR))
     else:
         return settings
-    with checking(folder):
-        if is_transformers_folder(folder):
-            folder = Path(converted(folder).name)
-        check_open_clip(folder)
+    if is_transformers_folder(folder):
+        folder = Path(converted(folder).name)
+    check_open_clip(folder)
     return settings.model_copy(update={"name": f"{LOCAL_DIR}{folder}"})
 
 
@@ -423,7 +420,7 @@ def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) 
     elif tag or not settings.pretrained:
         weights = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
         problem = (
-            f"{name}{weights} cannot be fetched ({detail}): connect to the internet for the first run, or set another "
+            f"{name}{weights} cannot be loaded ({detail}): connect to the internet for the first run, or set another "
             "model.name or a checkpoint file as model.pretrained"
         )
     else:
