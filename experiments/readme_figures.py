@@ -16,7 +16,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
-from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure
+from hubbleclip.evaluation.report.figures import retrieval_figure, svg_bytes
 from hubbleclip.evaluation.report.model_card import score_table
 from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
@@ -46,7 +46,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
     with read_catalog(layout) as catalog:
         write_bytes(out_dir / "tiles.jpg", tile_sheet(catalog, layout))
     figure = retrieval_figure([Metric(run_id="", **m) for m in report["metrics"]])
-    write_bytes(out_dir / "retrieval.svg", figure_bytes(figure, "svg"))
+    write_bytes(out_dir / "retrieval.svg", svg_bytes(figure))
     write_text(out_dir / "metrics.json", json.dumps(report, indent=0, sort_keys=True) + "\n")
     update_page(ROOT / "docs/quickstart.md", {NUMBERS: score_table(report["metrics"])})
     update_page(ROOT / "README.md", {NUMBERS: score_table(m for m in report["metrics"] if m["model"] in SHORT)})

@@ -160,7 +160,7 @@ def evaluate(
         is_own: Evaluate the run that was trained with these settings instead of the newest one, if no id is given.
 
     """
-    from hubbleclip.evaluation.report.figures import figure_bytes, retrieval_figure  # noqa: PLC0415 - matplotlib
+    from hubbleclip.evaluation.report.figures import retrieval_figure, svg_bytes  # noqa: PLC0415 - matplotlib
     from hubbleclip.pipeline.evaluate import evaluate as report_on_run  # noqa: PLC0415 - torch takes seconds
 
     settings = settings_of(profile, overrides)
@@ -170,7 +170,7 @@ def evaluate(
         create_table_artifact(
             [row], key="promotion", description="The run compared with the promoted run, on the val split"
         )
-    show_report(layout_of(settings), done.report_dir, figure_bytes(retrieval_figure(done.metrics), "svg"))
+    show_report(layout_of(settings), done.report_dir, svg_bytes(retrieval_figure(done.metrics)))
     if done.decision and done.decision.is_promoted:
         run_id = done.decision.run_id
         emit("hubbleclip.run.promoted", f"run.{run_id}", run_id=run_id)

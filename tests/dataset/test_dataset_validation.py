@@ -13,6 +13,7 @@ import pytest
 from synthetic_samples import build, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
+from hubbleclip.contracts.schema import contract_version
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.dataset.build import read_dataset
@@ -104,6 +105,7 @@ def test_a_description_that_cannot_be_read_is_one_line(built, text, message):
             for column in ("offset", "length")
             for value in (-1, 2**40, 2**63 - 1, -(2**63))
         ),
+        ("length", 0, "places an image outside of its shard"),
         *((column, None, "has nulls or another type in") for column in ("tile_id", "split", "group_id", "offset")),
         *(("captions", value, "has nulls or another type in captions") for value in (None, [], [None])),
     ],
@@ -111,6 +113,18 @@ def test_a_description_that_cannot_be_read_is_one_line(built, text, message):
 def test_a_manifest_with_a_wrong_value_is_one_line(built, column, last, message):
     with_column(built, column, [*read_manifest(built)[column].to_pylist()[:-1], last])
     with pytest.raises(DatasetError, match=f"{message}.*again$"):
+        read_dataset(built)
+
+
+def test_an_image_may_end_where_its_shard_ends_and_not_behind(built):
+    info = read_dataset(built)
+    *_, (address, offset, length) = info.image_spans(info.manifest)
+    lengths, rest = info.manifest["length"].to_pylist(), Path(address).stat().st_size - offset
+    assert rest > length
+    with_column(built, "length", [*lengths[:-1], rest])
+    assert read_dataset(built).manifest["length"][-1].as_py() == rest
+    with_column(built, "length", [*lengths[:-1], rest + 1])
+    with pytest.raises(DatasetError, match="places an image outside of its shard"):
         read_dataset(built)
 
 
@@ -127,11 +141,21 @@ def test_captions_that_are_no_texts_are_one_line(built, value):
         read_dataset(built)
 
 
-@pytest.mark.parametrize("version", ["99.0.0", "99", "1.99.0", "0.9", "", "one", "1.-1", "²"])
+NEWER, OLDER = ("99.0.0", "99", "1.99.0"), ("0.9", "", "one", "1.-1", "²")
+
+
+@pytest.mark.parametrize("version", [*NEWER, *OLDER])
 def test_a_dataset_of_an_unknown_version_is_refused(built, version):
     change_description(built, contract_version=version)
-    with pytest.raises(DatasetError, match="of the shards contract, but this program knows"):
+    hint = "install a newer hubbleclip" if version in NEWER else "run `hubbleclip shards` again"
+    with pytest.raises(DatasetError, match=f"of the shards contract, but this program knows .*: {hint}"):
         read_dataset(built)
+
+
+@pytest.mark.parametrize("version", ["1.0.7", "{}.{}", "{}.{}.99"])
+def test_a_dataset_of_an_older_version_or_another_patch_opens(built, version):
+    change_description(built, contract_version=version.format(*contract_version("shards").split(".")))
+    assert read_dataset(built).digest == built.name
 
 
 @pytest.mark.parametrize(
@@ -298,8 +322,11 @@ def resealed(folder, forge=lambda folder, facts: None):
     (folder / "dataset.json").write_bytes(description_bytes(facts))
 
 
-def without_title(folder, _):
-    write_table(folder / "manifest.parquet", read_manifest(folder).drop_columns("title"))
+def without(column):
+    def forge(folder, _):
+        write_table(folder / "manifest.parquet", read_manifest(folder).drop_columns(column))
+
+    return forge
 
 
 def other_title(folder, _):
@@ -325,7 +352,8 @@ def in_own_shard(split, /, **changes):
         (lambda _, facts: facts["files"].pop("manifest.parquet"), ["has no hash of manifest.parquet"]),
         (lambda _, facts: facts["files"].pop("test_tiles.txt"), ["the test list is None"]),
         (lambda folder, _: (folder / "test_tiles.txt").write_text(""), ["the test list is"]),
-        (without_title, ["does not have the columns"]),
+        (without("title"), ["does not have the columns"]),
+        (without("view"), [".json differs from the manifest's row"]),  # a column that older versions lack
         (other_title, [".json differs from the manifest's row"]),
         (in_own_shard("test", num_samples=1), ["the number of samples is 39, but 40", "has 1 samples"]),
         (in_own_shard("val", split="train"), ["the sample belongs to split val, but the shard to train"]),
@@ -338,7 +366,7 @@ def test_a_forged_dataset_whose_parts_contradict_each_other_is_found(two_nights,
 
 
 def test_a_damaged_shard_is_found_although_the_manifest_has_a_fault(two_nights):
-    resealed(two_nights, without_title)
+    resealed(two_nights, without("title"))
     flip(two_nights / "train-000001.tar", 2000)
     columns, shard = find_faults(two_nights)
     assert "does not have the columns" in columns

@@ -227,6 +227,7 @@ def test_footprints_are_compared_chunk_by_chunk(monkeypatch):
     monkeypatch.setattr(sky_overlap, "CHUNK", 2)
     places = (50, 10, 51, 20, 52, 53, 30)
     mine, others = ([square(ra, 0, 20) for ra in ras] for ras in (places, (50, 51, 52, 53)))
+    others = [*[square(53 + 24 / 3600, 0, 20)] * 40, *others]  # 40 candidates beside the one that overlaps
     others = [*others, square(30, 0, 4000)]  # found in another group of radii
     assert is_near_any(footprints(mine), footprints(others), 0.0).tolist() == [
         ra in {50, 51, 52, 53, 30} for ra in places

@@ -41,10 +41,13 @@ def test_texts_are_those_of_the_proposal_or_if_it_was_made_from_headers_of_the_f
     assert rejections == []
 
 
-@pytest.mark.parametrize("note", [PARALLEL, f"{PARALLEL}; {SATURATED_CORE}"])
+@pytest.mark.parametrize("note", [PARALLEL, f"{PARALLEL}; {SATURATED_CORE}", SATURATED_CORE])
 def test_a_parallel_exposure_does_not_have_the_target_of_the_prime_instrument(note):
-    ((sample,), _) = samples_of([replace(tile("a", "p"), note=note)], {"p": proposal("p")})
-    assert sample.target_name is None
+    one = replace(tile("a", "p"), note=note)
+    seen = {one.obs_id: replace(observation(one.obs_id, "p", "M1"), target_class="GALAXY")}
+    ((sample,), _) = samples_of([one], {"p": proposal("p")}, observations=seen)
+    expected = ("M1", "GALAXY") if note == SATURATED_CORE else (None, None)
+    assert (sample.target_name, sample.target_class) == expected
 
 
 def test_a_caption_may_depend_on_the_observation(monkeypatch):
@@ -67,20 +70,29 @@ def test_a_caption_may_depend_on_the_observation(monkeypatch):
     ],
 )
 def test_the_text_of_a_press_release_is_in_test_only_if_all_that_it_shows_is(splits, own):
-    """Two images of one release, 1 arcminute from an observation of their programmes; a third programme is elsewhere."""
-    places = {"o1": ("p1", 10.0), "o2": ("p2", 50.0), "o3": ("p2", 52.0)}
+    """Images of a release, up to 2.9 arcminutes from an observation of their programmes; the others are farther."""
+    places = {"o1": ("p1", 10.0), "o2": ("p2", 50.0), "o3": ("p2", 50.1), "moving": ("p1", 10.0)}
     images = {
         "hs-2004-32-a": ("p1", 10.0 + 1 / 60),
-        "hs-2004-32-bc": ("p2", 50.0 + 1 / 60),
+        "hs-2004-32-bc": ("p2", 50.0 + 2.9 / 60),
+        "hs-2004-32-d": ("p1", 10.0 + 2 / 60),
         "hs-2004-33-a": ("p3", 10.0),
     }
     seen = {
-        name: replace(observation(name, of), ra_deg=ra, dec_deg=0.0, title=f"Press {name}", instrument=instrument)
+        name: replace(
+            observation(name, of, is_moving=name == "moving"),
+            ra_deg=ra,
+            dec_deg=0.0,
+            title=f"Press {name}",
+            instrument=instrument,
+        )
         for some, instrument in ((places, "ACS/WFC"), (images, PRESS))
         for name, (of, ra) in some.items()
     }
     tiles = [tile(name, of, obs_id=name) for name, (of, _) in places.items()]
-    plans = {t.tile_id: plan_of(t, split)[t.tile_id] for t, split in zip(tiles, (*splits, "train"), strict=True)}
+    plans = {}
+    for one, split in zip(tiles, (*splits, "train", "train"), strict=True):
+        plans |= plan_of(one, split)
     proposals = {name: proposal(name) for name in ("p1", "p2")}
     samples, _ = make_samples(
         material(tiles, seen, proposals), plans, ShardSettings(caption_kinds=("abstract", "press"))
@@ -96,8 +108,8 @@ def test_tiles_without_a_caption_are_rejected():
     settings = ShardSettings(caption_kinds=("abstract",))
     samples, rejections = samples_of(tiles, proposals, settings=settings)
     assert samples == []
-    assert {(r.entity, r.entity_id, r.stage, r.reason) for r in rejections} == {
-        ("tile", t.tile_id, "shards", "no_caption") for t in tiles
+    assert {(r.entity, r.entity_id, r.stage, r.reason, r.detail) for r in rejections} == {
+        ("tile", t.tile_id, "shards", "no_caption", f"proposal {t.proposal_id} has no abstract") for t in tiles
     }
     assert {r.settings_digest for r in rejections} == {settings.digest()}
 

@@ -1,13 +1,11 @@
 import errno
 import io
 import itertools
-import json
 import logging
 import pickle
 import random
 import tarfile
 from dataclasses import replace
-from datetime import date
 
 import pytest
 from hypothesis import given
@@ -71,21 +69,12 @@ def test_shards_written_in_other_processes_are_those_written_here(tmp_path):
 
 
 def test_the_manifest_holds_the_samples_and_their_placements(built):
-    samples, _, folder, dataset = built
-    rows = read_dataset(folder).manifest.to_pylist()
+    samples, pngs, folder, dataset = built
+    info, some = read_dataset(folder), [one.tile_id for one in samples[::-3]]
+    rows = info.manifest.to_pylist()
+    assert info.read_tile_images(some) == [pngs[tile_id] for tile_id in some]
     places = {p.tile_id: {"shard": p.shard, "offset": p.offset, "length": p.length} for p in dataset.placements}
     assert rows == [to_row(s) | places[s.tile_id] for s in sorted(samples, key=lambda s: s.tile_id)]
-
-
-def test_the_description_counts_splits_and_names_the_licence(tmp_path):
-    samples, pngs = make_samples_with_pngs()
-    samples = [replace(one, group_id="f" * 16) if one.split == "train" else one for one in samples]
-    digest = build(samples, pngs, tmp_path).dataset.digest
-    description = json.loads((tmp_path / digest / "dataset.json").read_text())
-    assert description["digest"] == digest
-    assert description["counts"]["train"] == {"samples": 24, "proposals": 6, "groups": 1}
-    assert description["counts"]["test"] == {"samples": 8, "proposals": 2, "groups": 2}
-    assert "Simulated" in description["notices"]["simulated"]["attribution"]
 
 
 def test_building_again_finds_the_dataset_without_reading_a_png(built, tmp_path):
@@ -147,6 +136,18 @@ def test_the_end_of_a_tar_counts_in_its_size(tmp_path, spare_bytes):
     for name, part in plan_shards(samples, sizes, max_bytes, dict.fromkeys(SPLITS, 0)).items():
         write_tar(tmp_path / name, part, pngs.__getitem__)
         assert (tmp_path / name).stat().st_size <= max_bytes
+
+
+def test_shards_of_tiles_of_unequal_sizes_are_below_the_limit_and_begin_behind_those_of_the_parent():
+    samples, _ = make_samples_with_pngs()
+    rng = random.Random(2)
+    sizes = {one.tile_id: rng.randrange(1000, 30_000) for one in samples}
+    plan = plan_shards(samples[::-1], sizes, 50_240, {"train": 2, "val": 0, "test": 7})
+    assert max(sum(sizes[one.tile_id] for one in part) for part in plan.values()) <= 40_000
+    for split, first in (("train", 2), ("val", 0), ("test", 7)):
+        parts = {name: part for name, part in plan.items() if name.startswith(split)}
+        assert list(parts) == [f"{split}-{first + number:06d}.tar" for number in range(len(parts))]
+        assert [*itertools.chain(*parts.values())] == interleave([one for one in samples if one.split == split])
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
@@ -224,16 +225,6 @@ def test_a_folder_that_lost_its_description_is_rebuilt(built, tmp_path):
     (folder / "dataset.json").unlink()
     assert build(samples, pngs, tmp_path / "datasets").shards == dataset.shards
     assert contents(folder) == before
-
-
-def test_the_description_records_what_it_is_given(tmp_path):
-    samples, pngs = make_samples_with_pngs()
-    given = {"settings_digests": {"tiles": "t", "splits": "s"}, "split_report": {"lineage": "random"}}
-    built = build(samples, pngs, tmp_path, released_on=date(2024, 2, 3), **given)
-    facts = json.loads((tmp_path / built.dataset.digest / "dataset.json").read_text())
-    assert {name: facts[name] for name in given} == given
-    assert (facts["released_on"], facts["contract_version"], facts["code_version"]) == ("2024-02-03", "1", "test")
-    assert (facts["num_parents"], facts["parent_digest"], facts["num_new_samples"]) == (0, None, None)
 
 
 @given(st.binary(max_size=2000))

@@ -120,11 +120,6 @@ def test_proposals_on_one_field_are_linked_across_the_pole_and_the_meridian(fiel
     assert linked([(0, field, -40, 0, 0, False, None), (1, field, 40, 0, 0, False, None)]) == {("p0", "p1")}
 
 
-def test_proposals_on_one_moving_body_are_linked_by_its_name():
-    looks = [(0, FIELDS[0], 0, 0, 0, False, "Jupiter"), (1, FIELDS[2], 0, 0, 0, False, "JUPITER-POLE")]
-    assert linked([*looks, (2, FIELDS[0], 0, 0, 0, False, "IO")]) == {("p0", "p1")}
-
-
 @pytest.mark.parametrize("survey_number", [0, 9])
 def test_a_survey_that_passes_over_a_field_does_not_join_it(survey_number):
     survey = [(survey_number, (10.0 * step, 20.0), 0, 0, 0, False, None) for step in range(10)]

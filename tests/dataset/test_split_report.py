@@ -7,7 +7,6 @@ from synthetic_samples import build, make_samples_with_pngs
 
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.core.io import sha256_file
 from hubbleclip.dataset.manifest import TEST_LIST
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
@@ -108,18 +107,12 @@ def released(tmp_path):
     assert released_splits(tmp_path / "datasets", RANDOM) == plans | {
         one.tile_id: plan_of(one, one.split, one.group_id)[one.tile_id] for one in samples
     }
-    return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}, built.dataset
-
-
-def test_the_test_list_is_a_sorted_file_whose_hash_the_dataset_names(released):
-    folder, splits, dataset = released
-    assert (folder / TEST_LIST).read_text().splitlines() == sorted(t for t, split in splits.items() if split == "test")
-    assert dataset.test_list_sha256 == sha256_file(folder / TEST_LIST)
+    return tmp_path / "datasets" / built.dataset.digest, {s.tile_id: s.split for s in samples}
 
 
 @pytest.mark.parametrize("elsewhere", ["train", "val", "excluded"])
 def test_test_tiles_may_vanish_but_not_move(released, elsewhere):
-    folder, splits, _ = released
+    folder, splits = released
     check_test_lists(folder.parent, splits | {"new": "train"}, RANDOM)
     check_test_lists(folder.parent, {t: split for t, split in splits.items() if split != "test"}, RANDOM)
     tile_id = min(t for t, split in splits.items() if split == "test")
@@ -128,7 +121,7 @@ def test_test_tiles_may_vanish_but_not_move(released, elsewhere):
 
 
 def test_a_test_list_that_was_changed_or_is_gone_is_refused(released):
-    folder, splits, _ = released
+    folder, splits = released
     (folder / TEST_LIST).write_text("")
     with pytest.raises(DatasetError, match="changed after the release"):
         check_test_lists(folder.parent, splits, RANDOM)
@@ -138,7 +131,7 @@ def test_a_test_list_that_was_changed_or_is_gone_is_refused(released):
 
 
 def test_another_scheme_is_not_bound_by_it(released):
-    folder, splits, _ = released
+    folder, splits = released
     check_test_lists(folder.parent, dict.fromkeys(splits, "train"), BY_CYCLE)
     assert released_splits(folder.parent, BY_CYCLE) == {}
 

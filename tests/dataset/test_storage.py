@@ -73,17 +73,17 @@ def test_s3_without_its_library_says_what_to_install(monkeypatch):
         open_storage("s3://bucket/x").read("s3://bucket/x/dataset.json")
 
 
-@pytest.mark.parametrize("bytes_per_s", [1, 1_000])
-def test_a_slow_download_is_given_time_by_its_size(monkeypatch, bytes_per_s):
+def test_a_server_that_sends_single_bytes_is_given_up(monkeypatch):
     monkeypatch.setattr("hubbleclip.dataset.storage.REQUEST_S", 0.2)
-    monkeypatch.setattr("hubbleclip.dataset.storage.MIN_BYTES_PER_S", bytes_per_s)
-    with BadServer(drip(b"0123456789", 0)) as server:
-        span = (f"{server.url}/shard.tar", 0, 10)
-        if bytes_per_s == 1:
-            assert open_storage(server.url).read_spans([span]) == [b"0123456789"]
-        else:
-            with pytest.raises(DatasetError):
-                open_storage(server.url).read_spans([span])
+    with BadServer(drip(b"0123456789", 0, pause_s=1)) as server, pytest.raises(DatasetError, match="cannot be reached"):
+        open_storage(server.url).read_spans([(f"{server.url}/shard.tar", 0, 10)])
+
+
+@pytest.mark.parametrize(("num_bytes", "most_s"), [(0, 60), (1000, 60.1), (300_000_000, 60 + 2**29 / 250_000)])
+def test_a_response_may_take_a_minute_and_the_time_of_its_bytes_at_the_lowest_rate(num_bytes, most_s):
+    timeout = open_storage("https://there/x").filesystem(num_bytes).client_kwargs["timeout"]
+    assert timeout.sock_read == 60
+    assert 60 + num_bytes / 250_000 <= timeout.total <= most_s + 1e-3
 
 
 def test_an_unknown_kind_of_url_is_refused():

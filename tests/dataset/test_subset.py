@@ -1,28 +1,25 @@
 """A subset has the tiles that are asked for, each in its split and with its bytes, and a digest of its own."""
 
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import pytest
-from small_dataset import build
+from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
+from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.errors import DatasetError
-from hubbleclip.dataset.build import build_dataset, make_subset
+from hubbleclip.dataset.build import make_subset
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import find_faults
 
 REPORT = {"settings": {"guard_arcsec": 0.5, "near_duplicate": 0.9}}
 
 
-def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "small_dataset.build_dataset", partial(build_dataset, released_on=date(2024, 2, 3), split_report=REPORT)
-    )
-    whole = read_dataset(build(tmp_path / "whole", num_groups=4, num_test_groups=2))
+def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(tmp_path: Path) -> None:
+    facts = {"released_on": date(2024, 2, 3), "split_report": REPORT, "settings_digests": {"tiles": "t"}}
+    facts |= {"settings": ShardSettings(max_mb=7), "contract_version": "1.2"}
+    whole = read_dataset(built_in(tmp_path / "whole", *make_samples_with_pngs(12, 6), **facts))
     ids = whole.manifest["tile_id"].to_pylist()
     made = make_subset(whole.path, [*ids[::2], "f" * 32], tmp_path / "subsets").dataset
     part = read_dataset(tmp_path / "subsets" / made.digest)
@@ -30,7 +27,8 @@ def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
     splits = dict(zip(ids, whole.manifest["split"].to_pylist(), strict=True))
     assert part.manifest["split"].to_pylist() == [splits[tile_id] for tile_id in ids[::2]]
     assert part.read_tile_images(ids[::2]) == whole.read_tile_images(ids[::2])
-    assert part.description["released_on"] == "2024-02-03"
+    same = ("released_on", "settings", "settings_digests", "contract_version")
+    assert [part.description[name] for name in same] == [whole.description[name] for name in same]
     assert part.description["split_report"] == {"subset_of": whole.digest, **REPORT}
     assert list(find_faults(part.path)) == []
     again = make_subset(whole.path, reversed(ids[::2]), tmp_path / "again").dataset
@@ -40,13 +38,13 @@ def test_a_subset_has_its_tiles_their_splits_and_a_digest_of_its_own(
 
 
 def test_a_subset_of_no_tile_is_refused(tmp_path: Path) -> None:
-    whole = build(tmp_path / "whole", num_groups=2)
+    whole = built_in(tmp_path / "whole", *make_samples_with_pngs(4, 2))
     with pytest.raises(DatasetError, match="none of the 1 tiles"):
         make_subset(whole, ["f" * 32], tmp_path / "subsets")
 
 
 def test_a_file_of_ids_may_have_a_header_and_empty_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = read_dataset(build(tmp_path / "whole", num_groups=2))
+    whole = read_dataset(built_in(tmp_path / "whole", *make_samples_with_pngs(4, 2)))
     first = whole.manifest["tile_id"].to_pylist()[0]
     (tmp_path / "ids.csv").write_text(f"tile_id,note\n{first},arc\n\n{'f' * 32},\n")
     words = ["subset", str(whole.path), f"--data={tmp_path}", f"--to={tmp_path / 'subsets'}"]

@@ -40,13 +40,6 @@ def test_metadata_text_contains_nothing_of_the_proposal():
     assert baselines.metadata_text(one) == "NGC 1300 ACS/WFC"
 
 
-def test_oracle_ranks_captions_with_the_class_first():
-    kinds = ["A", "A", "B", None]
-    samples = [sample(i, target_class=kind) for i, kind in enumerate(kinds)]
-    scores_tg = baselines.oracle_scores(samples, np.array([0, 1, 1, 2]), 3)
-    assert scores_tg.tolist() == [[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
-
-
 def test_oracle_is_absent_without_classes():
     assert baselines.oracle_scores([sample(0, target_class=None)], np.array([0]), 1) is None
 

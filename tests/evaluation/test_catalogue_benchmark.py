@@ -98,7 +98,7 @@ def test_a_tile_in_another_frame_is_matched_in_icrs():
 
 def test_a_catalogue_is_read_with_any_order_and_case_of_columns(tmp_path):
     path = tmp_path / "c.csv"
-    path.write_text("\ufeffname, Class ,DEC_DEG,ra_deg,radius_arcsec\na,Edge-on_Disk,-3.5,360,\nb,jet,90,0,2.5\n")
+    path.write_text("\ufeffra_deg, Class ,DEC_DEG,name,radius_arcsec\n360,Edge-on_Disk,-3.5,a,\n0,jet,90,b,2.5\n")
     assert read_catalogue(path) == [
         SkyObject(ra_deg=0.0, dec_deg=-3.5, class_name="edge-on disk"),
         SkyObject(ra_deg=0.0, dec_deg=90.0, class_name="jet", radius_arcsec=2.5),
@@ -181,6 +181,7 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     scores = {"model": perfect, "base": 1 - perfect, "random": np.zeros_like(perfect)}
     rows = class_metrics(object_set, scores, num_resamples=200)
     found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     for name in ("jet", "ring", None):
         best, chance = (found["all", model, name, "ap"] for model in ("model", "random"))
         assert best["value"] == 1 and best["low"] < 1 == best["high"]
@@ -188,15 +189,20 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     assert found["all", "model", "jet", "precision_at_1"]["value"] == 1
     assert found["all", "model", "jet", "precision_at_5"]["value"] == pytest.approx(3 / 5)
     assert found["all", "random", "ring", "precision_at_10"]["value"] == pytest.approx(4 / 17)
+    of_classes = [found["all", "base", name, "ap"]["value"] for name in ("jet", "ring")]
+    assert found["all", "base", None, "ap"]["value"] == pytest.approx(np.mean(of_classes), abs=1e-6)
     gain = found["all", "model", None, "ap_minus_base"]
     assert gain["low"] > 0 and gain["value"] == pytest.approx(1 - found["all", "base", None, "ap"]["value"])
-    assert {row["scope"] for row in rows} == {"all", "unseen"}
+    unseen, parts = ~object_set.is_seen_t, ("grades_tk", "group_t", "is_seen_t")
+    alone = replace(object_set, **{name: getattr(object_set, name)[unseen] for name in parts})
+    others = class_metrics(alone, {name: scores_kt[:, unseen] for name, scores_kt in scores.items()}, num_resamples=200)
+    assert [row | {"scope": "unseen"} for row in others] == [row for row in rows if row["scope"] == "unseen"]
 
 
 def test_votes_are_the_gains_of_ndcg_and_a_majority_makes_a_positive(scene):
     objects, samples, _ = scene
-    votes = (0.9, 0.6, 0.3, 0.8, 1.0, 0.2)
-    voted = [replace(one, votes=vote) for one, vote in zip(objects, votes, strict=True)]
+    votes = (0.9, 0.6, 0.3, 0.8, 1.0, 0.2, 0.1)  # the last object is in the tile of the second
+    voted = [replace(one, votes=vote) for one, vote in zip([*objects, objects[1]], votes, strict=True)]
     object_set = make_object_set(voted, samples, match_objects(voted, samples), frozenset(), num_others=10)
     rings, jets = object_set.grades_tk.T[1], object_set.grades_tk.T[0]
     assert sorted(rings[rings > 0]) == [0.2, 0.6, 0.6, 0.9] and sorted(jets[jets > 0]) == [0.3, 0.3, 0.8]

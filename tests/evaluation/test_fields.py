@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from evaluation_samples import sample
+from sky_cases import square
 
 from hubbleclip.cli import serving
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
@@ -21,16 +22,10 @@ from hubbleclip.evaluation.report.tile_cards import (
 SIDE_DEG = 0.0025
 
 
-def square(ra_deg: float, dec_deg: float) -> list[float]:
-    """Corners of a tile with north up and east to the left, from the bottom left one."""
-    half = SIDE_DEG / 2
-    return [
-        number for x, y in ((1, -1), (-1, -1), (-1, 1), (1, 1)) for number in (ra_deg + x * half, dec_deg + y * half)
-    ]
-
-
 def at(index: int, ra_deg: float, **changes: object):
-    values = {"corners_deg": square(ra_deg, 0.0), "ra_deg": ra_deg, "dec_deg": 0.0, "target_name": None} | changes
+    """A tile with north up and east to the left, whose first corner is the bottom left one."""
+    corners = square(ra_deg, 0.0, SIDE_DEG * 3600, 90)
+    values = {"corners_deg": corners, "ra_deg": ra_deg, "dec_deg": 0.0, "target_name": None} | changes
     return sample(index, **values)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.splits.schemes import is_benchmark_program
 from hubbleclip.evaluation.benchmarks.frozen import benchmark_items, identity, score
 from hubbleclip.evaluation.benchmarks.items import read_embeddings, read_items, write_items
+from hubbleclip.evaluation.benchmarks.leaderboard import append_result, read_lines
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 
 TITLES = Path(__file__).parents[3] / "shared/data/proposals/titles.tsv"
@@ -51,14 +53,6 @@ def made_features(items, seed=0):
     return [*items.image_ids, *items.text_ids], np.concatenate([tiles, captions])
 
 
-def test_the_rule_is_the_hash_of_the_protocol():
-    for number in range(5054, 5300):
-        digest = hashlib.sha256(f"hubble-image-text-1:{number}".encode()).digest()
-        assert is_benchmark_program(str(number)) == (int.from_bytes(digest[:6], "big") / 2**48 < 0.1)
-    assert [number for number in range(5086, 5267) if is_benchmark_program(str(number))][:3] == [5086, 5103, 5118]
-    assert all(is_benchmark_program(str(number)) for number in DRAWN)
-
-
 @pytest.mark.real
 @pytest.mark.skipif(not TITLES.is_file(), reason="the real data are not beside the project")
 def test_the_programmes_of_the_protocol_are_those_of_the_rule():
@@ -74,10 +68,13 @@ def test_the_items_are_all_tiles_of_drawn_programmes_of_any_split_and_no_other(i
     assert len(items.samples) == 2 * len(DRAWN)
     unknown = replace(sample(999, 99), proposal_id="local:unknown")
     assert benchmark_items([*made_samples(), unknown]).image_ids == items.image_ids
-    assert identity(items, frozenset({"hst:5086", "hst:5054"}))["num_programs_in_train"] == 1
+    expected = {"benchmark": "hubble-image-text-1", "items_sha256": items.digest, "dataset_digest": "", "num_tiles": 20}
+    expected |= dict.fromkeys(("num_captions", "num_programs", "num_groups"), 10) | {"num_programs_in_train": 1}
+    assert identity(items, frozenset({"hst:5086", "hst:5054"})) == expected
 
 
 def test_frozen_items_have_ids_hashes_texts_and_grades_and_are_read_back(items, tmp_path):
+    items = replace(items, dataset_digest="d" * 32)
     write_items(tmp_path / "set.parquet", items)
     rows = pq.read_table(tmp_path / "set.parquet").to_pylist()
     texts = {row["id"]: row for row in rows if row["kind"] == "text"}
@@ -161,6 +158,20 @@ def test_a_file_that_cannot_be_scored_says_what_is_wrong(items, tmp_path):
     assert "one common length" in problem()
     pq.write_table(pa.table({"id": ids, "feature": [0] * len(ids)}), path)
     assert "`id` and `vector`" in problem()
+
+
+def test_a_line_of_a_leaderboard_has_the_main_metrics_of_the_model_over_all_classes_and_candidates(tmp_path):
+    facts = {"model": "m", "benchmark": "objects", "items_sha256": "1" * 64, "dataset_digest": "d", "num_tiles": 9}
+    facts |= {"num_programs_in_train": 3}
+    rows = [("model", "all", None, "ap"), ("model", "all", "lens", "ap"), ("model", "unseen", None, "ap")]
+    rows += [("base", "all", None, "ap"), ("model", "all", None, "ap_minus_base"), ("model", "all", None, "ndcg_at_10")]
+    metrics = [
+        dict(zip(("model", "scope", "class", "name"), row, strict=True)) | {"value": n, "low": n - 1, "high": n + 1}
+        for n, row in enumerate(rows)
+    ]
+    append_result(tmp_path / "board.jsonl", {**facts, "metrics": metrics, "num_objects": 7}, date(2026, 1, 2))
+    expected = facts | {"date": "2026-01-02", "metrics": {"ap": [0, -1, 1], "ndcg_at_10": [5, 4, 6]}}
+    assert read_lines(tmp_path / "board.jsonl") == [expected]
 
 
 def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():

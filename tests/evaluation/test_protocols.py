@@ -3,6 +3,7 @@ import pytest
 from evaluation_samples import estimate, one_caption_per_group
 
 from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Scores
@@ -132,10 +133,6 @@ def naive_equation(images, captions, k):
         ranks = above.sum() + 1 + rng.permutation(tied.sum())
         hits += np.mean(ranks <= k * len(images) // 100)
     return hits / len(images)
-
-
-def unit(values):
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def random_case(num_groups: int):

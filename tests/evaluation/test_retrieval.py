@@ -133,12 +133,6 @@ def test_average_precision_equals_clip_benchmark() -> None:
     np.testing.assert_allclose(ranking_metrics(scores_qi, positive_qi)[0], theirs.numpy(), atol=1e-6)
 
 
-def test_ndcg_counts_only_the_first_items() -> None:
-    scores_qi, positive_qi = random_case()
-    expected = [gain_of(np.argsort(-s_i), p_i, NUM_TOP) for s_i, p_i in zip(scores_qi, positive_qi, strict=True)]
-    np.testing.assert_allclose(ranking_metrics(scores_qi, positive_qi)[1], expected)
-
-
 @pytest.mark.parametrize("positives", [1, 4, 12])
 def test_simulated_chance_equals_the_expectation_of_equal_scores(positives: int) -> None:
     positive_qi = np.arange(60)[None] < positives

@@ -1,4 +1,4 @@
-"""Read a vocabulary of astronomical phrases, and find the nearest items by cosine similarity."""
+"""Read the vocabulary of astronomical phrases, and find the nearest items by cosine similarity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 
-VOCABULARY_FILE = Path(__file__).parent / "vocabulary.json"
 OBJECT_PROMPTS = ("{}", "a Hubble image of a {}", "observations of the {}")
 PROMPTS = {
     "object_classes": OBJECT_PROMPTS,
@@ -30,9 +29,9 @@ class Match:
     score: float
 
 
-def read_vocabulary(path: Path = VOCABULARY_FILE) -> Vocabulary:
-    """Read a vocabulary from a JSON file."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+def read_vocabulary() -> Vocabulary:
+    """Read the vocabulary of this package."""
+    values = json.loads(Path(__file__).with_name("vocabulary.json").read_text(encoding="utf-8"))
     return {name: tuple(phrases) for name, phrases in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Draw the plots of the report as SVG or PNG; the same metrics always give the same bytes."""
+"""Draw the plots of the report as SVG; the same metrics always give the same bytes."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ RC: Any = {
     "legend.frameon": False,
 }
 # The value None removes the date and the version of matplotlib, which would make the bytes differ.
-METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+METADATA = {"Date": None, "Creator": None}
 
 
-def figure_bytes(figure: Figure, image_format: str) -> bytes:
-    """Render a figure to reproducible bytes, without a date and without the name of the program."""
+def svg_bytes(figure: Figure) -> bytes:
+    """Render a figure as SVG to reproducible bytes, without a date and without the name of the program."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)  # attaches a canvas without pyplot, which would keep global state
     # The settings are needed here too: matplotlib reads the hash salt only when it writes the file.
     with mpl.rc_context(RC):
-        figure.savefig(buffer, format=image_format, metadata=METADATA[image_format], dpi=150, facecolor="white")
+        figure.savefig(buffer, format="svg", metadata=METADATA, dpi=150, facecolor="white")
     return buffer.getvalue()
 
 

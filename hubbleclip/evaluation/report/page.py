@@ -146,7 +146,7 @@ def environment() -> Environment:
 
 def svg_uri(figure: Any) -> str:
     """Render a figure as a data URI of an SVG."""
-    return data_uri(figures.figure_bytes(figure, "svg"), "image/svg+xml")
+    return data_uri(figures.svg_bytes(figure), "image/svg+xml")
 
 
 def class_label(target_class: str | None) -> str:

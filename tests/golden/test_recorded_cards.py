@@ -1,0 +1,62 @@
+"""Cards of exported models: with and without a report, public weights, files and the dataset."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from evaluation_samples import RUN
+
+from hubbleclip.evaluation.report import model_card
+
+FACTS = model_card.CardFacts(
+    run=RUN,
+    code_version="9.9",
+    image_size=224,
+    context_length=77,
+    formats=("onnx",),
+    report=None,
+    description={
+        "notices": {"hst": {"attribution": "Thanks to HST.", "licence": "public domain"}},
+        "counts": {"train": {"samples": 12345}, "test": {"samples": 678}},
+    },
+)
+
+
+def row(protocol: str, model: str, name: str, value: float, low: float, high: float) -> dict:
+    return {"protocol": protocol, "model": model, "name": name, "value": value, "low": low, "high": high}
+
+
+REPORT = {
+    "dataset_digest": "e" * 32,
+    "num_tiles": 1234,
+    "num_captions": 321,
+    "num_groups": 54,
+    "metrics": [
+        row("fair", "fine_tuned", "i2t_accuracy_at_10pct", 0.7564, 0.7, 0.8),
+        row("fair", "fine_tuned", "t2i_accuracy_at_10pct", 0.8512, 0.801, 0.9),
+        row("fair", "fine_tuned", "i2t_recall_at_1", 0.111, 0.09, 0.13),
+        row("fair", "fine_tuned", "i2t_median_rank", 7.5, 5, 9),
+        row("fair", "base", "i2t_accuracy_at_10pct", 0.31, 0.25, 0.375),
+        row("views", "fine_tuned", "i2t_accuracy_at_10pct", 0.99, 0.98, 1.0),
+        row("forgetting", "fine_tuned", "photographs_top1", 0.8, 0.7, 0.9),
+        row("forgetting", "base", "photographs_top1", 0.9, 0.8, 0.95),
+        row("forgetting", "fine_tuned", "digits_top1", 0.5, 0.45, 0.55),
+        row("forgetting", "base", "digits_top1", 0.6, 0.55, 0.65),
+    ],
+}
+
+
+CARDS = {
+    "not evaluated": FACTS,
+    "evaluated": replace(FACTS, report=REPORT, formats=("open_clip", "transformers", "onnx")),
+    "from scratch, simulated": replace(
+        FACTS,
+        run=replace(RUN, pretrained=""),
+        report=REPORT | {"metrics": REPORT["metrics"][:6]},
+        description={"notices": {"simulated": {"attribution": "Simulated.", "licence": "none"}}, "counts": {}},
+    ),
+    "without its dataset": replace(FACTS, description=None, formats=()),
+}
+
+
+def test_cards_of_models_are_those_recorded(compare_recorded: Callable[..., None]) -> None:
+    compare_recorded("cards.json", {name: model_card.model_card(facts).splitlines() for name, facts in CARDS.items()})
