@@ -287,11 +287,6 @@ class Sample:
         """The caption by which the sample is scored, and whose sentences are drawn in training."""
         return self.captions[0]
 
-    @property
-    def caption_key(self) -> str:
-        """Id that samples with the same main caption share, unless captions come from file headers."""
-        return self.proposal_id
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:

@@ -266,9 +266,7 @@ def _write_shards(
 
     Shards that an interrupted build has written are not written again.
     """
-    existing = [name for name in plan if (building / name).is_file()]
-    paths = [building / name for name in existing]
-    tars = dict(zip(existing, map(shard_writer.read_shard_file, paths), strict=True))
+    tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
     missing = [name for name in plan if name not in tars]
     planned = [
         PlannedShard(

@@ -97,9 +97,7 @@ def write_pictures(folder: Path, info: DatasetInfo, name: str) -> None:
     index, storage = sky_index(info.manifest), open_storage(info.path)
 
     def complete(rows: pa.Table) -> pa.Table:
-        places = zip(*(rows[one].to_pylist() for one in ("shard", "offset", "length")), strict=True)
-        pictures = storage.read_spans([(info.addresses[shard], offset, length) for shard, offset, length in places])
-        return rows.append_column("picture", pa.array(pictures, pa.binary()))
+        return rows.append_column("picture", pa.array(storage.read_spans(info.image_spans(rows)), pa.binary()))
 
     if not index.num_rows:
         raise DatasetError(f"no tile of {info.path} has a position: publish it without --pictures")

@@ -70,7 +70,7 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     index_of = {proposal_id: index for index, (_, proposal_id) in enumerate(captions)}
     return TestSet(
         samples=tuple(tiles),
-        caption_t=np.array([index_of[representative_of[tile.caption_key]] for tile in tiles]),
+        caption_t=np.array([index_of[representative_of[tile.proposal_id]] for tile in tiles]),
         captions_c=tuple(texts[proposal_id] for _, proposal_id in captions),
         group_c=np.array([groups.index(group) for group, _ in captions]),
     )
@@ -79,12 +79,12 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
 def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
     """Find the caption of each proposal, which is the main caption of the proposal's first tile."""
     # In reverse order, a proposal's first tile comes last, so the caption of the first tile is kept.
-    return {tile.caption_key: tile.main_caption for tile in reversed(tiles)}
+    return {tile.proposal_id: tile.main_caption for tile in reversed(tiles)}
 
 
 def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict[str, str]:
     """Find the group of each proposal, where groups that have exactly the same caption are one group."""
-    group_of = {tile.caption_key: tile.group_id for tile in tiles}
+    group_of = {tile.proposal_id: tile.group_id for tile in tiles}
     first_of: dict[str, str] = {}  # the first group of each caption
     links = [
         Link(one=group, other=first_of.setdefault(clean(texts[proposal_id]), group), reason="text", detail="")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_samples import build, make_samples_with_pngs
+from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.cli.app import main
 from hubbleclip.contracts.schema import contract_version
@@ -23,9 +23,7 @@ from hubbleclip.dataset.verify import find_faults
 
 @pytest.fixture
 def built(tmp_path):
-    samples, pngs = make_samples_with_pngs()
-    dataset = build(samples, pngs, tmp_path)
-    return tmp_path / dataset.dataset.digest
+    return built_in(tmp_path, *make_samples_with_pngs())
 
 
 def description_of(built):
@@ -254,8 +252,8 @@ def test_a_large_text_that_all_rows_share_is_refused_before_it_is_unpacked(is_li
 @pytest.fixture
 def two_nights(tmp_path):
     samples, pngs = make_samples_with_pngs()
-    build(samples[:30], pngs, tmp_path)
-    return tmp_path / build(samples, pngs, tmp_path).dataset.digest
+    built_in(tmp_path, samples[:30], pngs)
+    return built_in(tmp_path, samples, pngs)
 
 
 def flip(path, place):

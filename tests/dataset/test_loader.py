@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from synthetic_samples import build, make_samples_with_pngs
+from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
@@ -37,9 +37,7 @@ PARTS = ("tiles_b1ss", "theta_b23", "gain_b", "tokens_bl", "group_ids_b2")
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
     samples, pngs = make_samples_with_pngs()
-    root = tmp_path_factory.mktemp("datasets")
-    result = build(samples, pngs, root)
-    return root / result.dataset.digest, pngs
+    return built_in(tmp_path_factory.mktemp("datasets"), samples, pngs), pngs
 
 
 def open_batches(folder: Path, settings: TrainSettings = SETTINGS, **options):
@@ -70,8 +68,7 @@ def test_hard_negatives_have_the_most_frequent_category_and_instrument_of_a_grou
         for k, one in enumerate(samples)
     ]
     samples = [replace(one, instrument="WFC3/IR") if k == 20 else one for k, one in enumerate(samples)]
-    built = build(samples, pngs, tmp_path)
-    batches = open_batches(tmp_path / built.dataset.digest, SETTINGS.model_copy(update={"hard_share": 0.5}))
+    batches = open_batches(built_in(tmp_path, samples, pngs), SETTINGS.model_copy(update={"hard_share": 0.5}))
     classes = batches.sampler.class_of_group.tolist()
     infrared, _, stars, *others = classes
     assert batches.sampler.hard_share == 0.5
@@ -94,17 +91,13 @@ def test_loader_threads_change_nothing(built) -> None:
     assert all(same(one, other) for one, other in zip(alone, others, strict=True))
 
 
-def threads_of_loader() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("loader")]
-
-
 def test_a_damaged_tile_stops_the_loader_threads(built) -> None:
     batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
     spans = [(address, offset + 7, length) for address, offset, length in batches.tiles.spans]
     damaged = replace(batches, tiles=replace(batches.tiles, spans=spans))
     with pytest.raises(DatasetError, match="damaged"):
         list(iterate_batches(damaged, 0, pin=False))
-    assert not threads_of_loader()
+    assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
     with pytest.raises(DatasetError, match="damaged"):
         damaged.tiles.read_all_tiles(16)
 
@@ -164,9 +157,8 @@ def test_sentences_are_drawn_together_only_if_the_model_sees_them_whole(built) -
 
 
 def test_one_group_is_refused(tmp_path) -> None:
-    result = build(*make_samples_with_pngs(4, 1), tmp_path)
     with pytest.raises(DatasetError, match="train has 1 proposal groups, 2 are needed"):
-        open_batches(tmp_path / result.dataset.digest)
+        open_batches(built_in(tmp_path, *make_samples_with_pngs(4, 1)))
 
 
 def test_every_flipped_bit_that_makes_a_tile_unreadable_names_the_tile(built) -> None:

@@ -113,7 +113,10 @@ def test_a_catalogue_is_read_with_any_order_and_case_of_columns(tmp_path):
         ("ra_deg,dec_deg\n1,2\n", "no column class"),
         ("ra_deg,dec_deg,class\n", "no objects"),
         ("ra_deg,dec_deg,class\n1,2,a\nx,2,a\n", "line 3"),
-        ("ra_deg,dec_deg,class\n1,91,a\n", "line 2"),
+        *(
+            (f"ra_deg,dec_deg,class,radius_arcsec\n{row}\n", "line 2: give ra_deg 0 to 360")
+            for row in ("361,2,a,0", "-1,2,a,0", "1,91,a,0", "1,-91,a,0", "1,2, _ ,0", "1,2,a,-1", "1,2,a,inf")
+        ),
         ("ra_deg,dec_deg,class\n1,2\n", "line 2"),
         ("ra_deg,dec_deg,class\n1,nan,a\n", "line 2"),
         ("ra_deg,dec_deg,class,votes\n1,2,a,17\n", "votes 0 to 1"),
@@ -152,17 +155,13 @@ def scene():
     return objects, samples, make_object_set(objects, samples, pairs, seen, num_others=10)
 
 
-def test_candidates_are_the_tiles_of_objects_and_others_in_order(scene):
+def test_candidates_are_the_tiles_of_objects_and_others_in_order_and_those_of_one_object_are_a_group(scene):
     _, _, object_set = scene
     ids = [one.tile_id for one in object_set.samples]
     assert ids == sorted(ids)
     assert object_set.texts == ("jet", "ring")
     assert object_set.is_positive_kt.sum(axis=1).tolist() == [3, 4]  # an object of the second field is in two tiles
     assert len(ids) == 7 + 10
-
-
-def test_tiles_of_one_object_are_one_group_and_every_other_tile_is_alone(scene):
-    _, _, object_set = scene
     _, sizes = np.unique(object_set.group_t, return_counts=True)
     assert sorted(sizes.tolist()) == [1] * 13 + [2, 2]
 

@@ -1,6 +1,7 @@
 """The frozen image-text benchmark: its rule, its items, and features of other programs."""
 
 import hashlib
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -172,6 +173,11 @@ def test_a_line_of_a_leaderboard_has_the_main_metrics_of_the_model_over_all_clas
     append_result(tmp_path / "board.jsonl", {**facts, "metrics": metrics, "num_objects": 7}, date(2026, 1, 2))
     expected = facts | {"date": "2026-01-02", "metrics": {"ap": [0, -1, 1], "ndcg_at_10": [5, 4, 6]}}
     assert read_lines(tmp_path / "board.jsonl") == [expected]
+    undated = {name: value for name, value in expected.items() if name != "date"}
+    for broken in (undated, *(expected | {"metrics": ends} for ends in ({}, {"other": [1, 0, 2]}, {"ap": [1, 0]}))):
+        (tmp_path / "board.jsonl").write_text(json.dumps(broken))
+        with pytest.raises(EvaluationError, match="is no leaderboard"):
+            read_lines(tmp_path / "board.jsonl")
 
 
 def test_the_id_of_a_shared_caption_is_that_of_the_smallest_of_its_programmes():

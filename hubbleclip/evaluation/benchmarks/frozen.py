@@ -51,10 +51,10 @@ def is_drawn(sample: Sample) -> bool:
 
 
 def caption_ids(test_set: TestSet) -> list[str]:
-    """Make the id of each caption: the first `caption_key`, in alphabetical order, of its tiles."""
+    """Make the id of each caption: the first proposal id, in alphabetical order, of its tiles."""
     first: dict[int, str] = {}
     for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
-        first[caption] = min(sample.caption_key, first.get(caption, sample.caption_key))
+        first[caption] = min(sample.proposal_id, first.get(caption, sample.proposal_id))
     return [first[caption] for caption in range(len(test_set.captions_c))]
 
 
