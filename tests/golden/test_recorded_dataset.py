@@ -1,4 +1,4 @@
-"""The files of a dataset beside its shards, and its rows for the catalog, for made tiles of two nights.
+"""The files of a dataset beside its shards, and its rows for the catalog, for made tiles of one or two nights.
 
 The pictures are made bytes, so that every hash is the same on every machine.
 """
@@ -62,11 +62,12 @@ def recorded(folder: Path, built: BuiltDataset) -> dict[str, Any]:
 
 def test_files_beside_the_shards_are_those_recorded(tmp_path: Path, compare_recorded: Callable[..., None]) -> None:
     found, facts = {}, {"settings_digests": {"tiles": "t"}, "split_report": {"lineage": "random"}}
+    facts |= {"code_version": "v1.2", "released_on": date(2026, 1, 2)}
     for case, values in CASES.items():
         tiles = [replace(made_tile(number), **values) for number in range(NUM_TILES)]
         pictures = {one.tile_id: picture(number) for number, one in enumerate(tiles)}
-        build(tiles[:NUM_FIRST], pictures, tmp_path / case)
-        built = build(tiles, pictures, tmp_path / case, code_version="v1.2", released_on=date(2026, 1, 2), **facts)
+        for num in (NUM_FIRST, NUM_TILES)[case != "mixed" :]:  # two nights, or one
+            built = build(tiles[:num], pictures, tmp_path / case, **facts)
         folder = tmp_path / case / built.dataset.digest
         found |= {f"{case}: {name}": content for name, content in recorded(folder, built).items()}
     compare_recorded("dataset.json", found)
