@@ -190,13 +190,10 @@ def matches(row: Row, item: Row) -> bool:
     )
 
 
-def jwst_archive(mosaic_side: int = 600, num: int = 2, unread_side: int = 0) -> MadeArchive:
-    """Programmes with a mosaic, an exposure and a coronagraphic observation each.
-
-    `unread_side` is the side of the extensions of a mosaic that no stage reads, if it is not that of the others.
-    """
-    unread = dict.fromkeys(("ERR", "CON", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), unread_side or mosaic_side)
-    mosaic = SparseFile({"SCI": mosaic_side, **unread, "WHT": mosaic_side})
+def jwst_archive(mosaic_side: int = 600, num: int = 2) -> MadeArchive:
+    """Programmes with a mosaic, an exposure and a coronagraphic observation each."""
+    names = ("SCI", "ERR", "CON", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "WHT")
+    mosaic = SparseFile(dict.fromkeys(names, mosaic_side))
     exposure = SparseFile(dict.fromkeys(("SCI", "ERR", "DQ"), 300))
     parts = (
         ("-o001_t001_nircam_clear-f200w", "IMAGE", "F200W", 3, {"i2d.fits": mosaic}),

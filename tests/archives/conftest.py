@@ -26,8 +26,6 @@ from hubbleclip.simulator.observations import SkySettings
 from hubbleclip.simulator.server.launcher import running_simulator
 from tests.archives.mallory import Mallory
 from tests.bad_server import BadServer
-from tests.faulty_archive.archive import running_archive
-from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SkySettings(num_proposals=12, frame_px=96)
 FETCH = FetchSettings(requests_per_s=1000, connections=4, timeout_s=20)
@@ -90,22 +88,6 @@ def simulator() -> Iterator[str]:
 @pytest.fixture
 def archive(simulator: str, tmp_path: Path) -> MastArchive:
     return archive_at(simulator, tmp_path)
-
-
-@pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[Callable[..., MastArchive]]:
-    """Make an archive whose server fails by these rules."""
-    contexts = []
-
-    def make(*rules: FaultRule) -> MastArchive:
-        context = running_archive(SKY, FaultPlan(rules=rules))
-        url = context.__enter__()
-        contexts.append(context)
-        return archive_at(url, tmp_path)
-
-    yield make
-    for context in contexts:
-        context.__exit__(None, None, None)
 
 
 @pytest.fixture

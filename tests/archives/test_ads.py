@@ -20,7 +20,7 @@ from tests.bad_server import BadServer, Respond, give
 TOKEN = "secret-ads-token-1234"
 DOC = {
     "bibcode": "2019hst..prop15677M",
-    "title": ["Spectroscopy &amp; Imaging"],
+    "title": ["Spectroscopy &amp; Imaging of σ Ori"],
     "author": ["Mutchler, Max", "Britt, C."],
     "abstract": "10<SUP>6</SUP> stars.",
     "pub_raw": "HST Proposal. Cycle 26, ID. #15677",
@@ -28,7 +28,8 @@ DOC = {
 
 
 def response_of(*docs: object) -> bytes:
-    return json.dumps({"responseHeader": {"status": 0}, "response": {"numFound": len(docs), "docs": docs}}).encode()
+    body = {"responseHeader": {"status": 0}, "response": {"numFound": len(docs), "docs": docs}}
+    return json.dumps(body, ensure_ascii=False).encode()
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
     client, url, server = ads(give(response_of(DOC)))
     record = parse_ads(client.get(url) or b"", "15677")
     assert (record.title, record.pi, record.cycle, record.abstract) == (
-        "Spectroscopy & Imaging",
+        "Spectroscopy & Imaging of σ Ori",
         "Max Mutchler",
         26,
         "10^6 stars.",
@@ -69,6 +70,7 @@ def test_only_the_requested_proposal_is_used() -> None:
     other = DOC | {"bibcode": "2019hst..prop15678M", "abstract": "Another, much longer abstract."}
     empty = {"bibcode": "2018hst..prop15677M"}
     assert parse_ads(response_of(other, empty, DOC), "15677").abstract == "10^6 stars."
+    assert parse_ads(response_of(other, DOC | {"bibcode": ""}), "15677").cycle == 26  # the number is in `pub_raw` too
     assert parse_ads(response_of(other), "15677").title is None
     assert parse_ads(response_of(), "15677").abstract is None
 

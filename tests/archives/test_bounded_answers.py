@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http import session
-from hubbleclip.archives.http.body_limits import PAGE_BYTES, check_json, parse_json
+from hubbleclip.archives.http import body_limits, session
+from hubbleclip.archives.http.body_limits import CONTAINER_BYTES, PAGE_BYTES, VALUE_BYTES, check_json, parse_json
 from hubbleclip.archives.http.response_errors import RefusedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import ArchiveError, PartialResultError
@@ -82,6 +83,13 @@ def test_a_page_has_a_largest_size(scripted) -> None:
         make_transport().get(scripted(give(bomb, Content_Encoding="gzip")).url)
 
 
+def test_a_query_may_have_as_many_bytes_as_its_rows_need() -> None:
+    for num_rows, limit in ((2, 1_032_000), (10**6, 128_000_000)):
+        with body_limits.expecting_rows(num_rows):
+            assert body_limits.LIMIT_BYTES.get() == limit
+        assert body_limits.LIMIT_BYTES.get() == PAGE_BYTES
+
+
 @pytest.mark.parametrize("value", ["[]", "{}", "[[]]", '{"":[]}', "0", '"ab"'])
 def test_json_that_takes_too_much_memory_is_not_parsed(value: str) -> None:
     num = 5_000_000
@@ -90,10 +98,6 @@ def test_json_that_takes_too_much_memory_is_not_parsed(value: str) -> None:
 
 
 def test_the_estimate_of_memory_is_not_too_low() -> None:
-    import tracemalloc
-
-    from hubbleclip.archives.http.body_limits import CONTAINER_BYTES, VALUE_BYTES
-
     row = {f"column{i}": f"value {i} of this row" for i in range(40)}
     for value in ({}, [], [[]], {"": []}, {"": {"": {}}}, "ab", 1.5, 10**6, row):
         body = json.dumps([value] * 2000).encode()

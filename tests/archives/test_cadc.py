@@ -175,12 +175,13 @@ def test_the_token_of_mast_is_not_sent_to_another_archive(
     ("body", "reason"),
     [
         (ERROR, "error"),
+        (ERROR.replace(b"no such column", b"timed out"), "timeout"),
         (b"<html></html>", "html"),
         (b"{}", "bad_json"),
         (b"<VOTABLE/>", "bad_json"),
         (votable([(1,)], ["other"], "OK"), "bad_json"),
     ],
-    ids=["error", "page", "json", "empty", "other column"],
+    ids=["error", "timeout", "page", "json", "empty", "other column"],
 )
 def test_an_answer_that_is_no_table_is_an_error(body: bytes, reason: str) -> None:
     with pytest.raises(DamagedError) as caught:
@@ -190,10 +191,10 @@ def test_an_answer_that_is_no_table_is_an_error(body: bytes, reason: str) -> Non
 
 def test_the_archive_is_registered_and_a_failure_is_typed(cadc: Cadc, tmp_path: Path) -> None:
     cadc.table["/argus/"] = give(b"", 503)
-    settings = ArchiveSettings.model_validate({"name": "cadc"})
-    assert (
-        open_archive(settings, FetchSettings(), Layout(tmp_path)).mast.url
-        == "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca"
-    )
+    archive = open_archive(ArchiveSettings(name="cadc"), FetchSettings(), Layout(tmp_path))
+    assert archive.mast.url == "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca"
+    assert archive.transport.session.redirect_hosts == ("*.nrc-cnrc.gc.ca", "*.canfar.net")
+    with pytest.raises(DownloadError, match="begins with neither"):
+        archive.mast.download_url("file:///etc/passwd")
     with pytest.raises(ArchiveError):
         observe(archive_at(cadc.url, tmp_path))

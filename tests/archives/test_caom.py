@@ -35,6 +35,7 @@ from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
+from hubbleclip.missions.jwst import JWST
 from tests.archives.conftest import archive_at, observation, observe
 from tests.archives.mallory import Mallory
 from tests.made_archive import MadeArchive
@@ -134,15 +135,8 @@ def test_all_columns_that_are_read_and_no_others_are_hashed_however_a_float_is_w
     assert observation(t_exptime=1500.0).fingerprint == observation(t_exptime=1500).fingerprint
     first = observation().fingerprint
     assert observation(new_column=1, dataURL="mast:b", wave_min=1.5).fingerprint == first
-    changes = {
-        "mtFlag": True,
-        "obsid": "2004",
-        "calib_level": 3,
-        "s_ra": 1.0,
-        "s_dec": 1.0,
-        "t_min": 1.0,
-        "t_exptime": 1.0,
-    }
+    changes = {"mtFlag": True, "obsid": "2004", "calib_level": 3}
+    changes |= dict.fromkeys(("s_ra", "s_dec", "t_min", "t_exptime"), 1.0)
     changes |= dict.fromkeys(COLUMNS.keys() - {*changes, "t_obs_release"}, "other") | {"t_obs_release": 5.0}
     assert len({observation(**{name: value}).fingerprint for name, value in changes.items()} - {first}) == len(COLUMNS)
 
@@ -167,6 +161,16 @@ def test_a_pattern_within_another_is_not_asked_for_twice() -> None:
     assert len(criteria_of(ArchiveSettings(instruments=("ACS*", "ACS/W*", "acs/hrc")), HST)) == 1
 
 
+@pytest.mark.parametrize(
+    ("instruments", "expected"),
+    [(("ACS*", "NIRCAM*"), ["NIRCAM*"]), (("ACS/WFC",), list(JWST.instruments)), ((), None)],
+)
+def test_what_belongs_to_another_mission_is_not_asked_for(instruments: tuple[str, ...], expected: list[str]) -> None:
+    criteria = criteria_of(ArchiveSettings(collections=("HST",), instruments=instruments), JWST)
+    assert [name for item in criteria for name in item.get("instrument_name", ())] == (expected or [])
+    assert {tuple(item["obs_collection"]) for item in criteria} == {("JWST",)}
+
+
 def test_many_proposals_are_asked_for_in_chunks() -> None:
     criteria = criteria_of(ArchiveSettings(instruments=()), HST, list(map(str, range(450))))
     assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
@@ -180,13 +184,7 @@ def test_press_images_are_asked_for_by_programme_and_place_alone_and_are_no_imag
     assert len(criteria_of(settings.model_copy(update={"listing": "missions"}), HST)) == 1
     (press,) = criteria_of(ArchiveSettings(collections=("OPO",), targets=("M51",)), HST, ["1"])
     assert press == {"obs_collection": ["OPO"], "proposal_id": ["1"]}
-    row = {
-        "obs_id": "hs-2004-32-a",
-        "obsid": 7,
-        "proposal_id": "10246",
-        "obs_title": "A cloud",
-        "obs_collection": "OPO",
-    }
+    row = {"obs_id": "hs-2004-32-a", "proposal_id": "10246", "obs_title": "A cloud"}
     with MadeArchive("HST", [(row, {})]) as world:
         world.rows[0]["obs_collection"] = "OPO"
         archive = archive_at(world.url, tmp_path, name="hst", collections=["HST", "OPO"])
@@ -197,14 +195,8 @@ def test_press_images_are_asked_for_by_programme_and_place_alone_and_are_no_imag
 
 
 def test_the_other_settings_become_criteria() -> None:
-    settings = ArchiveSettings(
-        instruments=(),
-        intent="calibration",
-        calib_levels=(3,),
-        min_exposure_s=100,
-        observed_from="2009-05-11",
-        observed_to="2010-01-01",
-    )
+    days = {"observed_from": "2009-05-11", "observed_to": "2010-01-01"}
+    settings = ArchiveSettings(instruments=(), intent="calibration", calib_levels=(3,), min_exposure_s=100, **days)
     (criteria,) = criteria_of(settings, HST)
     assert (criteria["intentType"], criteria["calib_level"], criteria["t_exptime"][0]) == ("calibration", [3], 100)
     start, end = criteria["t_min"]
@@ -219,6 +211,7 @@ def test_releases_are_asked_for_to_the_end_of_the_last_day_or_to_now() -> None:
     window = release_window(ArchiveSettings(until="2010-01-01"), 10, 60000)
     assert 55197.999999 < window.high < 55198
     assert release_window(ArchiveSettings(until="2010-01-01"), 56000, 60000).high == 56000
+    assert release_window(ArchiveSettings(until="2090-01-01"), 10, 60000).high == 60000
 
 
 def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
@@ -281,24 +274,17 @@ def test_separations_on_the_sky(first: tuple[float, float], second: tuple[float,
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [("05092", "hst:5092"), (None, "hst:unknown"), (" ", "hst:unknown"), ("a1", "hst:a1")]
+    ("number", "expected"),
+    [("05092", "hst:5092"), (None, "hst:unknown"), (" ", "hst:unknown"), ("000", "hst:unknown"), ("0a1", "hst:0a1")],
 )
 def test_proposal_ids(number: str | None, expected: str) -> None:
     assert proposal_id_of("hst", number) == expected
 
 
 PLANES: list[dict[str, Any]] = [
-    {
-        "obs_id": "a",
-        "obsid": "5",
-        "objID": objid,
-        "proposal_id": "1",
-        "filters": filters,
-        "calib_level": level,
-        "t_exptime": seconds,
-        "t_obs_release": release,
-    }
-    for objid, filters, level, seconds, release in [
+    {"obs_id": "a", "obsid": "5", "proposal_id": "1"}
+    | dict(zip(("objID", "filters", "calib_level", "t_exptime", "t_obs_release"), values, strict=True))
+    for values in [
         ("1", "F606W;CLEAR2L", 3, 10.0, 59000.5),
         ("2", "F814W", 3, 20.0, 59001.5),
         ("3", "F435W", 2, 90.0, 58999.5),
@@ -317,6 +303,7 @@ def folded(rows: list[dict[str, Any]]) -> Observation:
 
 def test_the_deepest_plane_of_the_highest_level_describes_the_observation_and_all_filters_are_named() -> None:
     found = folded(PLANES)
+    assert [folded([*PLANES[1:], PLANES[0] | more]).is_moving for more in ({}, {"mtFlag": True})] == [False, True]
     assert (found.calib_level, found.exposure_s, found.released_mjd) == (3, 20.0, 58999.5)
     assert found.filters == "F814W;F606W;CLEAR2L;F435W"
 
@@ -360,6 +347,7 @@ def test_a_row_that_gives_no_observation_is_rejected_and_counted(
     mallory.observation |= change
     (page, checkpoint) = archive_at(mallory.url, tmp_path).query_observations(0)
     assert checkpoint.is_checkpoint
+    assert not page.is_checkpoint
     (rejection,) = page.rejections
     assert (rejection.entity, rejection.entity_id, rejection.stage) == ("observation", entity_id, "observations")
     assert (rejection.reason, list(page), page.num_rows) == (reason, [], {59000: 1})

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from hubbleclip.archives.check.estimate import estimate, estimate_lines, metadata_s, tiles_per_file
+from hubbleclip.archives.check.estimate import (
+    Estimate,
+    duration,
+    estimate,
+    estimate_lines,
+    files_s,
+    metadata_s,
+    tiles_per_file,
+)
 from hubbleclip.archives.check.listing import FILTERED
-from hubbleclip.archives.check.probe import CheckReport, Level, Measured
+from hubbleclip.archives.check.probe import CheckReport, Level, Measured, Probe
 from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
@@ -171,20 +181,50 @@ def test_the_archive_passes_with_a_profile_of_few_observations_or_none_yet(
 
 
 def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: Path) -> None:
-    measured = checked(simulator, tmp_path, products="preview").measured
-    assert measured.bytes_per_pixel is not None
-    assert measured.bytes_per_pixel < 2
-    assert measured.file_bytes
+    measured = checked(simulator, tmp_path / "data", tmp_path, products="preview").measured
+    (preview,) = tmp_path.glob("*_preview.jpg")
+    width, height = Image.open(preview).size
+    size = preview.stat().st_size
+    assert (measured.bytes_per_pixel, measured.file_bytes) == (size / (width * height), size)
+    assert measured.bytes_each == pytest.approx(size * (measured.files_each or 0.0))
 
 
-def test_files_without_a_listed_size_do_not_count_in_the_mean_size(tmp_path: Path) -> None:
-    pins = ArchivePins(released_mjd=(FIRST_MJD, FIRST_MJD + 2))
+@pytest.fixture
+def _timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each response waits for half a second and takes two, as the check measures it."""
+    get = Probe.get
+    monkeypatch.setattr(Probe, "get", lambda *args, **more: replace(get(*args, **more), wait_s=0.5, seconds=2.0))
+
+
+@pytest.mark.usefixtures("_timed")
+def test_without_pinned_files_the_smallest_of_the_sample_are_fetched_and_sizes_are_weighted(tmp_path: Path) -> None:
+    """The dates have all rows; half of the files have no listed size, and one of the proposal of ACS is larger."""
+    pins = ArchivePins(released_mjd=(FIRST_MJD, FIRST_MJD + 200))
     with hst_archive() as world:
         (size,) = {row["size"] for row in world.products}
         for row in world.products[::2]:
             row["size"] = None
-        measured = checked(world.url, tmp_path, pins=pins, name="hst").measured
-    assert measured.file_bytes == size
+        world.products[3]["size"] = 2 * size
+        report = checked(world.url, tmp_path, pins=pins, name="hst")
+    found, measured = {one.what: (one.found, one.level) for one in report.findings}, report.measured
+    assert found["counts"] == ("6 of 6 in the dates", Level.STOPS)
+    assert found["calibrated file, size"] == (f"{size} bytes", Level.OK)
+    assert (measured.bytes_per_s, measured.copy_bytes_per_s, measured.wait_s) == (size / 2, size / 2, 0.5)
+    assert (measured.num_observations, measured.file_bytes) == (8, 4 / 3 * size)
+    assert measured.bytes_each == pytest.approx((6 / 8 + 2 / 8 * 2) / 2 * size)
+
+
+@pytest.mark.usefixtures("_timed")
+def test_windows_and_files_of_which_only_a_part_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are shorter than the window, the profile's dates do not include it, and files are larger than is read."""
+    monkeypatch.setattr("hubbleclip.archives.check.files.FILE_BYTES", 50_000)
+    monkeypatch.setattr("hubbleclip.archives.check.listing.WINDOW_ROWS", 0.2)
+    with hst_archive() as world:
+        report = checked(world.url, tmp_path, pins=made_pins(world), name="hst", page_rows=3, until="2010-01-01")
+    found, measured = {one.what: one.found for one in report.findings}, report.measured
+    assert (found["observations of the profile"], found["counts"]) == ("0", "4 of 6 in the dates")
+    assert (found["one window twice"], found["file, content"]) == ("2 and 2 rows", "50,000 bytes read")
+    assert (measured.bytes_per_s, measured.copy_bytes_per_s, (measured.page or (0,))[0]) == (25_000, 25_000, 3)
 
 
 def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) -> None:
@@ -210,24 +250,35 @@ def test_time_files_tiles_and_disk_follow_from_the_measured_figures() -> None:
         list_s=2.0,
         bytes_per_s=2e6,
         copy_bytes_per_s=2e7,
+        wait_s=0.04,
         files_each=0.2,
         bytes_each=20e6,
         file_bytes=200e6,
         bytes_per_pixel=12.0,
     )
-    fetch, tiles = FetchSettings(connections=8), TileSettings()
+    fetch, tiles = FetchSettings(connections=8, keep_fits=True), TileSettings(size_px=256)
     made = estimate(measured, fetch, tiles)
+    num_tiles = 20_000 * (16**2 // 2 + 1)  # half of a grid of 16 by 16, and one overview
+    expected = Estimate(
+        num_observations=100_000,
+        num_files=20_000,
+        num_tiles=num_tiles,
+        fetched_bytes=2e12,
+        file_bytes=2e12,
+        tile_bytes=num_tiles * 128_000 / 4,
+        metadata_s=20 * (2.5 + 9.0) + 1_000 * 2.0 / 8,
+        files_s=20_000 * (100e6 / 2e6 + 0.04) / 8,
+        copy_s=20_000 * (100e6 / 2e7 + 0.04) / 8,
+    )
     assert made is not None
-    assert made.num_files == 20_000
-    assert made.copy_s == pytest.approx(made.files_s / 10)
-    assert made.fetched_bytes == 20_000 * 100e6
-    assert made.files_s == pytest.approx(20_000 * 100e6 / (8 * 2e6))
-    assert made.metadata_s == 20 * (2.5 + 9.0) + 1_000 * 2.0 / 8
-    assert made.num_tiles == 20_000 * (8**2 / 2 + 1)  # a grid of 8 by 8, half of it kept, and one overview
+    assert asdict(made) == pytest.approx(asdict(expected))
+    assert estimate(replace(measured, copy_bytes_per_s=None), fetch.model_copy(update={"keep_fits": False}), tiles) == (
+        replace(made, file_bytes=0.0, copy_s=None)
+    )
     assert estimate_lines(made) == {
         "observations": "100,000",
         "files": "20,000, 2.0 TB to fetch",
-        "tiles": "660,000",
+        "tiles": "2,580,000",
         "time": '8.0 minutes for metadata, 1.4 days for files, or 3.5 hours with fetch.sources = ["s3", "mast"]',
     }
     assert estimate(Measured(), fetch, tiles) is None
@@ -251,7 +302,13 @@ def test_files_and_bytes_are_estimated_within_a_factor_of_two(num_proposals: int
 
 
 def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:
+    assert files_s(1.0, 1000, 1e9, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx(100)
     assert metadata_s(50_000, 0.0, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx((10 + 500) / 10)
+
+
+def test_times_have_the_largest_unit_that_fits() -> None:
+    lengths = (59.94, 60, 3_600, 86_400)
+    assert [duration(seconds) for seconds in lengths] == ["59.9 s", "1.0 minutes", "1.0 hours", "1.0 days"]
 
 
 def test_a_preview_of_the_size_of_the_recorded_one_has_81_tiles_in_its_grid() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
+from hubbleclip.archives.mast.product_candidates import Candidate, candidate_from_row, preview_from_row
 from hubbleclip.archives.mast.product_selection import rejection_reason, select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
@@ -69,50 +71,71 @@ def product(
     return found
 
 
+def ranked(origin: str, kind: str) -> dict[str, Any]:
+    order = HST.products.order
+    return {"kind": kind, "rank": list(order).index((origin, kind)), "why": order[origin, kind]}
+
+
+CANDIDATE = Candidate(
+    obsid=5,
+    owner="ibol02010",
+    uri="mast:HST/product/ibol02010_drz.fits",
+    file_name="ibol02010_drz.fits",
+    **ranked("calibrated", "drz"),
+    size_bytes=10,
+    fetched_bytes=10,
+    archive_version="3.7.2, 10 bytes",
+    is_colour=False,
+    is_mosaic=False,
+    collection="HST",
+    proposal_number="12675",
+    filters="F606W",
+    rights="PUBLIC",
+)
+CELL, PROPOSAL = "hst_skycell-p1153x11y01_wfc3_uvis_f606w_all", "hst_9026_02_wfc3_uvis_f606w_ibol02"
+
+
 @pytest.mark.parametrize(
-    "row",
+    ("row", "differs"),
     [
-        {"productType": "AUXILIARY"},
-        {"productSubGroupDescription": "RAW"},
-        {"productSubGroupDescription": "JPG"},
-        {"dataURI": None},
-        {"productType": "PREVIEW"},
+        ({}, {}),
+        *(({"parent_obsid": number}, {"obsid": 77}) for number in (0, "0", None)),
+        ({"size": 0}, {"size_bytes": None, "fetched_bytes": 0, "archive_version": "3.7.2, - bytes"}),
+        ({"prvversion": None}, {"archive_version": "-, 10 bytes"}),
+        (
+            {"productSubGroupDescription": None, "productFilename": "x_FLC.fits"},
+            {"file_name": "x_FLC.fits", **ranked("calibrated", "flc")},
+        ),
+        ({"productFilename": None}, {}),
+        ({"obs_id": "IBOL02BVQ"}, {"owner": "ibol02bvq"}),
+        ({"obs_collection": "hla", "dataRights": "exclusive"}, {"collection": "HLA", "rights": "EXCLUSIVE"}),
+        (
+            {"filters": None, "proposal_id": None, "obs_collection": None},
+            {"filters": "", "proposal_number": "", "collection": ""},
+        ),
+        (
+            {"productFilename": f"{PROPOSAL}_drz.fits", "proposal_id": None},
+            {"file_name": f"{PROPOSAL}_drz.fits", "proposal_number": "9026", **ranked("advanced", "drz")},
+        ),
+        ({"productFilename": f"{CELL}_drc.fits"}, {"file_name": f"{CELL}_drc.fits", "is_mosaic": True}),
+        ({"description": "in colour"}, {"is_colour": True}),
+        *(({"productType": kind}, None) for kind in ("AUXILIARY", "PREVIEW")),
+        *(({"productSubGroupDescription": kind}, None) for kind in ("RAW", "JPG")),
+        ({"dataURI": None}, None),
     ],
 )
-def test_only_calibrated_science_images_are_candidates(row: dict[str, object]) -> None:
-    assert candidate_from_row(file_of(observation(), "drz"), HST.products) is not None
-    assert candidate_from_row(file_of(observation(), "drz", **row), HST.products) is None
-
-
-def test_a_null_sub_group_is_read_from_the_files_name() -> None:
-    found = candidate_from_row(
-        file_of(observation(), "x", productSubGroupDescription=None, productFilename="x_FLC.fits"), HST.products
-    )
-    assert found is not None
-    assert found.kind == "flc"
-
-
-@pytest.mark.parametrize("parent", [0, "0", None])
-def test_a_parent_number_of_zero_falls_back_to_the_products_own(parent: object) -> None:
-    found = candidate_from_row(file_of(observation(), "drz", parent_obsid=parent), HST.products)
-    assert found is not None
-    assert found.obsid == observation().obsid
-
-
-def test_a_size_of_zero_says_nothing() -> None:
-    assert product([observation()], [file_of(observation(), "drz", size=0)]).size_bytes is None
+def test_a_candidate_is_a_calibrated_science_image_and_what_its_row_says(
+    row: dict[str, object], differs: dict[str, Any] | None
+) -> None:
+    said = {"obsID": 77, "parent_obsid": 5, "prvversion": "3.7.2", "proposal_id": "12675", "filters": "F606W"}
+    found = candidate_from_row(file_of(observation(), "drz", obs_collection="HST", **said) | row, HST.products)
+    assert found == (None if differs is None else replace(CANDIDATE, **differs))
 
 
 def test_a_product_under_an_unknown_number_is_found_by_its_name() -> None:
     own = observation()
     row = file_of(own, "drz", obsID=77, parent_obsid=0, obs_id="IBOL02010")
     assert chosen([own], [row]) == (["ibol02010_drz.fits"], {})
-
-
-def test_the_version_is_what_the_listing_says_of_it() -> None:
-    one = product([observation()], [file_of(observation(), "drz", prvversion="3.7.2")])
-    two = product([observation()], [file_of(observation(), "drz", prvversion="3.7.2", size=11)])
-    assert (one.archive_version, two.archive_version) == ("3.7.2, 10 bytes", "3.7.2, 11 bytes")
 
 
 def best_first() -> list[tuple[Observation, str]]:
@@ -202,7 +225,10 @@ def test_a_foreign_file_in_the_list_is_refused_and_the_rejection_says_so(row: di
     foreign = file_of(own, "drz", obs_id="another", dataURI="mast:HST/product/another", **row)
     _, (rejection,) = select_products([own], [foreign], SETTINGS, HST, {})
     assert (rejection.entity_id, rejection.reason) == (own.obs_id, "foreign_files")
-    assert why in rejection.detail and foreign["productFilename"] in rejection.detail
+    assert rejection.detail.startswith(f"no file of its own is listed: {foreign['productFilename']} {why}")
+    other = foreign | {"dataURI": "mast:other", "productFilename": re.sub("dr.", "drw", foreign["productFilename"])}
+    _, (rejection,) = select_products([own], [foreign, other], SETTINGS, HST, {})
+    assert rejection.detail.endswith(", and 1 others are refused")
     assert chosen([own], [foreign, file_of(own, "flt")]) == (["ibol02010_flt.fits"], {})
     large = file_of(own, "flt", size=10**10)
     _, (rejection,) = select_products([own], [foreign, large], SETTINGS, HST, {})
@@ -376,6 +402,8 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
 )
 def test_colour_thumbnails_exposures_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
     assert preview_from_row(preview_of(observation(owner), ending), HST.products) is None
+    thumbnail = preview_of(observation(), "drz.jpg") | {"description": "Preview-Thumb"}
+    assert preview_from_row(thumbnail, HST.products) is None
 
 
 def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:

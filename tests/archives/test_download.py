@@ -7,30 +7,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetch_file
-from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Product
-from tests.archives.conftest import LIMITS, make_transport
-from tests.bad_server import FITS, LARGE_FITS, BadServer, chunked, drip, fits_file, give, give_range, reset, silence
-from tests.faulty_archive.plan import FaultRule
+from tests.archives.conftest import LIMITS, fetch
+from tests.bad_server import (
+    FITS,
+    LARGE_FITS,
+    BadServer,
+    Respond,
+    chunked,
+    drip,
+    fits_file,
+    give,
+    give_range,
+    reset,
+    silence,
+)
 
-
-def fetch(
-    script: BadServer,
-    root: Path,
-    size_bytes: int | None = None,
-    file_name: str = "a_drz.fits",
-    hasty: dict[str, object] | None = None,
-    **more: object,
-) -> FetchedFile:
-    request = DownloadRequest(uri="mast:x", file_name=file_name, size_bytes=size_bytes, layout=Layout(root), **more)
-    return fetch_file(make_transport(**hasty or {}), script.url, request)
+SIZES = pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
 
 
 def reason_of(script: BadServer, root: Path, **more: object) -> str:
@@ -45,9 +44,10 @@ def part_bytes(root: Path) -> bytes:
     return parts[0].read_bytes() if parts else b""
 
 
-def test_without_a_version_an_interrupted_file_is_downloaded_again(scripted, tmp_path: Path) -> None:
-    script = scripted(give(FITS[:5000], length=len(FITS)), give(FITS))
-    assert fetch(script, tmp_path).path.read_bytes() == FITS
+@SIZES
+def test_without_a_version_an_interrupted_file_is_downloaded_again(scripted, tmp_path: Path, body: bytes) -> None:
+    script = scripted(give(body[:5000], length=len(body)), give(body))
+    assert fetch(script, tmp_path).path.read_bytes() == body
     assert "Range" not in script.seen[1]
 
 
@@ -66,27 +66,14 @@ def test_an_evil_file_name_reaches_no_path(scripted, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["500", "503", "429", "html", "truncated", "reset", "corrupted"])
-def test_a_download_survives_temporary_faults_of_the_server(faulty, kind: str) -> None:
-    archive: MastArchive = faulty(FaultRule(kind=kind, path="/api/v0.1/Download", times=2))
-    product = _first_product(archive)
-    assert archive.fetch_product(product).size_bytes == product.size_bytes
-
-
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (404, "missing"),
-        (410, "missing"),
-        (401, "denied"),
-        (403, "denied"),
-        (400, "refused"),
-        (408, "timeout"),
-        (429, "busy"),
-        (503, "busy"),
-        (500, "server_error"),
-        (504, "server_error"),
+        *((status, "missing") for status in (404, 410)),
+        *((status, "denied") for status in (401, 403)),
+        *((status, "busy") for status in (425, 429, 503)),
+        *((status, "server_error") for status in (500, 504)),
+        *((400, "refused"), (408, "timeout")),
     ],
 )
 def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: str) -> None:
@@ -95,7 +82,7 @@ def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: 
     assert len(script.seen) == (LIMITS.attempts if reason in {"timeout", "busy", "server_error"} else 1)
 
 
-@pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
+@SIZES
 @pytest.mark.parametrize("break_off", [reset, lambda body, **h: give(body, length=len(body) + 1, **h)])
 def test_bytes_from_before_a_break_are_not_requested_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
     script = scripted(break_off(body[:20_000], ETag='"v1"'), give_range(body, ETag='"v1"'))
@@ -114,10 +101,14 @@ def test_a_weak_tag_is_no_version_but_the_date_beside_it_is(scripted, tmp_path: 
     assert (script.seen[1]["Range"], script.seen[1]["If-Range"]) == ("bytes=5000-", facts["Last_Modified"])
 
 
-def test_a_part_of_another_version_is_not_appended(scripted, tmp_path: Path) -> None:
-    newer = FITS[:2880] + b"\1" * (len(FITS) - 2880)
-    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), give_range(newer, ETag='"v2"'))
-    assert fetch(script, tmp_path).path.read_bytes() == newer
+NEWER = FITS[:2880] + b"\1" * (len(FITS) - 2880)
+ELSEWHERE = {"ETag": '"v1"', "Content_Range": f"bytes 4000-{len(FITS) - 1}/{len(FITS)}"}
+
+
+@pytest.mark.parametrize("answer", [give_range(NEWER, ETag='"v2"'), give(NEWER[4000:], 206, **ELSEWHERE)])
+def test_a_part_of_another_version_or_place_is_not_appended(scripted, tmp_path: Path, answer: Respond) -> None:
+    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), answer, give(NEWER, ETag='"v2"'))
+    assert fetch(script, tmp_path).path.read_bytes() == NEWER
     assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
 
 
@@ -134,14 +125,18 @@ def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> Non
     assert len(part_bytes(tmp_path)) >= 5000
 
 
-def test_silence_is_a_timeout(scripted, tmp_path: Path) -> None:
-    hasty = {"timeout_s": 0.3, "attempts": 1}
-    script = scripted(silence(2))
-    assert reason_of(script, tmp_path, hasty=hasty) == "timeout"
+@pytest.mark.parametrize(
+    ("answer", "timeout_s", "reason"), [(silence(2), 0.3, "timeout"), (reset(b""), 20, "connection")]
+)
+def test_silence_and_a_broken_connection_have_their_reason(
+    scripted, tmp_path: Path, answer: Respond, timeout_s: float, reason: str
+) -> None:
+    assert reason_of(scripted(answer), tmp_path, hasty={"timeout_s": timeout_s, "attempts": 1}) == reason
 
 
-def test_a_body_in_chunks_beyond_the_limit_is_cut_off(scripted, tmp_path: Path) -> None:
-    assert reason_of(scripted(chunked(FITS)), tmp_path, max_bytes=10_000) == "too_large"
+@pytest.mark.parametrize("answer", [give, chunked])
+def test_a_body_beyond_the_limit_is_cut_off(scripted, tmp_path: Path, answer: Callable[[bytes], Respond]) -> None:
+    assert reason_of(scripted(answer(FITS)), tmp_path, max_bytes=10_000) == "too_large"
     assert part_bytes(tmp_path) == b""
 
 
@@ -157,9 +152,6 @@ def test_too_little_space_is_noticed_before_the_body(scripted, tmp_path: Path) -
     greedy = {"min_free_gb": 1e9}
     with pytest.raises(DiskFullError, match=r"GB are free .* 0\.000 GB are to be written .*fetch\.min_free_gb.*again$"):
         fetch(scripted(give(FITS)), tmp_path, hasty=greedy)
-
-
-SIZES = pytest.mark.parametrize("body", [FITS, LARGE_FITS], ids=["small", "large"])
 
 
 def stored(root: Path) -> list[Path]:
@@ -233,8 +225,3 @@ def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(script
     size = len(part_bytes(tmp_path))
     assert fetch(script, tmp_path).path.read_bytes() == LARGE_FITS
     assert script.seen[-1]["Range"] == f"bytes={size}-"
-
-
-def _first_product(archive: MastArchive) -> Product:
-    page = next(iter(archive.query_observations(0)))
-    return archive.list_products(page.observations[:1])[0][0]

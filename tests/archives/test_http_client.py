@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import ssl
 import threading
 import time
@@ -25,15 +26,17 @@ from hubbleclip.archives.http.rate_limit import (
     resolve_redirect,
     retry_after_s,
 )
-from hubbleclip.archives.http.response_errors import DamagedError, RefusedError
+from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import (
+    ArchiveBusyError,
     ArchiveDownError,
     ArchiveError,
     ArchiveTimeoutError,
     ArchiveUnreachableError,
     DownloadError,
+    WebPageError,
 )
 from tests.archives.conftest import fetch, make_transport
 from tests.bad_server import FITS, Respond, drip, drip_headers, give
@@ -51,15 +54,19 @@ def test_the_rate_limit_holds_over_threads() -> None:
 
 
 def test_a_paused_host_gets_no_requests_and_others_do() -> None:
-    limiter = RateLimiter(1000)
-    started = time.monotonic()
-    limiter.pause_host("busy", 3.0)
-    waiting = threading.Thread(target=limiter.wait, args=("busy",))
+    limiter, stop, started = RateLimiter(1000), threading.Event(), time.monotonic()
+    for host, seconds in (("slow", 0.2), ("busy", 600.0), ("busy", 5.0)):  # of two pauses the longer counts
+        limiter.pause_host(host, seconds)
+    waiting = threading.Thread(target=limiter.wait, args=("busy", stop))
     waiting.start()
-    limiter.wait("free")
+    for host in ("free", "slow"):
+        limiter.wait(host)
+    assert time.monotonic() - started >= 0.2
     assert waiting.is_alive()
+    with pytest.raises(ArchiveDownError, match="busy asks for a pause"):
+        limiter.check_pause("busy")
+    stop.set()
     waiting.join()
-    assert time.monotonic() - started >= 3.0
 
 
 @pytest.mark.timeout(30)
@@ -98,11 +105,21 @@ def test_no_retry_after_is_waited_for_too_long_or_fails(text: str, date: str) ->
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
 
 
-@pytest.mark.parametrize("answer", [drip(b"x" * 1000, 10), drip_headers], ids=["body", "head"])
-def test_a_request_of_a_library_is_given_up_when_it_drips(scripted, answer: Respond) -> None:
-    hasty = make_transport(stall_s=0.2, stall_bytes=1000, timeout_s=0.5)
-    with pytest.raises((DamagedError, requests.ReadTimeout)):
-        hasty.session.get(scripted(answer).url)
+@pytest.mark.parametrize(
+    ("answer", "hasty", "words"),
+    [
+        (drip(b"x" * 1000, 10), {"stall_s": 0.2, "stall_bytes": 1000}, "fewer than 1000 bytes|Read timed out"),
+        (drip(b"x" * 1000, 10), {"timeout_s": 0.1}, "did not end within 0.5 s|Read timed out"),
+        (drip_headers, {}, "Read timed out|did not arrive in time"),
+    ],
+    ids=["stalled body", "slow body", "head"],
+)
+def test_a_request_of_a_library_is_given_up_when_it_drips(
+    scripted, answer: Respond, hasty: dict[str, float], words: str
+) -> None:
+    transport = make_transport(**{"timeout_s": 0.5} | hasty)
+    with pytest.raises((DamagedError, requests.ReadTimeout), match=words):
+        transport.session.get(scripted(answer).url)
 
 
 def test_headers_that_drip_end_at_the_time_limit_and_the_next_connection_works(scripted) -> None:
@@ -227,6 +244,30 @@ def test_a_proxy_that_fails_or_refuses_is_named(scripted, scheme: str, is_up: bo
     assert "HTTPS_PROXY" in str(named)
 
 
+def error_of(status: int) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError(response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (error_of(429), ArchiveBusyError, "mast.example responded with 429 to /hst: "),
+        (error_of(503), ArchiveBusyError, "mast.example responded with 503 to /hst: "),
+        (error_of(404), ArchiveError, "mast.example responded with 404 to /hst: "),
+        (requests.ReadTimeout(), ArchiveTimeoutError, "mast.example did not respond in time: "),
+        (requests.ConnectTimeout(), ArchiveUnreachableError, "cannot reach mast.example: .*PROFILE=demo"),
+        (DamagedError("a page", "html"), WebPageError, r"mast.example gave no usable response \(a page\): "),
+        (IncompleteError("cut"), ArchiveError, r"mast.example gave no usable response \(cut\): "),
+    ],
+)
+def test_a_failed_request_is_a_typed_error_of_one_line(error: Exception, kind: type[ArchiveError], words: str) -> None:
+    found = to_archive_error(error, "https://mast.example/hst?a=b")
+    assert type(found) is kind
+    assert re.match(words, str(found))
+
+
 LIMITS = {"attempts": 3, "breaker_failures": 6, "breaker_s": 0}
 
 
@@ -249,6 +290,12 @@ def test_it_opens_at_the_last_failure_allowed_once_it_has_lasted_long_enough_and
     words = r"mast is down: 2 consecutive requests .* no response\. Run the same command again"
     with pytest.raises(ArchiveDownError, match=words):
         breaker.check()
+    waited_for = CircuitBreaker(2, 0, 3600)
+    for _ in range(2):
+        waited_for.record_failure("mast", "503")
+    waited_for.check()
+    with pytest.raises(ArchiveDownError):
+        waited_for.check(is_waited_for=False)
 
 
 def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.archives import open_archive
-from hubbleclip.archives.json_lines import read_proposal_rows
+from hubbleclip.archives.json_lines import read_proposal_rows, read_proposals_file
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.contracts.validation import contract_violations
 from hubbleclip.core.errors import DownloadError, SettingsError
-from hubbleclip.core.io import sha256_file
+from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Observation, Product
+from hubbleclip.core.records import Observation, Product, Proposal
 
 
 def local(folder: Path, **settings: object) -> LocalArchive:
@@ -64,42 +65,60 @@ NEPTUNE = {
 
 
 def test_a_header_becomes_an_observation(tmp_path: Path) -> None:
-    write_fits(tmp_path / "icpf27deq_drz.fits", **NEPTUNE)
+    write_fits(tmp_path / "sub/icpf27deq_drz.fits", **NEPTUNE)
     (found,) = observations_of(local(tmp_path))
-    assert (found.obs_id, found.proposal_id, found.instrument) == ("icpf27deq_drz.fits", "local:13937", "WFC3/UVIS")
-    assert (found.filters, found.target_name, found.is_moving) == ("F467M", "NEPTUNE-MAPS", True)
-    assert (found.ra_deg, found.dec_deg, found.start_mjd, found.exposure_s) == (334.5, -11.2, 57275.5, 48.0)
+    assert found == Observation(
+        obs_id="sub/icpf27deq_drz.fits",
+        archive="local",
+        proposal_id="local:13937",
+        instrument="WFC3/UVIS",
+        filters="F467M",
+        target_name="NEPTUNE-MAPS",
+        is_moving=True,
+        ra_deg=334.5,
+        dec_deg=-11.2,
+        start_mjd=57275.5,
+        exposure_s=48.0,
+        title="NEPTUNE-MAPS with WFC3/UVIS in F467M",
+        fetched_at=found.fetched_at,
+        fingerprint=found.fingerprint,
+        **dict.fromkeys(("obsid", "target_class", "footprint", "calib_level", "released_mjd")),
+    )
 
 
-def test_without_a_proposals_file_the_header_makes_the_title(tmp_path: Path) -> None:
+def test_a_proposal_is_that_of_the_header_and_of_the_row_of_its_mission(tmp_path: Path) -> None:
     write_fits(tmp_path / "icpf27deq_drz.fits", **NEPTUNE)
-    (proposal,) = local(tmp_path).fetch_proposals(["13937"])[0]
-    assert proposal.title == "NEPTUNE-MAPS with WFC3/UVIS in F467M"
-    assert (proposal.abstract, proposal.pi, proposal.source) == (None, "Amy Simon", "header")
-
-
-def test_proposals_of_the_folder_are_used_and_other_missions_numbers_are_not(tmp_path: Path) -> None:
-    write_fits(tmp_path / "a.fits", **NEPTUNE)
+    (made,), (unknown,) = local(tmp_path).fetch_proposals(["13937", "404"])
+    assert made == Proposal(
+        proposal_id="local:13937",
+        archive="local",
+        number="13937",
+        title="NEPTUNE-MAPS with WFC3/UVIS in F467M",
+        pi="Amy Simon",
+        source="header",
+        fetched_at=made.fetched_at,
+        **dict.fromkeys(("cycle", "proposal_type", "category", "abstract")),
+    )
+    assert (unknown.entity, unknown.entity_id, unknown.reason) == ("proposal", "local:404", "not_found")
+    own = {"mission": "HST", "proposal_id": "hst:13937", "title": None, "abstract": "Maps {of} Neptune.", "cycle": 22}
     rows = [
         {"mission": "JWST", "proposal_id": "13937", "title": "Not this", "abstract": "wrong"},
         {"mission": "HST", "proposal_id": None, "title": None, "abstract": "no number"},
-        {
-            "mission": "HST",
-            "proposal_id": "13937",
-            "title": None,
-            "abstract": "Maps {of} Neptune.",
-            "cycle": 22,
-            "pi": ["A. Simon"],
-        },
+        own | {"pi": ["A. Simon"], "proposal_type": "GO", "category": "Solar System"},
+        own | {"abstract": "A later row."},
     ]
     (tmp_path / "proposals.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
     (proposal,) = local(tmp_path).fetch_proposals(["13937"])[0]
-    assert (proposal.title, proposal.abstract, proposal.cycle) == (
-        "NEPTUNE-MAPS with WFC3/UVIS in F467M",
-        "Maps (of) Neptune.",
-        22,
+    assert replace(proposal, fetched_at=made.fetched_at) == replace(
+        made,
+        abstract="Maps (of) Neptune.",
+        cycle=22,
+        proposal_type="GO",
+        category="Solar System",
+        pi=proposal.pi,
+        source="proposals.jsonl",
     )
-    assert "Simon" in (proposal.pi or "")
+    assert "A. Simon" in (proposal.pi or "")
 
 
 def test_files_without_a_proposal_each_get_their_own(tmp_path: Path) -> None:
@@ -111,16 +130,24 @@ def test_files_without_a_proposal_each_get_their_own(tmp_path: Path) -> None:
 
 
 def test_files_are_left_in_place_and_hashed(tmp_path: Path) -> None:
-    path = write_fits(tmp_path / "deep" / "a_flt.fits", **NEPTUNE)
+    path = write_fits(tmp_path / "deep" / "a:1_flt.fits", **NEPTUNE)
     archive = local(tmp_path)
     (product,) = products_of(archive)
-    fetched = archive.fetch_product(product)
-    assert (fetched.path, fetched.sha256, fetched.size_bytes) == (
-        path.resolve().as_posix(),
-        sha256_file(path),
-        path.stat().st_size,
+    size = path.stat().st_size
+    assert product == Product(
+        uri="local:deep/a:1_flt.fits",
+        obs_id="deep/a:1_flt.fits",
+        proposal_id="local:13937",
+        file_name="a:1_flt.fits",
+        kind="flt",
+        size_bytes=size,
+        choice="the only file",
+        archive_version=product.archive_version,
     )
-    assert fetched.kind == "flt"
+    fetched = archive.fetch_product(replace(product, size_bytes=1))
+    facts = {"path": path.resolve().as_posix(), "sha256": sha256_file(path), "source": "local"}
+    times = {"fetched_version": product.archive_version, "fetched_at": fetched.fetched_at}
+    assert fetched == replace(product, **facts, **times)
     assert not (tmp_path / "out").exists()
 
 
@@ -165,12 +192,16 @@ def test_a_keyword_of_the_primary_header_comes_before_that_of_an_image(tmp_path:
     assert (seen.target_name, seen.filters) == ("NGC-1", "F606W")
 
 
-def test_all_spellings_of_fits_are_found_in_sorted_order_and_hidden_ones_are_not(tmp_path: Path) -> None:
+def test_all_spellings_of_fits_are_found_in_sorted_order_and_hidden_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for index, name in enumerate(["b.FITS", "a.fit", "c/d.fits.gz", ".hidden.fits", ".cache/x.fits", "notes.txt"]):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(gzip.compress(b"x" * index) if name.endswith("gz") else b"x" * index)
-    assert [item.obs_id for item in observations_of(local(tmp_path))] == ["a.fit", "b.FITS", "c/d.fits.gz"]
+    monkeypatch.setattr("hubbleclip.archives.local.OBSERVATIONS_PER_PAGE", 2)
+    pages = [[item.obs_id for item in page] for page in local(tmp_path).query_observations(0)]
+    assert pages[1:] == [["a.fit", "b.FITS"], ["c/d.fits.gz"]]
 
 
 def test_files_that_are_in_use_stay_when_others_come(tmp_path: Path) -> None:
@@ -185,13 +216,20 @@ def test_files_that_are_in_use_stay_when_others_come(tmp_path: Path) -> None:
     again, rejections = archive.list_products(observations_of(archive), taken)
     assert {item.obs_id for item in again} == {item.obs_id for item in first}
     assert [item.reason for item in rejections] == ["over_limit"] * 7
+    others, _ = archive.list_products(observations_of(archive)[2:], taken)
+    assert others == [], "files that are taken but not given count too"
 
 
-def test_a_file_that_vanished_is_a_download_error(tmp_path: Path) -> None:
+def test_a_file_that_vanished_or_is_too_large_is_rejected(tmp_path: Path) -> None:
     path = write_fits(tmp_path / "a.fits")
-    archive = local(tmp_path)
-    (product,) = products_of(archive)
+    (tmp_path / "b.fits").write_bytes(bytes(1_000_001))
+    (tmp_path / "c.fits").write_bytes(bytes(1_000_000))
+    archive = local(tmp_path, max_product_mb=1)
+    observations, product = observations_of(archive), products_of(archive)[0]
     path.unlink()
+    products, rejections = archive.list_products(observations)
+    assert [item.obs_id for item in products] == ["c.fits"]
+    assert [(item.entity_id, item.reason) for item in rejections] == [("a.fits", "no_file"), ("b.fits", "too_large")]
     with pytest.raises(DownloadError, match="cannot be read"):
         archive.fetch_product(product)
 
@@ -213,6 +251,27 @@ def test_a_proposals_file_that_is_not_json_names_the_line(tmp_path: Path) -> Non
         local(tmp_path).fetch_proposals(["a"])
 
 
+def test_the_proposals_of_a_file_are_those_with_an_abstract(tmp_path: Path) -> None:
+    text = " ".join(f"Word{n}" for n in range(13))
+    rows = [
+        {"number": 6, "title": "Without abstract"},
+        {"number": "007", "title": "A title", "abstract": "A nebula."},
+        {"number": 7, "title": "Another title", "abstract": "A later row."},
+        {"abstract": text},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    number = f"text-{sha256_bytes(text.encode())[:12]}"
+    assert [
+        (one.proposal_id, one.number, one.title, one.abstract, one.archive, one.source)
+        for one in read_proposals_file(tmp_path / "rows.jsonl", "local")
+    ] == [
+        ("local:7", "7", "A title", "A nebula.", "local", "rows.jsonl"),
+        (f"local:{number}", number, text.removesuffix(" Word12"), text, "local", "rows.jsonl"),
+    ]
+    with pytest.raises(SettingsError, match=r"archive\.proposals_file .* is not a file"):
+        read_proposals_file(tmp_path / "none", "local")
+
+
 def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="hst, jwst, local, simulated"):
         open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
@@ -222,6 +281,7 @@ def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
     ("name", "text"),
     [
         ("captions.jsonl", '{"id": "heic0004a", "title": "A dying star.", "caption": "A dying star."}'),
+        ("captions.csv", "id,title,caption\nheic0004a,A dying star.,A dying star.\n"),
         ("captions.csv", "filepath\ttitle\nimages/heic0004a.jpg\tA dying star.\n"),  # the separator of open_clip
         ("captions.csv", '\ufefftitle,filepath\n"A dying star.",heic0004a.jpg\n"Another title.",heic0004a.jpg\n'),
     ],
@@ -283,7 +343,7 @@ def test_each_file_that_is_skipped_is_rejected_with_what_makes_it_usable(tmp_pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     skipped, rest = local(tmp_path).query_observations(0)
-    assert [item.obs_id for item in rest] == ["a.fits"]
+    assert [item.obs_id for item in rest] == ["a.fits"] and not skipped.is_checkpoint
     assert not contract_violations("rejection", list(skipped.rejections))
     found = {one.entity_id: one.detail for one in skipped.rejections}
     assert {name: next(word for word in WORDS if word in why) for name, why in found.items()} == {

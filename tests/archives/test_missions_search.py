@@ -76,6 +76,9 @@ def test_pages_and_windows_lose_no_row(simulator: str, tmp_path: Path) -> None:
         archive_at(simulator, tmp_path / str(size), listing="missions", page_rows=size) for size in (5000, 7)
     )
     assert set(observations_of(paged)) == set(observations_of(whole))
+    (criteria,) = criteria_of(ArchiveSettings(instruments=("ACS*",)), HST)
+    page = paged.mast.observations(criteria, page=2, page_size=3)
+    assert (len(page.rows), page.total) == (3, paged.mast.count(criteria))
 
 
 def test_a_page_that_lacks_rows_is_refused() -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetch_file
+from hubbleclip.archives.http.download import FetchedFile
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import DownloadError
-from hubbleclip.core.layout import Layout
 from hubbleclip.fits.sieve import filtered
 from hubbleclip.images.tiling import tile_file
-from tests.archives.conftest import make_transport
-from tests.bad_server import BadServer, Respond, give, give_range, reset
+from tests.archives import conftest
+from tests.bad_server import BadServer, give, give_range, reset
 from tests.images.synthetic_fits import starry_sky, wcs_header
 
 SHAPE = 720, 740  # an extension of float32 has 2.1 MB
@@ -28,19 +28,8 @@ TILES = TileSettings(size_px=256, views=("native", "overview"))
 
 def fits_bytes(*extensions: tuple[str, np.ndarray]) -> bytes:
     """A file of HST with checksums; each extension has a name and pixels."""
-    header = fits.Header(
-        {
-            "TELESCOP": "HST",
-            "INSTRUME": "WFC3",
-            "DETECTOR": "UVIS",
-            "FILTER": "F606W",
-            "TARGNAME": "TEST",
-            "EXPTIME": 100.0,
-            "NDRIZIM": 4,
-            "FILETYPE": "SCI",
-            "NEXTEND": len(extensions),
-        }
-    )
+    header = fits.Header({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "UVIS", "FILTER": "F606W"})
+    header.update(TARGNAME="TEST", EXPTIME=100.0, NDRIZIM=4, FILETYPE="SCI", NEXTEND=len(extensions))
     hdus: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(header=header)]
     hdus += [
         fits.ImageHDU(
@@ -59,22 +48,16 @@ def fits_bytes(*extensions: tuple[str, np.ndarray]) -> bytes:
 WEIGHT = np.where(np.indices(SHAPE)[1] < 40, 0, 1).astype(np.float32)
 FLAGS = (np.indices(SHAPE).sum(0) % 97 == 0).astype(np.int16) * 4
 CONTEXT = np.ones(SHAPE, np.int32)
+give_part = partial(give_range, ETag='"v1"')
 DRIZZLED = fits_bytes(("SCI", IMAGE), ("WHT", WEIGHT), ("CTX", CONTEXT))
 EXPOSURE = fits_bytes(
     ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE[::-1].copy()), ("ERR", WEIGHT), ("DQ", FLAGS)
 )
 
 
-def give_part(
-    whole: bytes, sent: list[int] | None = None, stop_after: int | None = None, etag: str = '"v1"'
-) -> Respond:
-    return give_range(whole, sent, stop_after, ETag=etag)
-
-
 def fetch(script: BadServer, root: Path, whole: bytes, whole_files: bool = False) -> tuple[FetchedFile, bytes]:
     """The record and the content of the stored file."""
-    request = DownloadRequest(uri="mast:x", file_name="a_drz.fits", size_bytes=len(whole), layout=Layout(root))
-    stored = fetch_file(make_transport(whole_files=whole_files), script.url, request)
+    stored = conftest.fetch(script, root, {"whole_files": whole_files}, size_bytes=len(whole))
     assert stored.path is not None
     return stored, stored.path.read_bytes()
 
@@ -131,7 +114,7 @@ def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., Ba
 
 
 def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    assert fetch(scripted(give_part(DRIZZLED, etag="")), tmp_path, DRIZZLED)[1] == DRIZZLED
+    assert fetch(scripted(give_range(DRIZZLED)), tmp_path, DRIZZLED)[1] == DRIZZLED
 
 
 def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., BadServer], tmp_path: Path) -> None:

@@ -211,9 +211,11 @@ def test_a_web_page_instead_of_a_list_or_a_file_is_requested_again(tmp_path: Pat
     assert found.abstract == "Second."
 
 
-def test_an_incomplete_list_is_requested_again(tmp_path: Path) -> None:
-    with BadServer(PAGES["/hst/proposal_abstracts.html"], give(LIST[:-20]), give(LIST)) as server:
-        assert len(source_at(server.url, tmp_path).fetch(["1", "3"])[0]) == 2
+@pytest.mark.parametrize(("last", "num_tries"), [(LIST, 2), (LIST[:-20], 3)])
+def test_an_incomplete_list_is_requested_again_and_used_at_last(tmp_path: Path, last: bytes, num_tries: int) -> None:
+    with BadServer(PAGES["/hst/proposal_abstracts.html"], give(LIST[:-20]), give(last)) as server:
+        assert source_at(server.url, tmp_path).numbers_in_cycles([19, 20]) == ["1", "3"]
+        assert server.paths == ["/hst/proposal_abstracts.html", *["/hst/abstracts.cat"] * num_tries]
 
 
 def test_the_stored_list_is_used_while_the_server_fails(tmp_path: Path) -> None:
@@ -230,6 +232,9 @@ def test_the_stored_list_is_used_while_the_server_fails(tmp_path: Path) -> None:
 def test_numbers_of_cycles_are_those_of_the_newest_list(tmp_path: Path) -> None:
     with BadServer(table=PAGES) as server:
         assert source_at(server.url, tmp_path).numbers_in_cycles((19, 20)) == ["1", "3"]
+    with BadServer(table=PAGES | {"/hst/abstracts.cat": give(b"", 304)}) as server:
+        assert source_at(server.url, tmp_path).numbers_in_cycles([20]) == ["3"]
+        assert server.seen[-1]["If-None-Match"] == '"1"'
     newer = bulk((1, "19", "First."), (10, "20", "Tenth."), (9, "20", "Ninth."))
     with BadServer(table=PAGES | {"/hst/abstracts.cat": give(newer)}) as server:
         source = source_at(server.url, tmp_path)

@@ -192,9 +192,9 @@ def test_a_source_that_is_down_or_asks_for_a_long_pause_is_left_out_with_one_war
     assert warnings == [f"the source s3 is skipped for the rest of this run: {both._down['s3']}"]
 
 
-@pytest.mark.slow
-def test_the_last_source_that_is_down_means_that_the_archive_is(files, tmp_path: Path) -> None:
-    both = sources_of(NOWHERE, NOWHERE, tmp_path, "s3", "mast")
+def test_the_last_source_that_is_down_means_that_the_archive_is(scripted, files, tmp_path: Path) -> None:
+    urls = [scripted(give(b"", 500)).url for _ in range(2)]
+    both = sources_of(*urls, tmp_path, "s3", "mast", breaker_failures=1, breaker_s=0)
     for _ in range(2):
         with pytest.raises(ArchiveDownError):
             fetched(both, files[0][0])
@@ -213,14 +213,21 @@ def test_every_source_of_the_settings_is_registered() -> None:
     assert set(names.__args__) == set(SOURCES)
 
 
+MAST_URL, BUCKET_URL = "https://mast.stsci.edu", "https://stpubdata.s3.amazonaws.com/hst/public"
+
+
 @pytest.mark.parametrize(
-    ("region", "chosen", "names"),
-    [("us-east-1", {}, ["s3", "mast"]), ("eu-west-1", {}, ["mast"]), ("us-east-1", {"sources": ("mast",)}, ["mast"])],
+    ("region", "chosen", "urls"),
+    [
+        ("us-east-1", {}, [BUCKET_URL, MAST_URL]),
+        ("eu-west-1", {}, [MAST_URL]),
+        ("us-east-1", {"sources": ("mast",)}, [MAST_URL]),
+    ],
 )
 def test_the_bucket_comes_first_in_its_own_region_unless_sources_are_set(
-    region: str, chosen: dict[str, Any], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    region: str, chosen: dict[str, Any], urls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_REGION", region)
     transport, fetch = make_transport(), FetchSettings(**chosen)
-    mast = MastClient(NOWHERE, transport)
-    assert list(FileSources(fetch, Layout(tmp_path), transport, mast, bucket=HST.bucket).sources) == names
+    found = FileSources(fetch, Layout(tmp_path), transport, MastClient(MAST_URL, transport), bucket=HST.bucket)
+    assert [source.url for source in found.sources.values()] == urls

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubbleclip.archives.mast.caom_rows import CaomRow
@@ -66,6 +66,7 @@ dates = st.lists(
 
 
 @given(dates, st.integers(1, 20), st.sampled_from([3, 15, 10**9]), st.booleans())
+@example([60000.0 + i for i in range(30)], 5, 15, False)  # the first half has no rows
 def test_every_row_comes_once_whatever_the_dates(found: list[float], page_size: int, slow: int, is_wide: bool) -> None:
     server = Server(found, page_size=page_size, slow_rows=slow)
     assert sorted(server.all_rows(is_wide=is_wide)) == list(range(len(found)))

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -118,6 +117,10 @@ def test_readers_see_the_published_snapshot_while_a_flow_writes(layout: Layout) 
             assert plain.execute("SELECT archive FROM watermark").fetchall() == [("a",)]
     with read_catalog(layout) as reader:
         assert reader.counts()["watermark"] == 2
+    with writing_catalog(layout, publish_every_s=0.0) as catalog:
+        catalog.upsert({"watermark": [mark("c")]})
+        with read_catalog(layout) as reader:
+            assert reader.counts()["watermark"] == 3
 
 
 def test_the_snapshot_has_the_storage_version_that_older_duckdb_reads(layout: Layout) -> None:
@@ -177,14 +180,21 @@ def test_a_missing_catalog_or_garbage_in_its_place_is_one_clear_line(layout: Lay
         pass
 
 
-def test_publishing_a_second_time_without_change_leaves_the_file_alone(layout: Layout) -> None:
+def test_a_run_that_writes_nothing_publishes_only_what_a_killed_one_has_written(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark("a")]})
-    before = layout.catalog.stat().st_mtime_ns
-    time.sleep(0.01)
+    before, published = layout.catalog.stat(), layout.catalog.read_bytes()
     with writing_catalog(layout):
         pass
-    assert layout.catalog.stat().st_mtime_ns == before
+    assert layout.catalog.stat().st_ino == before.st_ino
+    with writing_catalog(layout) as catalog:
+        catalog.upsert({"watermark": [mark("b")]})
+    layout.catalog.write_bytes(published)  # as it was before the flow was killed
+    os.utime(layout.catalog, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    with writing_catalog(layout):
+        pass
+    with read_catalog(layout) as catalog:
+        assert catalog.counts()["watermark"] == 2
 
 
 def test_a_reader_stops_a_query_without_end(layout: Layout) -> None:

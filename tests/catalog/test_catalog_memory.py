@@ -1,5 +1,6 @@
 """What the catalog may take of the memory while it is written, and what it keeps there until it is in the file."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,11 +20,11 @@ def in_memory_bytes(catalog: Catalog) -> int:
     return int(rows[0]["num"])
 
 
-def test_writers_and_readers_bound_memory_and_writers_threads(layout: Layout) -> None:
+def test_writers_bound_memory_and_threads_and_readers_memory_and_time(layout: Layout) -> None:
     with writing_catalog(layout, memory_mb=256) as catalog:
-        assert catalog.rows(BOUNDS) == [{"threads": 1, "memory": "256.0 MiB"}]
+        assert (catalog.rows(BOUNDS), catalog.max_s) == ([{"threads": 1, "memory": "256.0 MiB"}], math.inf)
     with read_catalog(layout) as catalog:
-        assert catalog.rows(BOUNDS)[0]["memory"] == "2.0 GiB"
+        assert (catalog.rows(BOUNDS)[0]["memory"], catalog.max_s) == ("2.0 GiB", 120)
 
 
 @pytest.mark.slow

@@ -1,11 +1,6 @@
-"""A catalog of an older schema is migrated completely, also after a kill; the next schema is made here."""
+"""A catalog of an older schema is migrated completely or not at all; the next schema is made here."""
 
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -124,37 +119,13 @@ def test_a_log_without_a_whole_transaction_does_not_hold_up_a_migration(layout: 
     assert rows_of(layout.catalog) == migrated(before)
 
 
-OPENER = """
-import sys
-from pathlib import Path
-from hubbleclip.catalog import migrations
-from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.core.layout import Layout
-migrations.MIGRATIONS = Path(sys.argv[2])
-print("ready", flush=True)
-sys.stdin.readline()
-with writing_catalog(Layout(Path(sys.argv[1]))):
-    print("done", flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_migration_that_is_killed_leaves_the_old_rows_or_the_new_ones(layout: Layout, steps: Path) -> None:
-    before, rng = rows_of(layout.catalog), random.Random(1)
-    old = layout.working_catalog.read_bytes()
-    for _ in range(4):
-        layout.working_catalog.write_bytes(old)
-        arguments = [sys.executable, "-c", OPENER, str(layout.root), str(steps)]
-        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as opener:
-            assert opener.stdin is not None
-            assert opener.stdout is not None
-            assert opener.stdout.readline() == "ready\n"
-            opener.stdin.write("go\n")
-            opener.stdin.flush()
-            time.sleep(rng.uniform(0, 0.3))
-            opener.send_signal(signal.SIGKILL)
-        backups = layout.catalog_backups()
-        with writing_catalog(layout):
-            pass
-        assert rows_of(layout.catalog) == migrated(before)
-        assert all(rows_of(path) == before for path in backups)
+def test_a_migration_that_fails_changes_nothing(layout: Layout, steps: Path) -> None:
+    before, step = rows_of(layout.catalog), steps / f"{NEW:04d}_colour.sql"
+    step.write_text(f"{STEP}FROM nowhere;", encoding="utf-8")
+    with pytest.raises(CatalogError, match="nowhere"), writing_catalog(layout):
+        pass
+    assert rows_of(layout.working_catalog) == rows_of(layout.catalog) == before
+    step.write_text(STEP, encoding="utf-8")
+    with writing_catalog(layout):
+        pass
+    assert rows_of(layout.catalog) == migrated(before)

@@ -12,7 +12,6 @@ import pytest
 from test_catalog import MAKERS
 from valid_catalog import broken_rules
 
-from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 
@@ -59,22 +58,7 @@ def _empty(layout: Layout) -> None:
         pass
 
 
-@pytest.mark.slow
-def test_a_reader_that_polls_while_a_flow_writes_sees_whole_states_that_grow(layout: Layout) -> None:
-    seen = [0]
-    with start(layout, 0.1, 100) as writer:
-        while writer.poll() is None:
-            seen.append(read_state(layout))
-            with read_catalog(layout) as catalog:
-                assert catalog.counts()["watermark"] >= seen[-1]
-            time.sleep(0.1)
-    assert writer.returncode == 0
-    assert seen == sorted(seen)
-    assert len(set(seen)) > 2, "published at the end only"
-    assert read_state(layout) == 100
-
-
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_at_random_moments_no_told_batch_is_lost_and_none_is_torn(layout: Layout) -> None:
     rng = random.Random(3)
     reported = -1

@@ -97,22 +97,19 @@ def columns() -> dict[str, Column]:
     return {f"{table.name}.{column.name}": column for table in tables().values() for column in table.columns}
 
 
-UNIT_OF_NAME = {
-    "deg": "deg",
-    "arcsec": "arcsec",
-    "px": "pixel",
-    "s": "s",
-    "mjd": "d",
-    "bytes": "byte",
-    "y0": "pixel",
-    "x0": "pixel",
-    "offset": "byte",
-    "length": "byte",
-}
+UNIT_OF_NAME = {"deg": "deg", "arcsec": "arcsec", "s": "s", "mjd": "d"}
+UNIT_OF_NAME |= dict.fromkeys(("px", "y0", "x0"), "pixel") | dict.fromkeys(("bytes", "offset", "length"), "byte")
 
 
 def test_every_column_is_described_and_has_a_known_type_and_the_unit_of_its_name() -> None:
     assert all(column.description for column in columns().values())
+    fields = {f"{table.name}.{field.name}": field for table in tables().values() for field in table.schema()}
+    for name, column in columns().items():
+        assert fields[name].metadata.get(b"description", b"").decode() == column.description
+        assert (fields[name].metadata.get(b"unit", b"").decode() or None, fields[name].nullable) == (
+            column.unit,
+            not column.required,
+        )
     assert {column.sql_type for column in columns().values()} <= set(ARROW_TYPES)
     assert all(Unit(column.unit) for column in columns().values() if column.unit)
     named = {name: UNIT_OF_NAME.get(re.split(r"[._]", name)[-1]) for name in columns()}

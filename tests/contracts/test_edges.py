@@ -71,7 +71,11 @@ def test_rows_that_refer_to_a_rejected_row_are_rejected() -> None:
     assert [row.uri for row in batch["product"]] == ["mast:p1"]
     assert [row.uri for row in batch["product_version"]] == ["mast:p1"]
     assert [row.tile_id for row in batch["tile"]] == [hex_of("1", 32)]
-    assert reasons(batch)["tile", hex_of("2", 32)] == "contract:tile.product_uri.in_product"
+    assert reasons(batch) == {
+        ("product", "mast:p2"): "contract:product.sha256.minLength",
+        ("product_version", "mast:p2/1"): "contract:product_version.uri.in_product",
+        ("tile", hex_of("2", 32)): "contract:tile.product_uri.in_product",
+    }
 
 
 def test_an_item_without_a_valid_row_is_rejected_too() -> None:

@@ -136,15 +136,11 @@ def _replace_response(status: int, body: bytes, media_type: str = "text/plain") 
     return inject
 
 
-def _too_many_requests(retry_after: Callable[[float], str], *, is_skewed: bool = False) -> FaultInjector:
-    """Make a fault that sends status 429.
-
-    `retry_after` computes the Retry-After header from the server's time in Unix seconds. If `is_skewed`, that time is
-    wrong by hours.
-    """
+def _too_many_requests(retry_after: Callable[[float], str]) -> FaultInjector:
+    """Make a fault that sends status 429. `retry_after` computes its Retry-After header from the time in Unix seconds."""
 
     async def inject(exchange: Exchange) -> bool:
-        now = time.time() + (_skew_s(exchange.rng) if is_skewed else 0)
+        now = time.time()
         response = RawResponse(429, [(b"content-length", b"0")], b"")
         await exchange.send_response(response, date=_date(now), retry_after=retry_after(now))
         return True
@@ -155,17 +151,6 @@ def _too_many_requests(retry_after: Callable[[float], str], *, is_skewed: bool =
 def _date(unix_s: float) -> str:
     """Format a time in Unix seconds as an HTTP date."""
     return formatdate(unix_s, usegmt=True)
-
-
-def _skew_s(rng: random.Random) -> float:
-    """Draw a clock error of 1 to 12 hours, in seconds; it is negative if the clock is slow."""
-    return rng.choice((-1, 1)) * rng.uniform(1, 12) * 3600
-
-
-async def _clock_skew(exchange: Exchange) -> bool:
-    """Send the archive's response with a Date header that is wrong by hours."""
-    await exchange.send_response(await exchange.archive_response(), date=_date(time.time() + _skew_s(exchange.rng)))
-    return True
 
 
 async def _reset(exchange: Exchange) -> bool:
@@ -309,8 +294,6 @@ FAULT_INJECTORS: dict[str, FaultInjector] = {
     "504": _replace_response(504, b"Simulated fault: gateway timeout"),
     "429": _too_many_requests(lambda _: str(RETRY_AFTER_S)),
     "429_date": _too_many_requests(lambda now: _date(now + RETRY_AFTER_S)),
-    "429_clock_skew": _too_many_requests(lambda now: _date(now + RETRY_AFTER_S), is_skewed=True),
-    "clock_skew": _clock_skew,
     "reset": _reset,
     "hang": _hang,
     "slow_drip": _slow_drip,

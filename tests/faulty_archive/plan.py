@@ -17,7 +17,7 @@ from tests.faulty_archive.faults import FAULT_INJECTORS, Exchange
 
 COUNTS_PATH, REQUESTS_PATH = "/faults", "/requests"  # The middleware serves both paths without faults.
 STORM_FRACTION = 0.38  # Fraction of the requests that get a fault; see `storm_plan`.
-ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "429_clock_skew", "clock_skew", "reset", "hang")
+ANY_RESPONSE = ("500", "502", "503", "504", "429", "429_date", "reset", "hang")
 BODY_FAULTS = ("slow_drip", "truncated", "wrong_length", "empty")
 TABLE_FAULTS = ("busy", "bad_json", "duplicated_page", "missing_page", "null_columns", "shuffled")
 STORM_FAULTS = {

@@ -24,7 +24,6 @@ from hubbleclip.simulator.observations import (
 )
 from hubbleclip.simulator.server.mast_tables import product_row
 from hubbleclip.simulator.server.product_store import ArchiveStore
-from tests.faulty_archive.archive import FaultySettings, OddStore
 
 SMALL = SkySettings(num_proposals=60, frame_px=64)
 ADVANCED = re.compile(r"hst_(\d{5})_(\w\w)_(acs|wfc3)_(wfc|uvis|ir)_(total|f\w+)_([ij]\w{5})")
@@ -97,23 +96,6 @@ def test_previews_are_jpegs_of_the_listed_size_that_end_with_their_marker(ending
     assert (picture.format, picture.mode) == ("JPEG", "RGB" if ending == "color.jpg" else "L")
     assert np.asarray(picture).std() > 2
     assert product_row(item, product)["productType"] == "PREVIEW"
-
-
-def test_odd_products_add_rows_and_grisms_and_leave_the_rest_as_it_was() -> None:
-    plain = ArchiveStore(settings(hap_share=1.0))
-    odd = OddStore(FaultySettings(**settings(hap_share=1.0).model_dump(), odd_products=True))
-    grisms = {name for name, item in odd.observations.items() if item.filters.startswith("G800L")}
-    assert set(odd.observations) - set(plain.observations) == grisms
-    assert len(grisms) == len(plain.proposals) and len(odd.by_obsid) == len(odd.observations)
-    obsids = list(plain.by_obsid)
-    ours = [row["dataURI"] for row in plain.product_rows(obsids)]
-    rows = [row for row in odd.product_rows(obsids) if row["dataURI"] not in ours]
-    assert {row["obs_collection"] for row in rows} == {"HST", "HLA"}
-    endings = {
-        name for row in rows for name in re.findall(r"skycell|_raw.jpg|_flt.jpg|drz.fits|flc.fits", row["dataURI"])
-    }
-    assert len(endings) == 5
-    assert {row["obs_id"][:-2] for row in rows if row["calib_level"] == 2} & set(plain.observations)
 
 
 @pytest.mark.parametrize("ending", ["drz.fits", "flt.fits", "spt.fits", "drz.jpg"])
