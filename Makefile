@@ -157,8 +157,8 @@ coverage: setup  ## measure how often the 95 % intervals hold (5 minutes)
 figures: setup  ## a new demo and every figure of README and docs that comes from it (80 minutes; DATA=an empty folder)
 	$(MAKE) --no-print-directory demo pictures search-quality study recipe-study caption-study
 
-search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md
-	$(BIN)/python -m experiments.short_queries.report docs/demo $(FLAGS)
+search-quality: setup  ## measure the search of the demo by 40 short queries, for docs/search.md (BEFORE=results of other code: print the changes)
+	$(BIN)/python -m experiments.short_queries.report docs/demo $(if $(BEFORE),--before $(BEFORE)) $(FLAGS)
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(PIP) --constraint constraints.txt --editable '.[docs]'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,15 +83,16 @@ def score_query(
     return scores
 
 
-def like_precision(search: Search, tiles: Mapping[str, DrawnTile]) -> float:
-    """Average, over seeded test tiles, the share of the same kind among the first 10 hits of other proposals."""
+def score_likes(search: Search, tiles: Mapping[str, DrawnTile]) -> list[dict[str, Any]]:
+    """Find, for seeded test tiles, the share of the same kind among the first 10 hits of other proposals."""
     test = sorted(tile_id for tile_id, tile in tiles.items() if tile.split == "test")
-    shares = []
+    scored = []
     for tile_id in random.Random(0).sample(test, min(NUM_LIKED, len(test))):
-        found = search.run(SearchParams(like=tile_id, k=LIKE_DEPTH, group=GroupBy.NONE)).hits
-        others = [one for hit in found if (one := tiles[hit.tile_id]).proposal_id != tiles[tile_id].proposal_id]
-        shares.append(np.mean([one.kind == tiles[tile_id].kind for one in others[:NUM_TOP]]))
-    return round(float(np.mean(shares)), 6)
+        liked, found = tiles[tile_id], search.run(SearchParams(like=tile_id, k=LIKE_DEPTH, group=GroupBy.NONE)).hits
+        others = [one for hit in found if (one := tiles[hit.tile_id]).proposal_id != liked.proposal_id][:NUM_TOP]
+        share = float(np.mean([one.kind == liked.kind for one in others]))
+        scored.append({"tile_id": tile_id, "proposal_id": liked.proposal_id, "share": share})
+    return scored
 
 
 def shares_a_word(text: str, gains: Gains) -> bool:
@@ -110,10 +113,12 @@ def measure(settings: Settings) -> dict[str, Any]:
         | {name: score_query(search, text, gains, tiles, splits) for name, splits in SPLITS.items()}
         for number, (text, gains) in enumerate(queries.items())
     ]
+    likes = score_likes(search, tiles)
     return {
         "queries": scored,
         "rows": summarise(scored, settings.evaluation.bootstrap),
-        "like_precision": like_precision(search, tiles),
+        "likes": likes,
+        "like": summarise_likes(likes, settings.evaluation.bootstrap),
         "num_tiles": len(tiles),
         "num_proposals": len({tile.proposal_id for tile in tiles.values()}),
         "run": Path(search.opened.current.run).name,
@@ -150,27 +155,56 @@ def intervals(scores: Sequence[Mapping[str, float]], num_resamples: int) -> dict
     }
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """Format the rows as a Markdown table."""
-    return markdown(
-        ["queries", "tiles", *COLUMNS],
-        (
-            [f"{row['name']} ({row['num_queries']})", row["tiles"], *(_cell(row, name) for name in COLUMNS)]
-            for row in results["rows"]
-        ),
-    )
+def summarise_likes(likes: Sequence[Mapping[str, Any]], num_resamples: int) -> dict[str, float]:
+    """Average the shares of `score_likes`, with a 95 % interval from a bootstrap over proposals."""
+    _, group_n = np.unique([one["proposal_id"] for one in likes], return_inverse=True)
+    share_n, num_groups = np.array([one["share"] for one in likes]), int(group_n.max()) + 1
+    means_b1 = resampled_means(share_n[:, None], group_n, draw_weights(num_groups, num_resamples))
+    low, high = percentile_interval(means_b1[:, 0], num_groups)
+    return {"value": round(float(share_n.mean()), 6), "low": round(low, 6), "high": round(high, 6)}
 
 
-def _cell(row: Mapping[str, Any], column: str) -> str:
-    """Format the value of a mode, or the difference of two."""
-    show = difference_with_interval if len(COLUMNS[column]) > 1 else with_interval
-    return show(*(row[column][name] for name in ("value", "low", "high")), digits=2)
+def changes(results: Mapping[str, Any], before: Mapping[str, Any], num_resamples: int) -> dict[str, Any]:
+    """Subtract earlier results from new ones of the same tiles, query by query, in the form of `measure`."""
+    shares = {one["tile_id"]: one["share"] for one in before["likes"]}
+    if shares.keys() != {one["tile_id"] for one in results["likes"]}:
+        raise HubbleclipError("the earlier results are of other tiles: measure both on the same data")
+    former = {one["text"]: one for one in before["queries"]}
+    scored = []
+    for one in results["queries"]:
+        old = former[one["text"]]
+        scored.append(one | {n: {mode: score - old[n][mode] for mode, score in one[n].items()} for n in SPLITS})
+    likes = [one | {"share": one["share"] - shares[one["tile_id"]]} for one in results["likes"]]
+    return {"rows": summarise(scored, num_resamples), "likes": likes, "like": summarise_likes(likes, num_resamples)}
+
+
+def table(results: Mapping[str, Any], *, is_change: bool = False) -> str:
+    """Format results, or their changes, as a Markdown table."""
+
+    def cell(value: Mapping[str, float], column: str) -> str:
+        show = difference_with_interval if is_change or len(COLUMNS[column]) > 1 else with_interval
+        return show(*(value[name] for name in ("value", "low", "high")), digits=2)
+
+    rows = [
+        [f"{row['name']} ({row['num_queries']})", row["tiles"], *(cell(row[name], name) for name in COLUMNS)]
+        for row in results["rows"]
+    ]
+    like = [f"`like`, share of the same kind ({len(results['likes'])})", EVERY, cell(results["like"], "model")]
+    return markdown(["queries", "tiles", *COLUMNS], [*rows, [*like, *[""] * (len(COLUMNS) - 1)]])
 
 
 @app.default
-def report(out_dir: Path, options: Options = Options()) -> None:
-    """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`."""
-    results = measure(options.settings())
+def report(out_dir: Path, options: Options = Options(), *, before: Path | None = None) -> None:
+    """Measure the search of a profile, write the results to `out_dir`, and update the table of `docs/search.md`.
+
+    If `before` has the results of other code for the same tiles, only print the changes, paired by query.
+    """
+    settings = options.settings()
+    results = measure(settings)
+    if before:
+        found = changes(results, json.loads(before.read_bytes()), settings.evaluation.bootstrap)
+        sys.stdout.write(f"{table(found, is_change=True)}\n")
+        return
     write_results(out_dir / FILE, results)
     update_page(ROOT / "docs/search.md", {"short queries": table(results)})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -205,8 +206,9 @@ class TileFacts:
         found = {row.pop("row"): row for row in self._rows(IN_MEMORY, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 
+    @cached_property
     def positions(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Read right ascension, declination and side of all tiles, in degrees."""
+        """Right ascension, declination and side of all tiles in degrees, NaN where unknown."""
         sql = "SELECT row, ra_deg, dec_deg, pixel_scale_arcsec * size_px / 3600 AS side_deg FROM tile_fact"
         found = self._fetch(IN_MEMORY, sql)
         columns = np.full((3, len(self.proposal_group_n)), np.nan)
@@ -236,8 +238,9 @@ class TileFacts:
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
 
+    @cached_property
     def names(self) -> dict[str, frozenset[str]]:
-        """Read the programmes, investigators, instruments and targets of all tiles."""
+        """Programmes, investigators, instruments and targets of all tiles, by which queries are understood."""
         (row,) = self._rows(IN_MEMORY, NAMES)
         return {name: frozenset(values or ()) for name, values in row.items()}
 

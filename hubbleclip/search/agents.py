@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache, partial
 from inspect import Parameter, Signature
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -52,17 +51,8 @@ def search_signature() -> Signature:
     return Signature(parameters, return_annotation=dict[str, Any])
 
 
-@contextmanager
-def saying_errors() -> Iterator[None]:
-    """Turn an error that a caller can correct into a tool error with the same message."""
-    try:
-        yield
-    except HubbleclipError as error:
-        raise ToolError(str(error)) from error
-
-
 class ExactServer(MCPServer):
-    """Server of tools that refuses arguments which a tool does not have; the base class ignores them."""
+    """Server of tools that names an argument which a tool does not have, and tells errors that a caller can correct."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
         """See `MCPServer`."""
@@ -71,7 +61,12 @@ class ExactServer(MCPServer):
             for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
                 nearest = get_close_matches(unknown, known, n=1, cutoff=0.4)
                 raise ToolError(f"{unknown}: there is no such argument; the nearest is `{(nearest or list(known))[0]}`")
-        return await super().call_tool(name, arguments, context)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except UnexpectedToolError as error:
+            if isinstance(error.__cause__, HubbleclipError):
+                raise ToolError(str(error.__cause__)) from error
+            raise
 
 
 def make_agent_server(
@@ -83,10 +78,9 @@ def make_agent_server(
 
     def search(**parameters: Any) -> dict[str, Any]:
         """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
-        with saying_errors():
-            answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | parameters)))
-            rows = [{name: value for name, value in row.items() if value is not None} for row in answer["hits"]]
-            return answer | {"hits": rows}
+        answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | parameters)))
+        rows = [{name: value for name, value in row.items() if value is not None} for row in answer["hits"]]
+        return answer | {"hits": rows}
 
     search.__signature__ = search_signature()  # type: ignore[attr-defined]
     server.tool(annotations=READ_ONLY)(search)
@@ -94,25 +88,22 @@ def make_agent_server(
     @server.tool(annotations=READ_ONLY)
     def tile(tile_id: str) -> dict[str, Any]:
         """Return all facts of a tile, with the abstract of its proposal and the header of its WCS."""
-        with saying_errors():
-            record = run(opened().tile, tile_id)
-            return {name: plain(value) for name, value in record.facts.items()}
+        record = run(opened().tile, tile_id)
+        return {name: plain(value) for name, value in record.facts.items()}
 
     @server.tool(name="explain", annotations=READ_ONLY)
     def explain_tile(tile_id: str) -> dict[str, Any]:
         """Return the lineage of a tile: shard, product, observation, proposal."""
-        with saying_errors():
-            return {name: plain(value) for name, value in run(explain, tile_id).items()}
+        return {name: plain(value) for name, value in run(explain, tile_id).items()}
 
     @server.tool(annotations=READ_ONLY)
     def sql(query: str) -> dict[str, Any]:
         """Run one SQL statement that reads the DuckDB catalog; `SHOW TABLES` and `DESCRIBE tile` show its schema."""
-        with saying_errors():
-            table, is_cut = run_sql(partial(run_user_sql, layout, query, max_rows=MAX_ROWS, max_s=MAX_S))
-            if table.nbytes > MAX_BYTES:
-                raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
-            rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
-            return {"rows": rows, "is_cut": is_cut}
+        table, is_cut = run_sql(partial(run_user_sql, layout, query, max_rows=MAX_ROWS, max_s=MAX_S))
+        if table.nbytes > MAX_BYTES:
+            raise CatalogError(f"the rows have more than {MAX_BYTES >> 20} MiB: select less, or shorter texts")
+        rows = [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
+        return {"rows": rows, "is_cut": is_cut}
 
     return server
 

@@ -458,7 +458,7 @@ class Search:
 
         """
         query = self._asked(params)
-        ra_n, dec_n, _ = query.opened.positions
+        ra_n, dec_n, _ = query.opened.facts.positions
         return ra_n[query.found_n], dec_n[query.found_n]
 
     def points(self, params: SearchParams | None = None) -> Points:

@@ -42,7 +42,8 @@ COLUMNS = (FACTS[0], *SCORES, *FACTS[1:])
 """Columns of exported hits."""
 PICTURE = "picture"
 IMAGES_PER_GROUP = 100
-THUMBNAIL_PX = 128
+THUMBNAIL_PX, QUALITY = 128, 80
+"""Side of a picture in a table in pixels, and quality of small pictures."""
 
 
 SCHEMA = pa.schema(
@@ -187,13 +188,17 @@ def hit_table(hits: Hits, layout: Layout) -> HitTable:
 
 
 def thumbnail(path: str) -> str:
-    """Render a tile as an HTML `img` element whose source is a PNG in a data URI."""
+    """Render a tile as an HTML `img` element whose source is a data URI."""
     if not Path(path).is_file():
         return "-"
-    with Image.open(path) as image:
-        small = image.convert("L")
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="tile {html.escape(Path(path).stem)}" src="data:image/png;base64,{data}">'
+    data = base64.b64encode(draw_thumbnail(Path(path), THUMBNAIL_PX)).decode()
+    return f'<img alt="tile {html.escape(Path(path).stem)}" src="data:image/jpeg;base64,{data}">'
+
+
+def draw_thumbnail(path: Path, side_px: int) -> bytes:
+    """Make a small picture of a tile, as JPEG."""
+    content = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.thumbnail((side_px, side_px))
+        picture.save(content, "JPEG", quality=QUALITY)
+    return content.getvalue()

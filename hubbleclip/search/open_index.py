@@ -110,24 +110,14 @@ class OpenIndex:
         return stamp_of(self.layout) == self.stamp and self.store.is_current()
 
     @cached_property
-    def positions(self) -> tuple[Floats64, Floats64, Floats64]:
-        """Right ascension, declination and side of all tiles in degrees, NaN where unknown."""
-        return self.facts.positions()
-
-    @cached_property
     def xyz_n3(self) -> Floats64:
         """Unit vectors (n, 3) to all tiles."""
-        return unit_vectors(*self.positions[:2])
+        return unit_vectors(*self.facts.positions[:2])
 
     @cached_property
     def patch_n(self) -> npt.NDArray[np.int64]:
         """Number of each row's patch of sky; -1 for a tile without a position."""
-        return patch_numbers(*self.positions[:2])
-
-    @cached_property
-    def names(self) -> dict[str, frozenset[str]]:
-        """Programmes, investigators, instruments and targets, by which queries are understood."""
-        return self.facts.names()
+        return patch_numbers(*self.facts.positions[:2])
 
     @cached_property
     def chance(self) -> dict[int, float]:

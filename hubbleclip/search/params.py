@@ -156,7 +156,7 @@ class SearchParams(_WithFilters):
                 kept[name] = [one for one in several if is_given(name, one)]
             elif name in LISTS or is_given(name, value):
                 kept[name] = value
-        return {name: value for name, value in kept.items() if value != [] or name not in LISTS}
+        return kept
 
     @field_validator("box")
     @classmethod

@@ -243,7 +243,7 @@ class Query:
             except SearchError:
                 return False
 
-        known = Known(words=self.opened.facts.words.words, has_place=has_place, **self.opened.names)
+        known = Known(words=self.opened.facts.words.words, has_place=has_place, **self.opened.facts.names)
         return replace(self, params=understand(self.params, known))
 
     @cached_property
@@ -332,7 +332,7 @@ class Query:
         while True:
             compared = first_n[:num_compared].tolist()
             rows = ranking.row_n[compared]
-            side_rad_n = np.radians(self.opened.positions[2][rows])
+            side_rad_n = np.radians(self.opened.facts.positions[2][rows])
             folded = fold_near_duplicates(self.opened.store.features(rows), self.opened.xyz_n3[rows], side_rad_n)
             kept = [position for position, earlier in zip(compared, folded, strict=True) if earlier is None]
             if len(kept) >= num_wanted or num_compared >= len(first_n):

@@ -207,11 +207,17 @@ def test_only_a_publication_with_pictures_writes_beside_the_dataset_and_it_remov
 
 
 @pytest.mark.nightly
-def test_lsdb_opens_the_published_sky_catalogue_and_matches_it_with_another(built, tmp_path):
+def test_lsdb_opens_the_published_sky_catalogues_and_matches_one_with_another(built, tmp_path, monkeypatch):
     import lsdb
     import pandas as pd
 
-    ours = lsdb.open_catalog(f"{publish(built, str(tmp_path))}/sky")
+    monkeypatch.setattr("hubbleclip.dataset.hats_catalog.PICTURES_BYTES", 3 * max(map(len, PNGS.values())))
+    place = publish(built, str(tmp_path), has_pictures=True)
+    pictures = lsdb.open_catalog(f"{place}/sky-pictures")
+    assert pictures.npartitions > 1
+    rows = pictures.compute()
+    assert dict(zip(rows["tile_id"], rows["picture"], strict=True)) == PNGS
+    ours = lsdb.open_catalog(f"{place}/sky")
     near = [(one.ra_deg, one.dec_deg + 0.1 / 3600) for one in SAMPLES[::3]]
     other = lsdb.from_dataframe(
         pd.DataFrame([*near, (0.0, -89.0)], columns=["ra", "dec"]), ra_column="ra", dec_column="dec"

@@ -113,6 +113,25 @@ def test_intervals_are_paired_and_hold_the_mean() -> None:
     assert columns["both minus words"] == {"value": 0.05, "low": 0.05, "high": 0.05}  # every query has this difference
 
 
+def test_changes_are_paired_by_query_and_by_tile() -> None:
+    scores = [{mode.value: 0.1 * n for mode in Mode} for n in range(10)]
+    queries = [
+        {"text": str(n), "is_first": n % 2 == 0, "shares_a_word": n > 5, report.EVERY: one, report.TEST: one}
+        for n, one in enumerate(scores)
+    ]
+    likes = [{"tile_id": str(n), "proposal_id": str(n // 2), "share": 0.1 * n} for n in range(10)]
+    now = {
+        "queries": [one | {report.TEST: one[report.TEST] | {"both": 0.1 * n + 0.05}} for n, one in enumerate(queries)],
+        "likes": [one | {"share": one["share"] - 0.1} for one in likes],
+    }
+    found = report.changes(now, {"queries": queries, "likes": likes}, 500)
+    assert found["rows"][-1]["both"] == {"value": 0.05, "low": 0.05, "high": 0.05}
+    assert found["rows"][-1]["words"] == found["rows"][0]["both"] == {"value": 0, "low": 0, "high": 0}
+    assert found["like"] == {"value": -0.1, "low": -0.1, "high": -0.1}
+    with pytest.raises(HubbleclipError, match="other tiles"):
+        report.changes(now, {"queries": queries, "likes": likes[1:]}, 500)
+
+
 @pytest.mark.slow
 def test_the_command_writes_its_results_and_the_page(
     simulated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

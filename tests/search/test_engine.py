@@ -223,7 +223,7 @@ def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     assert str(table["ra_deg"].unit) == "deg"
     table["title"] = ["<script>alert(1)</script>"] * 4
     shown = table._repr_html_()
-    pictures = re.findall(r'<img alt="tile (\w+)" src="data:image/png;base64,([^"]+)">', shown)
+    pictures = re.findall(r'<img alt="tile (\w+)" src="data:image/jpeg;base64,([^"]+)">', shown)
     assert [tile_id for tile_id, _ in pictures] == list(table["tile_id"])
     with Image.open(io.BytesIO(base64.b64decode(pictures[0][1]))) as picture:
         assert max(picture.size) > 32

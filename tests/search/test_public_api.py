@@ -106,7 +106,7 @@ def test_the_notebook_on_search_shows_pictures(checkout: Path, monkeypatch: pyte
     outputs = run(checkout, "search", monkeypatch)
     tables = [html for output in outputs if (html := output.get("data", {}).get("text/html"))]
     assert len(tables) == 3
-    assert all(table.count("data:image/png;base64,") == 5 for table in tables)
+    assert all(table.count("data:image/jpeg;base64,") == 5 for table in tables)
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     assert "tiles pass the filters" in printed
     assert "6 tiles within 0.10 deg of NGC-" in printed

@@ -6,6 +6,7 @@ VOTable with an INFO element named Error.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -78,21 +79,30 @@ def cone_routes(service: SearchService) -> APIRouter:
         },
     )
     async def cone_search(request: Request) -> Response:
-        try:
-            cone = checked(Cone, {name.upper(): value for name, value in request.query_params.items()})
-            params = SearchParams(place=f"{cone.RA!r} {cone.DEC!r} {cone.SR!r}", group=GroupBy.NONE, k=MAX_DEPTH)
-            columns = columns_for(cone.VERB)
-            # A radius of 0 asks for the columns alone.
-            content = await service.tables.run(
-                service.answer, params, lambda hits: write_cone(hits, columns, is_filled=cone.SR > 0)
-            )
-        except BusyError:
-            raise
-        except HubbleclipError as error:
-            content = error_table(str(error))
-        return Response(content, headers={"Content-Type": MEDIA_TYPE})
+        return await votable_response(200, service, find_cone_tiles, request.query_params)
 
     return router
+
+
+async def votable_response(
+    fault_status: int, service: SearchService, find: Callable[..., bytes], *arguments: Any
+) -> Response:
+    """Respond with the VOTable that a function makes in the queue of tables, or with one that states its error."""
+    status = 200
+    try:
+        content = await service.tables.run(find, service, *arguments)
+    except BusyError:
+        raise
+    except HubbleclipError as error:
+        content, status = error_table(str(error)), fault_status
+    return Response(content, status, headers={"Content-Type": MEDIA_TYPE})
+
+
+def find_cone_tiles(service: SearchService, given: Mapping[str, str]) -> bytes:
+    """Find the tiles of a cone, and write them as VOTable; a radius of 0 asks for the columns alone."""
+    cone = checked(Cone, {name.upper(): value for name, value in given.items()})
+    params = SearchParams(place=f"{cone.RA!r} {cone.DEC!r} {cone.SR!r}", group=GroupBy.NONE, k=MAX_DEPTH)
+    return service.answer(params, lambda hits: write_cone(hits, columns_for(cone.VERB), is_filled=cone.SR > 0))
 
 
 def write_cone(hits: Hits, columns: tuple[Column, ...], *, is_filled: bool) -> bytes:

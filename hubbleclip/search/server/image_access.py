@@ -21,15 +21,14 @@ from mocpy import MOC
 
 from hubbleclip.catalog.tile_facts import INTEGER, REAL, TEXT, Column
 from hubbleclip.catalog.tile_search import TileFacts
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.engine import Search
 from hubbleclip.search.export import as_astropy, as_votable, infos_of
 from hubbleclip.search.open_index import OpenIndex
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, SearchParams, checked
-from hubbleclip.search.server.cone_search import MEDIA_TYPE, VOTABLES, error_table
-from hubbleclip.search.server.search_service import BusyError, SearchService
+from hubbleclip.search.server.cone_search import MEDIA_TYPE, VOTABLES, votable_response
+from hubbleclip.search.server.search_service import SearchService
 
 Row = dict[str, Any]
 MJD_EPOCH = datetime(1858, 11, 17)
@@ -82,7 +81,7 @@ OF_ROW = {
     "ID": "obs_publisher_did",
 }
 """Parameters that select rows, and the columns that must have one of their values."""
-OTHERS = ("POS", "MAXREC", "RESPONSEFORMAT")
+PARAMETERS = sorted({"POS", "MAXREC", "RESPONSEFORMAT", *RANGES, *VALUES, *OF_ROW})
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}
 """Usual widths of filters' bands as shares of their wavelengths, by the last letters of a filter's name."""
 CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
@@ -102,8 +101,6 @@ CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
 def image_routes(service: SearchService) -> APIRouter:
     """Make the routes of the image access."""
     router = APIRouter(prefix="/sia2")
-
-    names = sorted({*RANGES, *VALUES, *OF_ROW, *OTHERS})
     several = {"type": "array", "items": {"type": "string"}}
 
     @router.get(
@@ -111,19 +108,13 @@ def image_routes(service: SearchService) -> APIRouter:
         summary="Simple Image Access 2: POS, BAND, TIME, INSTRUMENT, MAXREC and others",
         response_class=Response,
         responses=VOTABLES | {400: {"content": {MEDIA_TYPE: {}, "text/plain": {}}, "model": None}},
-        openapi_extra={"parameters": [{"name": name, "in": "query", "schema": several} for name in names]},
+        openapi_extra={"parameters": [{"name": name, "in": "query", "schema": several} for name in PARAMETERS]},
     )
     async def query(request: Request) -> Response:
-        try:
-            given: dict[str, list[str]] = {}
-            for name, value in request.query_params.multi_items():
-                given.setdefault(name.upper(), []).append(value)
-            content = await service.tables.run(_find, service, given, str(request.base_url))
-        except BusyError:
-            raise
-        except HubbleclipError as error:
-            return Response(error_table(str(error)), 400, headers={"Content-Type": MEDIA_TYPE})
-        return Response(content, headers={"Content-Type": MEDIA_TYPE})
+        given: dict[str, list[str]] = {}
+        for name, value in request.query_params.multi_items():
+            given.setdefault(name.upper(), []).append(value)
+        return await votable_response(400, service, _find, given, str(request.base_url))
 
     @router.get(
         "/capabilities",
@@ -140,9 +131,8 @@ def image_routes(service: SearchService) -> APIRouter:
 
 def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str) -> bytes:
     """Find the rows that a query admits, and write them as VOTable."""
-    known = {*RANGES, *VALUES, *OF_ROW, *OTHERS}
-    if unknown := sorted(given.keys() - known):
-        raise ParameterError(f"{unknown[0]}: not supported; known are {', '.join(sorted(known))}")
+    if unknown := sorted(given.keys() - PARAMETERS):
+        raise ParameterError(f"{unknown[0]}: not supported; known are {', '.join(PARAMETERS)}")
     max_rows = int(min(2 * MAX_DEPTH, _numbers("MAXREC", given["MAXREC"][0], 1)[0])) if "MAXREC" in given else MAX_DEPTH
     if max_rows < 0:
         raise ParameterError("MAXREC: 0 or more")
@@ -202,7 +192,7 @@ def _tiles(search: Search, opened: OpenIndex, text: str, conditions: dict[str, A
     elif text:
         raise ParameterError(f"POS: CIRCLE, RANGE or POLYGON with numbers in degrees, not {text[:64]!r}")
     row_n = opened.facts.admitted(conditions | values)
-    ra_n, dec_n, _ = opened.positions
+    ra_n, dec_n, _ = opened.facts.positions
     return row_n if area is None else row_n[area.contains_lonlat(ra_n[row_n] * u.deg, dec_n[row_n] * u.deg)]
 
 

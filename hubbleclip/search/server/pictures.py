@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +11,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
-from PIL import Image
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.images.avm import with_avm
+from hubbleclip.search.export import draw_thumbnail
 from hubbleclip.search.server.api import NOT_FOUND, find_tile
 from hubbleclip.search.server.search_service import NotFoundError, SearchService
 
-THUMBNAIL_PX, QUALITY, NUM_CACHED = 224, 80, 4096
-"""Side and quality of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
+THUMBNAIL_PX, NUM_CACHED = 224, 4096
+"""Side of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
 Form = Annotated[Literal["png", "jpg"] | None, Query(alias="format")]
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in MEDIA_TYPES.values()}}}
@@ -44,16 +43,7 @@ def kept_by_browsers(response: Response, request: Request) -> Response:
 @lru_cache(NUM_CACHED)
 def thumbnail(path: Path) -> bytes:
     """Return the thumbnail of a picture, as JPEG."""
-    return DRAWING.submit(_draw, path).result()
-
-
-def _draw(path: Path) -> bytes:
-    """Make a thumbnail."""
-    content = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        picture.save(content, "JPEG", quality=QUALITY)
-    return content.getvalue()
+    return DRAWING.submit(draw_thumbnail, path, THUMBNAIL_PX).result()
 
 
 def picture_routes(service: SearchService) -> APIRouter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import http.client
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import atomic_write
 
 CONNECT_S, ANSWER_S = 1.0, 60.0
 
@@ -41,11 +41,9 @@ def proof_of(instance: str, challenge: str) -> str:
 @contextmanager
 def registered(path: Path, server: RunningServer) -> Iterator[None]:
     """While the block runs, keep a file that says where a server listens; only the file's owner can read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(server), file)
-    part.replace(path)
+    with atomic_write(path, is_synced=False) as part:
+        part.touch(0o600)
+        part.write_text(json.dumps(asdict(server)), encoding="utf-8")
     try:
         yield
     finally:

@@ -57,7 +57,7 @@ EXACT_ROWS = 2048
 GATHER_SHARE = 1 / 8
 """If a smaller share of the rows of a block is admitted, only the codes of the admitted rows are read."""
 RESCORE_ROWS = 4096
-"""Rows that one thread scores exactly at once, which bounds the memory."""
+"""Rows that are scored exactly at once, which bounds the memory."""
 SCORE_DECIMALS = 9
 """Decimals to which a score is rounded, so that rounding errors of sums do not rank equal features."""
 NUM_TRIES = 5
@@ -192,9 +192,11 @@ class EmbeddedStore:
 
     def _scores(self, row_n: RowNumbers, query_d: Floats) -> npt.NDArray[np.float64]:
         """Compute the similarities of rows from their float16 features."""
-        blocks = [row_n[first : first + RESCORE_ROWS] for first in range(0, len(row_n), RESCORE_ROWS)]
-        scores = self._pool.map(lambda block: numkong.cdist(query_d[None], self.features(block), metric="dot"), blocks)
-        return np.concatenate([np.empty(0), *(np.asarray(found)[0] for found in scores)]).round(SCORE_DECIMALS)
+        score_n = np.empty(len(row_n))
+        for first in range(0, len(row_n), RESCORE_ROWS):
+            feat_nd = self.features(row_n[first : first + RESCORE_ROWS])
+            score_n[first : first + RESCORE_ROWS] = numkong.cdist(query_d[None], feat_nd, metric="dot")
+        return score_n.round(SCORE_DECIMALS)
 
 
 class _Block(NamedTuple):
