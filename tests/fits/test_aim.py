@@ -29,13 +29,6 @@ def write(path, **aims):
     return write_drz(path, starry_sky(SHAPE), primary=cards)
 
 
-def test_the_tile_is_centred_on_the_target(tmp_path):
-    (tile,) = tile_file(write(tmp_path / "a.fits", TARG=sky_at(800.5, 250.5)), SHA, AIM).tiles
-    assert (tile.view, tile.y0, tile.x0, tile.shrink) == ("aim", 187, 737, 1.0)
-    x, y = TRUTH.all_world2pix(tile.geometry.ra_deg, tile.geometry.dec_deg, 0)
-    assert abs(x - 800.5) < 0.01 and abs(y - 250.5) < 0.01
-
-
 @pytest.mark.parametrize(
     ("aims", "expected"),
     [

@@ -196,17 +196,3 @@ def test_a_file_without_sense_gives_no_keywords_and_a_damaged_extension_leaves_t
         (tmp_path / "a.fits").write_bytes(content)
         assert expected.items() <= read_keywords(tmp_path / "a.fits").items()
         assert bool(read_keywords(tmp_path / "a.fits")) == bool(expected)
-
-
-def test_instrument_and_filter_are_in_the_keywords_of_each_camera(tmp_path: Path) -> None:
-    cards = {
-        "WFPC2": {"INSTRUME": "WFPC2", "FILTNAM1": "F656N"},
-        "ACS": {"INSTRUME": "ACS", "DETECTOR": "WFC", "FILTER2": "F814W"},
-        "NICMOS": {"INSTRUME": "NICMOS", "CAMERA": 2, "FILTER": "F222M"},
-    }
-    found = [facts_of(tmp_path, {"FILTER": "", "DETECTOR": ""} | change) for change in cards.values()]
-    assert [(one.instrument, one.filters) for one in found] == [
-        ("WFPC2", ("F656N",)),
-        ("ACS/WFC", ("F814W",)),
-        ("NICMOS/NIC2", ("F222M",)),
-    ]

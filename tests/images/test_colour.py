@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from synthetic_fits import wcs_header
 
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.core.errors import ImageError
+from hubbleclip.core.errors import ImageError, SettingsError
 from hubbleclip.images import rgb
 from hubbleclip.images.normalize import PreparedImage
 from hubbleclip.images.reader import read_science_images
@@ -117,7 +118,10 @@ def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path)
     ]
 
 
-def test_without_a_wcs_nothing_can_be_aligned(parts):
+def test_without_a_wcs_or_a_library_nothing_can_be_aligned(parts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "reproject", None)
+    with pytest.raises(SettingsError, match=r"hubbleclip\[colour\]"):
+        cut_colour(parts, SHAS, SETTINGS)
     with pytest.raises(ImageError, match="no_wcs"):
         cut_colour([[replace(parts[0][0], wcs=None)], *parts[1:]], SHAS, SETTINGS)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-from synthetic_fits import read_drz, starry_sky, wcs_header, write_drz
+from synthetic_fits import starry_sky, wcs_header, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.images.normalize import PreparedImage, assess_tiles, read_rows, small_object
 from hubbleclip.images.stretch import Stretch, apply_stretch
-from hubbleclip.images.tiling import cut_tiles, plan_grid, tile_file
+from hubbleclip.images.tiling import plan_grid, tile_file
 
 SHA = "ab" * 32
 NATIVE = TileSettings(size_px=128, views=("native",))
@@ -130,14 +129,3 @@ def test_an_aim_tile_is_cut_where_it_is_farther_than_an_eighth_of_a_tile_from_al
     ra, dec = WCS(wcs_header(shape_yx)).all_pix2world(x, y, 0)
     path = write_drz(tmp_path / "a.fits", starry_sky(shape_yx), primary={"RA_TARG": float(ra), "DEC_TARG": float(dec)})
     assert ("aim" in {tile.view for tile in tile_file(path, SHA, settings).tiles}) == has_aim
-
-
-def test_the_place_the_chip_the_file_and_the_view_are_part_of_a_tiles_identity(tmp_path):
-    settings = TileSettings(size_px=64, views=("native", "overview"))
-    image = read_drz(tmp_path, starry_sky((64, 140)))
-    found = [
-        tile.tile_id
-        for chip, sha in ((1, SHA), (2, SHA), (1, "cd" * 32))
-        for tile in cut_tiles([replace(image, chip=chip)], sha, settings).tiles
-    ]
-    assert len(found) == len(set(found)) == 9

@@ -91,6 +91,17 @@ def test_the_fast_decoder_accepts_no_damaged_png():
         assert encode.decode_own_png(bytes(damaged)) is None
 
 
+def test_a_sound_chunk_of_other_data_than_rows_with_the_filter_up_is_left_to_pillow():
+    whole = encode_png(noisy_levels(3, (64, 64)))
+    start = whole.index(b"IDAT")
+    rows = zlib.decompress(whole[start + 4 : -16])
+    streams = [zlib.compress(part) for part in (rows[:-1], rows + b"\0", b"\1" + rows[1:])]
+    for packed in (*streams, zlib.compress(rows)[:-9], b"\xff" * 5000):
+        chunk = struct.pack(">I4s", len(packed), b"IDAT") + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
+        assert encode.decode_own_png(whole[: start - 4] + chunk + whole[-12:]) is None
+    assert encode.decode_own_png(whole) is not None
+
+
 def test_a_claim_of_more_rows_than_there_are_is_refused_without_taking_memory():
     whole = bytearray(encode_png(noisy_levels(3, (64, 64))))
     whole[16:24] = struct.pack(">II", 1 << 14, 1 << 13)

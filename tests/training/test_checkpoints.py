@@ -184,8 +184,9 @@ def test_odd_facts_of_a_finished_run_are_one_line(run_dir: Path, change: dict) -
 def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> None:
     with open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
         assert read_facts(run)["status"] == RUNNING
-        with pytest.raises(TrainingError, match="run `hubbleclip train` again, which resumes it"):
-            read_best(run)
+        for read in (read_best, read_run):
+            with pytest.raises(TrainingError, match="run `hubbleclip train` again, which resumes it"):
+                read(run)
 
 
 @pytest.mark.parametrize(

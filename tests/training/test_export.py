@@ -179,10 +179,14 @@ def test_a_folder_without_a_model_says_so(tmp_path):
         hubbleclip.load_model(tmp_path)
 
 
-def test_onnx_without_its_packages_says_what_to_install(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(TrainingError, match=r"hubbleclip\[export\].*--no-onnx"):
-        write_onnx(merged(load_run_model(run_dir)), tmp_path)
+@pytest.mark.parametrize(
+    ("write", "package", "option"),
+    [(write_onnx, "onnxruntime", "--no-onnx"), (write_transformers, "transformers", "--no-transformers")],
+)
+def test_an_export_without_its_packages_says_what_to_install(run_dir, tmp_path, monkeypatch, write, package, option):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(TrainingError, match=rf"hubbleclip\[export\].*{option}"):
+        write(merged(load_run_model(run_dir)), tmp_path)
 
 
 def test_each_tower_is_written_to_onnx_with_its_names_and_large_weights_in_a_file_of_their_own(monkeypatch, tmp_path):
@@ -328,6 +332,7 @@ def strange(tmp_path_factory):
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
         ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),
         ("vision_cfg", {"timm_model_name": "hf-hub:evil/evil"}, "timm_model_name"),
+        ("text_cfg", {"own_context_length": -1}, "own_context_length is -1"),
         ("vision_cfg", {"layers": 257}, "layers is 257, which is out of range"),
         ("vision_cfg", {"image_size": [32, [1 << 21]]}, "image_size is 2097152"),
         ("vision_cfg", {"width": 10**6}, "MB of memory"),

@@ -15,6 +15,7 @@ from squares_dataset import MODEL as TINY
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings, read_settings
 from hubbleclip.core.errors import TrainingError
+from hubbleclip.training.export.open_clip_folder import open_clip_config
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.losses import LOSSES
 from hubbleclip.training.models import builder
@@ -158,9 +159,10 @@ def test_texts_cut_to_the_longest_have_the_same_features(name: str, towers) -> N
         assert torch.allclose(loaded.model.encode_text(short, normalize=True), expected, atol=1e-5)
 
 
-def test_weights_of_openai_compute_with_quick_gelu() -> None:
-    expected = open_clip.create_model("RN50-quickgelu").eval()
-    rebuilt = rebuild_model(ModelSettings(name="RN50", pretrained="openai"), expected.state_dict())
+def test_weights_of_openai_compute_with_quick_gelu(monkeypatch) -> None:
+    expected = open_clip.create_model(TINY.name, force_quick_gelu=True).eval()
+    monkeypatch.setattr(open_clip.pretrained, "get_pretrained_cfg", lambda *_: {"quick_gelu": True})
+    rebuilt = rebuild_model(TINY.model_copy(update={"pretrained": "openai"}), expected.state_dict())
     tokens = rebuilt.tokenizer(TEXTS)
     with torch.no_grad():
         assert torch.allclose(rebuilt.model.eval().encode_text(tokens), expected.encode_text(tokens), atol=1e-6)
@@ -289,6 +291,8 @@ def test_a_checkpoint_of_towers_is_rebuilt_with_the_same_features_and_normalisat
     tiles = torch.randint(0, 256, (2, 1, 224, 224), dtype=torch.uint8)
     assert torch.equal(again.encode_images(tiles), towers.encode_images(tiles))
     assert again.mean == towers.mean == (0.5, 0.5, 0.5)
+    text = open_clip_config(towers)["model_cfg"]["text_cfg"]
+    assert text["hf_model_name"] == text["hf_tokenizer_name"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def test_the_scale_of_joined_towers_starts_at_the_temperature(towers) -> None:

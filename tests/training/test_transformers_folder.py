@@ -170,6 +170,14 @@ def test_a_text_tower_of_transformers_is_checked_with_its_tokenizer(name, change
         load_folder(path.parent)
 
 
+def test_a_text_tower_of_transformers_is_exported_with_its_configuration_and_tokenizer(tmp_path):
+    loaded, folder = load_folder(make_text_tower(tmp_path / "made")), tmp_path / "exported"
+    folder.mkdir()
+    write_open_clip(merged(loaded), folder)
+    shutil.rmtree(tmp_path / "made")
+    assert torch.allclose(load_folder(folder).encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
+
+
 def test_the_tokenizer_of_a_siglip_is_checked(siglip, tmp_path):
     path = shutil.copytree(siglip[0], tmp_path / "copy") / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {}}))
