@@ -168,9 +168,8 @@ class TileFacts:
         """Run a query as `_fetch` does, and return its rows."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
-            rows = cursor.execute(sql, parameters).fetchall()
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in rows]
+            rows: list[dict[str, Any]] = cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist()
+            return rows
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
         """Find the rows that pass filters, given by name; the value of a place or a box is a dict of numbers."""

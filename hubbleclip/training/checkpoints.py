@@ -18,8 +18,8 @@ from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
-from hubbleclip.training.models.builder import LoadedModel, load_model, rebuild_model
-from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights, detail_of
+from hubbleclip.training.models.builder import LoadedModel, load_error, load_model, rebuild_model
+from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights
 from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
@@ -212,7 +212,7 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     try:
         check_open_clip(building)  # otherwise the export at the end of the training would fail
     except LOAD_ERRORS as error:
-        raise TrainingError(f"the model cannot be kept ({detail_of(error)}): set another model.name") from error
+        raise load_error(ModelSettings(name=f"{LOCAL_DIR}{building}"), {}, error) from error
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Run
 from hubbleclip.training import checkpoints, runs
 from hubbleclip.training.checkpoints import best_weights, model_digest, read_best, read_newest, write_checkpoint
-from hubbleclip.training.models.model_folder import checking
+from hubbleclip.training.models import builder
 from hubbleclip.training.runs import (
     RUNNING,
     find_run,
@@ -149,11 +148,20 @@ def test_a_compressed_checkpoint_is_not_unpacked(run_dir: Path) -> None:
         checkpoints.read_checkpoint(run_dir, 6)
 
 
-@pytest.mark.parametrize("context", [partial(runs.reading, problem="it"), checking], ids=["run", "model"])
-def test_a_failing_disk_is_no_damage_of_a_run_or_a_model(context: Callable, tmp_path: Path) -> None:
-    for error, raised in ((OSError(5, "Input/output error"), MachineError), (ValueError("odd"), TrainingError)):
-        with pytest.raises(raised), context(tmp_path):
-            raise error
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(5, "Input/output error"), MachineError), (ValueError("odd"), TrainingError)]
+)
+def test_a_failing_disk_is_no_damage_of_a_run_or_a_model(
+    error: Exception, raised: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise error
+
+    with pytest.raises(raised), runs.reading(tmp_path, "it"):
+        fail(tmp_path)
+    monkeypatch.setattr(builder, "check_open_clip", fail)
+    with pytest.raises(raised):
+        builder.load_model(ModelSettings(name=f"local-dir:{tmp_path}"), 1)
 
 
 @pytest.mark.parametrize(

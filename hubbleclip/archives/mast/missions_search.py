@@ -107,13 +107,8 @@ class MissionsClient(MastClient):
 
 def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPage:
     """Read the response to a search; DamagedError if it is not valid, or has more or fewer rows than it announces."""
-    total, rows = body.get("totalResults"), body.get("results")
-    if (
-        not isinstance(total, int)
-        or whole_number(total) is None
-        or not isinstance(rows, list)
-        or not all(isinstance(row, dict) for row in rows)
-    ):
+    total, rows = whole_number(body.get("totalResults")), body.get("results")
+    if total is None or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DamagedError("the response has no totalResults or no results", "bad_json")
     if params.get("count_only"):
         return ResultPage(rows=[], total=total)

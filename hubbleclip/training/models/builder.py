@@ -199,7 +199,7 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
                 raise ValueError("no patch_dropout")
             return _with_preprocessing(model, settings)
     except LOAD_ERRORS as error:
-        raise _load_error(named, tag, error) from error
+        raise load_error(named, tag, error) from error
 
 
 def _checked(settings: ModelSettings) -> ModelSettings:
@@ -410,7 +410,7 @@ def _channels(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
+def load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
     """Make the error that says why weights do not load and what to change."""
     name, detail = settings.name, detail_of(error)
     if "patch_drop" in detail:

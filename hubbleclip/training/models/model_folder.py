@@ -175,15 +175,12 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Check that a file of weights takes no more memory than its size. Raises ValueError if it may take more."""
+    """Check that a file of weights takes no more memory than its size. Raises one of `LOAD_ERRORS` if it may."""
     check_bounded(path)
     if path.suffix == ".safetensors":  # safetensors files are never compressed
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(member.file_size for member in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path.name} is neither safetensors nor a file of torch.save") from error
+    with zipfile.ZipFile(path) as archive:  # files of torch.save are zip files
+        num_bytes = sum(member.file_size for member in archive.infolist())
     if num_bytes > path.stat().st_size:
         raise ValueError(f"{path.name} is compressed, which torch.save never does")
 
