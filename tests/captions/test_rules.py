@@ -13,7 +13,7 @@ from hubbleclip.captions.backends.rules import AIM_VERBS, RULES_VERSION, Rules
 from hubbleclip.captions.grounding import ground
 from hubbleclip.captions.schema import Answer
 from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import VOCABULARY_FILE
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, find_terms, read_vocabulary
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "proposals" / "abstracts.jsonl"
 DWARFS = SourceText(
@@ -47,8 +47,10 @@ def test_the_archives_category_counts() -> None:
 
 @pytest.mark.parametrize("abstract", ["x", "We ask for time.", "???", "A" * 5000, "Ünïcödé λ ∼ 10−3 µm"])
 def test_a_text_without_objects_still_gives_a_valid_answer(abstract: str) -> None:
-    source = SourceText(abstract_sha256="0" * 64, title="Deep imaging", abstract=abstract)
-    assert ground(answer_of(source), source.text).dropped == []
+    source = SourceText(abstract_sha256="0" * 64, title="Deep imaging, again", abstract=abstract)
+    grounded = ground(answer_of(source), source.text)
+    assert (grounded.answer.objects, grounded.dropped) == (["Deep imaging"], [])
+    assert grounded.answer.science_aims == ["study Deep imaging"]
 
 
 @pytest.mark.parametrize(
@@ -60,13 +62,36 @@ def test_a_text_without_objects_still_gives_a_valid_answer(abstract: str) -> Non
         ("the hot Jupiter WASP-39b", ["WASP-39b"]),
         ("a planet of two Jupiter masses", []),
         ("filters F606W and F814W of WFC3", []),
-        ("C/1995 O1 (Hale-Bopp), (101955) Bennu and 2P/Encke", ["C/1995 O1 (Hale-Bopp)", "(101955) Bennu", "2P/Encke"]),
+        (
+            "C/1995 O1 (Hale-Bopp), (101955) Bennu, 103P/Hartley",
+            ["C/1995 O1 (Hale-Bopp)", "(101955) Bennu", "103P/Hartley"],
+        ),
         ("J030417.78+002827.3, NGC1275 and\nNGC 1275", ["J030417.78+002827.3", "NGC1275", "NGC 1275"]),
         ("hot Jupiters beside Jupiter and a Jupiter-mass planet", ["Jupiter"]),
     ],
 )
 def test_names_of_targets_are_found(text: str, names: list[str]) -> None:
     assert find_targets(text) == names
+
+
+def test_each_name_and_designation_of_the_vocabulary_is_found_whole() -> None:
+    known = read_vocabulary()
+    names = [*known.target_names, *(f"{prefix} 1234" for prefix in known.target_prefixes)]
+    assert {name: find_targets(f"We image {name} again") for name in names} == {name: [name] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Globular cluster white dwarfs", ["globular cluster", "white dwarf"]),
+        ("dusty edge-on spiral galaxies of AGN", ["dusty edge-on spiral galaxy", "active galactic nucleus"]),
+        ("old faint blue compact dwarf galaxies", ["faint blue compact dwarf galaxy"]),
+        ("Type Ia supernovae; Ia supernovae, a spiral. Galaxy", ["type Ia supernova", "supernova", "galaxy"]),
+    ],
+)
+def test_terms_are_the_longest_with_at_most_three_modifiers_before_them(text: str, names: list[str]) -> None:
+    known = read_vocabulary()
+    assert [term.name for term in find_terms(text, known.objects, known.modifiers)] == names
 
 
 def made_sources() -> Iterator[SourceText]:

@@ -42,7 +42,7 @@ def test_an_answer_outside_a_bound_is_refused_with_the_place(change: dict[str, A
         parse_answer(json.dumps(GOOD | change))
 
 
-@pytest.mark.parametrize("text", ["", "Sure! Here is", json.dumps(GOOD)[:-5]])
+@pytest.mark.parametrize("text", ["", "Sure! Here is", json.dumps(GOOD)[:-5], "[" * 100_000])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(AnswerError, match="invalid_json"):
         parse_answer(text)

@@ -1,40 +1,48 @@
 """The command `search`: its options, its formats, and what it imports."""
 
+import io
 import json
-import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import Outcome, run
+from commands import Outcome
 from search_site import tile_id_of
 from stub_server import StubServer
 
+from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.embedding_process import embed_ahead
+from hubbleclip.search.embedding_process import TextsAhead, embed_ahead
 from hubbleclip.search.engine import Search
+from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import change_selection
 
 
 @pytest.fixture
-def search(site: Settings):
+def search(site: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The command in this process; with these words it starts no other."""
+    monkeypatch.setattr("atexit.register", lambda *_: None)
+
     def call(*words: str) -> Outcome:
-        return run("search", *words, data=site.data)
+        code = 0
+        try:
+            main(["search", *words, "--data", str(site.data)])
+        except SystemExit as ended:
+            code = ended.code or 0
+        return Outcome(code, *capsys.readouterr())
 
     return call
 
 
-@pytest.mark.slow
 def test_a_text_gives_a_table_whose_ids_are_whole_when_piped(search) -> None:
     found = search("planetary", "nebula", "--mode", "words", "-k", "2", "--group", "none")
     assert found.code == 0, found.err
     assert sum(tile_id_of(p, n) in found.out for p in (3, 7) for n in range(6)) == 2
 
 
-@pytest.mark.slow
 def test_hits_are_sorted_and_of_a_selection(search, site: Settings) -> None:
     chosen = [tile_id_of(1, number) for number in (2, 4, 3)]
     path = Layout(site.root).selections
@@ -44,7 +52,6 @@ def test_hits_are_sorted_and_of_a_selection(search, site: Settings) -> None:
     assert [hit["tile_id"] for hit in found] == [tile_id_of(1, number) for number in (4, 3, 2)]
 
 
-@pytest.mark.slow
 def test_a_picture_is_searched_for_and_an_empty_cone_is_said(search, site: Settings) -> None:
     tile_id = tile_id_of(5, 1)
     picture = str(Layout(site.root).tile(tile_id))
@@ -52,7 +59,6 @@ def test_a_picture_is_searched_for_and_an_empty_cone_is_said(search, site: Setti
     assert search("--cone", "200 80 0.1").out == "no tile was found\n"
 
 
-@pytest.mark.slow
 def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(search, site: Settings) -> None:
     words = ("planetary", "nebula", "--mode", "words", "--group", "none", "--json", "-k")
     ids = [row["tile_id"] for row in json.loads(search(*words, "50").out)]
@@ -65,7 +71,6 @@ def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(sear
     assert len(stub.requests) == len(ids)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -73,7 +78,7 @@ def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(sear
         (("x", "--rerank"), "captions.model is empty"),
         ((), "nothing to search for"),
         (("--image", "missing.png"), "missing.png"),
-        (("x", "-k", "0"), "greater than or equal to 1"),
+        (("x", "--mode", "words", "-k", "0"), "greater than or equal to 1"),
     ],
 )
 def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) -> None:
@@ -84,25 +89,35 @@ def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) ->
 
 
 @pytest.mark.slow
-def test_another_process_embeds_the_text_with_the_same_model_and_a_killed_one_changes_no_hit(site: Settings) -> None:
-    text = "spiral galaxy"
-    ahead = embed_ahead(Layout(site.root), [text])
-    assert ahead
-    search = Search.open(site)
-    expected = search._opened.model.embed_text(text)
-    assert np.array_equal(ahead.features[text], expected)
-    for run_path, is_killed, is_loaded in (
-        (ahead.run, False, False),
-        (ahead.run, True, True),
-        ("runs/other", False, True),
-    ):
-        search, one = Search.open(site), replace(embed_ahead(Layout(site.root), [text]), run=run_path)
-        if is_killed:
-            one.process.kill()
-        search.expect(one)
-        assert np.array_equal(search._opened.model.embed_text(text), expected)
-        assert (search._opened.model._loaded is not None) == is_loaded
-        one.process.wait()
+def test_another_process_embeds_the_text_with_the_same_model(site: Settings) -> None:
+    ahead = embed_ahead(Layout(site.root), ["spiral galaxy"])
+    assert np.array_equal(ahead.features["spiral galaxy"], Search.open(site)._opened.model.embed_text("spiral galaxy"))
+
+
+@pytest.mark.parametrize(("run", "code", "is_used"), [(None, 0, True), (None, -9, False), ("runs/other", 0, False)])
+def test_features_of_another_process_are_used_if_it_ended_well_and_had_the_run_that_answers(
+    run: str | None, code: int, is_used: bool, site: Settings
+) -> None:
+    search, content, feat_nd = Search.open(site), io.BytesIO(), np.eye(2, 64, dtype=np.float32)
+    np.save(content, feat_nd)
+    process = SimpleNamespace(communicate=lambda: (content.getvalue(), None), returncode=code)
+    search.expect(TextsAhead(run=run or search._opened.current.run, texts=["spiral", "galaxy"], process=process))
+    assert np.array_equal(search._opened.model.embed_text("galaxy"), feat_nd[1]) == is_used
+    assert search.has_model != is_used
+
+
+def test_the_other_process_gets_the_run_and_the_texts(
+    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, layout = tmp_path / "python", Layout(site.root)
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ncat')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    ahead = embed_ahead(layout, ["a b", "c"])
+    run = Search.open(site)._opened.current.run
+    words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), '["a b", "c"]']
+    assert ahead.process.communicate()[0].decode().splitlines() == words
+    assert (ahead.run, ahead.texts) == (run, ["a b", "c"])
 
 
 def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path: Path) -> None:
@@ -110,18 +125,8 @@ def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path
     assert embed_ahead(Layout(site.root), []) is None
 
 
-@pytest.mark.slow
-def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings, tmp_path: Path) -> None:
-    for words in (["galaxy", "--mode", "words"], ["--like", tile_id_of(1, 1)]):
-        code = f"""
-import sys
-from hubbleclip.cli.app import main
-try:
-    main({["search", *words, "--data", str(site.data)]!r})
-except SystemExit as ended:
-    assert ended.code in (None, 0)
-print(*sorted(sys.modules.keys() & {{"torch", "open_clip", "prefect", "matplotlib"}}), file=sys.stderr)
-"""
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr.strip()) == (0, "")
-        assert done.stdout
+def test_a_search_by_words_or_like_a_tile_does_not_load_the_model(site: Settings) -> None:
+    search = Search.open(site)
+    for terms in ({"q": "galaxy", "mode": "words"}, {"like": tile_id_of(1, 1)}):
+        assert search.run(SearchParams(**terms)).hits
+    assert not search.has_model

@@ -3,24 +3,32 @@
 import base64
 import io
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
-from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, sky_of, tile_id_of
+from search_site import NOW, NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, settings_of, sky_of, tile_id_of
 
 from hubbleclip.catalog.tile_facts import FACTS
+from hubbleclip.catalog.tile_search import TileFacts
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import CatalogError, HubbleclipError, SearchError
+from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
+from hubbleclip.search import open_index
 from hubbleclip.search.engine import Search
+from hubbleclip.search.open_index import read_current
 from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import Cone, Mode
+from hubbleclip.search.records import Cone, IndexStatus, Mode
+from hubbleclip.training.runs import read_run
 
 
 def ids(search: Search, **params: object) -> list[str]:
@@ -33,11 +41,11 @@ def every(search: Search, **params: object) -> list[str]:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_a_picture_of_a_tile_finds_the_tile(search: Search, site: Settings, tmp_path: Path, form: str) -> None:
-    picture, content = tmp_path / "upload", io.BytesIO()  # the content decides, not the name
+    picture, content = tmp_path / "upload^2", io.BytesIO()  # the content decides, not the name
     with Image.open(Layout(site.root).tile(tile_id_of(5, 1))) as tile:
         tile.save(content, form, quality=95)
     picture.write_bytes(content.getvalue())
-    assert ids(search, image=str(picture), k=1) == [tile_id_of(5, 1)]
+    assert list(search.image(picture, k=1)["tile_id"]) == [tile_id_of(5, 1)]
 
 
 @pytest.mark.parametrize(
@@ -68,27 +76,17 @@ def test_a_group_shows_its_best_tile_and_counts_the_others(search: Search) -> No
     assert NUM_PROPOSALS <= len(found["sky"]) < NUM_TILES  # proposals are far apart, the tiles of one lie side by side
 
 
-def test_near_duplicates_are_folded_but_not_distant_look_alikes(own_site: Settings) -> None:
-    layout = Layout(own_site.root)
-    add_tiles(own_site, range(8, 10), range(2))  # proposal 8 has the class of 0 and 4, and another place on the sky
-    same = layout.tile(tile_id_of(0, 0)).read_bytes()
-    for proposal, number in ((0, 1), (4, 0)):
-        layout.tile(tile_id_of(proposal, number)).write_bytes(same)
-    ra_deg, dec_deg = sky_of(0, 0)
-    with writing_catalog(layout) as catalog:  # (0, 1) now shows the place of (0, 0); (4, 0) does not
-        catalog.connection.execute(
-            f"UPDATE tile SET ra_deg = {ra_deg}, dec_deg = {dec_deg} + 1e-5 WHERE tile_id = '{tile_id_of(0, 1)}'"
-        )
-        catalog.connection.execute(
-            "UPDATE tile SET png_sha256 = ? WHERE tile_id IN (?, ?)",
-            [sha256(same).hexdigest(), tile_id_of(0, 1), tile_id_of(4, 0)],
-        )
+def test_near_duplicates_are_folded_but_not_in_a_list_of_all_tiles_of_a_place(own_site: Settings) -> None:
+    layout, both = Layout(own_site.root), [tile_id_of(0, 0), tile_id_of(0, 1)]
+    same, (ra_deg, dec_deg) = layout.tile(both[0]).read_bytes(), sky_of(0, 0)
+    layout.tile(both[1]).write_bytes(same)
+    with writing_catalog(layout) as catalog:
+        moved = "UPDATE tile SET ra_deg = $1, dec_deg = $2 + 1e-5, png_sha256 = $3 WHERE tile_id = $4"
+        catalog.connection.execute(moved, [ra_deg, dec_deg, sha256(same).hexdigest(), both[1]])
     index(own_site)
-    found = ids(Search.open(own_site), like=tile_id_of(0, 0), k=100, group="none")
-    assert (tile_id_of(0, 0) in found) != (tile_id_of(0, 1) in found)
-    assert tile_id_of(4, 0) in found
-    listed = ids(Search.open(own_site), place=f"{ra_deg} {dec_deg} {1 / 3600}", group="none")  # such a list is complete
-    assert sorted(listed) == sorted([tile_id_of(0, 0), tile_id_of(0, 1)])
+    search = Search.open(own_site)
+    assert len(set(both) & set(every(search, like=both[0]))) == 1
+    assert sorted(every(search, place=f"{ra_deg} {dec_deg} {1 / 3600}")) == sorted(both)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +110,13 @@ def test_texts_from_outside_are_values_and_never_sql(search: Search) -> None:
         ids(search, q=text)
         assert every(search, pi=text, proposal=text, filter=text) == []
     assert search.num_tiles == NUM_TILES
+
+
+def test_an_id_may_be_shortened_and_a_text_be_in_quotes(search: Search) -> None:
+    assert every(search, like=tile_id_of(3, 2)[:9]) == every(search, like=tile_id_of(3, 2))
+    assert every(search, q='"spiral" galaxy') == every(search, q="spiral galaxy")
+    assert every(search, q="NGC 103") == every(search, place="NGC 103")
+    assert len(every(search, q='"NGC 103"')) == NUM_TILES
 
 
 def test_facts_are_those_of_the_catalog(search: Search) -> None:
@@ -153,6 +158,7 @@ def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> No
     cone = search.resolve_target("ngc103")
     assert (cone.ra_deg, cone.dec_deg) == pytest.approx(sky_of(3, 0))
     assert set(every(search, place="ngc103")) == {tile_id_of(3, number) for number in range(TILES_EACH)}
+    assert set(every(search, place="ngc103", radius=0.5)) == {tile_id_of(3, 0), tile_id_of(3, 1)}  # 20 arcsec apart
     assert search.resolve_target("10.5, -41", 0.2) == Cone(ra_deg=10.5, dec_deg=-41.0, radius_deg=0.2)
 
 
@@ -181,6 +187,39 @@ def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settin
         Search.open(own_site)
 
 
+def test_the_status_names_model_dataset_and_times(search: Search, site: Settings) -> None:
+    layout = Layout(site.root)
+    current = read_current(layout)
+    run = read_run(layout.absolute(current.run)).run
+    assert search.status == IndexStatus(
+        num_tiles=NUM_TILES,
+        is_simulated=False,
+        model=run.model,
+        run_id=run.run_id,
+        model_digest=current.model_digest,
+        dataset_digest=run.dataset_digest,
+        promoted_at=NOW,
+        indexed_at=datetime.fromtimestamp(layout.current_index.stat().st_mtime, UTC),
+    )
+
+
+def test_what_is_replaced_while_it_is_opened_is_opened_again_and_a_model_stays_loaded(
+    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(settings_of(shutil.copytree(site.data, tmp_path / "data")).root)
+    former = open_index.open_index(layout)
+    assert former.is_newest()
+    other = replace(former, current=replace(former.current, model_digest="f" * 32))
+    assert [open_index.open_index(layout, one).model is one.model for one in (former, other)] == [True, False]
+
+    def opened_late(*arguments: Any) -> TileFacts:
+        write_bytes(layout.catalog, layout.catalog.read_bytes())
+        return TileFacts(*arguments)
+
+    monkeypatch.setattr(open_index, "TileFacts", opened_late)
+    assert not open_index.open_index(layout).is_newest()
+
+
 def test_hits_of_which_only_the_best_are_sorted_are_not_counted(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,15 +246,6 @@ def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:
         search.save(changed, io.BytesIO())
 
 
-def test_a_search_writes_nothing(site: Settings) -> None:
-    def state() -> dict[str, int]:
-        return {str(path): path.stat().st_mtime_ns for path in site.root.rglob("*")}
-
-    before = state()
-    Search.open(site).text("galaxy", k=3)
-    assert state() == before
-
-
 def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     table = search.text("spiral galaxy", k=4, instrument="WFC3/UVIS")
     assert len(table) == 4
@@ -231,7 +261,7 @@ def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     assert "&lt;script&gt;" in shown
     assert search.like(tile_id_of(3, 2), k=2, pi="p3")["tile_id"][0] == tile_id_of(3, 2)
     assert len(search.text("qqqq", k=3, mode="words")) == 0
-    assert set(search.find(cycle=[21, 22], moving=False)["cycle"]) == {21}
+    assert list(search.find(cycle=[21, 22], moving=False)["cycle"]) == [21] * TILES_EACH
     with pytest.raises(ParameterError, match="colour"):
         search.text("galaxy", colour="red")
     with pytest.raises(ParameterError, match="exposure_s_min"):

@@ -1,8 +1,6 @@
 """The stage `index`: what is embedded, runs that are killed or run twice at once, and damaged files."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import environment
 from search_site import IDS, NOW, add_tiles, promote, settings_of, tile_id_of
 from small_dataset import build
 
@@ -96,24 +93,11 @@ def test_a_killed_run_keeps_what_it_has_written_and_the_next_makes_the_same_file
     kept = open_store(layout, folder.name).tile_ids.to_pylist()
     assert 0 < len(kept) < 48
     assert not layout.current_index.exists()  # no search answers from half an index
-    undisturbed = settings_of(shutil.copytree(made, tmp_path / "undisturbed"))
+    undisturbed = settings_of(shutil.copytree(made, tmp_path / "undisturbed"), flows={"workers": 4})
     for settings in (own_site, undisturbed):
         stage.index(settings, batch_size=5, append_rows=10)
     assert files_of(own_site) == files_of(undisturbed)
     assert opened(own_site)[1].tile_ids.to_pylist() == sorted(IDS)
-
-
-def test_the_same_tiles_give_the_same_files_whatever_the_number_of_workers(own_site: Settings) -> None:
-    found = []
-    for workers in (1, 4):
-        settings = settings_of(own_site.data, flows={"workers": workers})
-        stage.index(settings, batch_size=4, append_rows=16)
-        layout = Layout(settings.root)
-        folder = layout.model_index(read_current(layout).model_digest)
-        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
-        for path in folder.iterdir():
-            path.unlink()
-    assert found[0] == found[1]
 
 
 def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(
@@ -158,22 +142,6 @@ def test_without_a_promoted_run_nothing_is_indexed(tmp_path: Path, caplog: pytes
 QUERY = SearchParams(q="galaxy", k=5)
 
 
-@pytest.mark.nightly
-def test_two_runs_at_once_make_the_index_of_one(own_site: Settings, made: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; from hubbleclip.config.settings import read_settings; from hubbleclip.pipeline.index import index"
-    )
-    code += '; index(read_settings("demo", {"data": sys.argv[1]}))'
-    words = [sys.executable, "-c", code, str(own_site.data)]
-    runs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) for _ in range(2)]
-    errors = [run.communicate()[1] for run in runs]
-    assert 0 in {run.returncode for run in runs}
-    for run, text in zip(runs, errors, strict=True):
-        assert run.returncode == 0 or "the catalog is being written by process" in text.strip().splitlines()[-1]
-    stage.index(undisturbed := settings_of(shutil.copytree(made, tmp_path / "undisturbed")))
-    assert files_of(own_site) == files_of(undisturbed)
-
-
 def flipped(data: bytes, position: int) -> bytes:
     return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
@@ -205,3 +173,5 @@ def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:
     shutil.rmtree(layout.model_index(read_current(layout).model_digest))
     with pytest.raises(SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
         Search.open(own_site)
+    with pytest.raises(SearchError, match="this version has no store 'other'"):
+        open_store(layout, "a", "other")

@@ -14,12 +14,13 @@ from search_site import KINDS, NUM_PROPOSALS, TILES_EACH, proposal_row, tile_id_
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import sha256_file
+from hubbleclip.core.vectors import unit, unit_vectors
 from hubbleclip.evaluation.metrics.baselines import bm25_scores
 from hubbleclip.images.tiling import tile_file
 from hubbleclip.search import ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.ranking import dense_ranks, first_of_groups, fuse
+from hubbleclip.search.ranking import dense_ranks, first_of_groups, fold_near_duplicates, fuse
 from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
 from hubbleclip.search.stores.base import Scored
 from tests.bad_server import BadServer, give
@@ -70,16 +71,15 @@ def query_feature(search: Search, terms: tuple[Term, ...], tile_weight: float) -
     return sum(factor * one / np.linalg.norm(one) for factor, one in zip(factors, features, strict=True))
 
 
-def features_of_places(search: Search) -> np.ndarray:
+def rows_of_places(search: Search) -> list[int]:
     tile_ids = search._opened.store.tile_ids.to_pylist()
-    return search._opened.store.features([tile_ids.index(tile_id_of(*place)) for place in PLACES])
+    return [tile_ids.index(tile_id_of(*place)) for place in PLACES]
 
 
 def look_alikes(search: Search, by_words: np.ndarray, admitted: list[int]) -> np.ndarray:
     """Cosine similarity of each of `PLACES` to the weighted sum of the three best tiles by words."""
-    tile_ids = search._opened.store.tile_ids.to_pylist()
-    rows = [tile_ids.index(tile_id_of(*place)) for place in PLACES]
-    feat_nd = features_of_places(search)
+    rows = rows_of_places(search)
+    feat_nd = search._opened.store.features(rows)
     found = [at for at in admitted if by_words[at] > 5e-7]
     best = sorted(found, key=lambda at: (-round(by_words[at], 6), rows[at]))[:3]
     examples_d = sum((by_words[at] * feat_nd[at] for at in best), np.zeros(feat_nd.shape[1]))
@@ -106,10 +106,10 @@ FILTERS = st.fixed_dictionaries(
 
 
 @st.composite
-def queries(draw: st.DrawFn, min_terms: int = 1) -> SearchParams:
-    terms = draw(st.lists(TERMS, min_size=min_terms, max_size=3, unique_by=lambda one: one[1]))
+def queries(draw: st.DrawFn) -> SearchParams:
+    terms = draw(st.lists(TERMS, min_size=1, max_size=3, unique_by=lambda one: one[1]))
     has_text = any(name != "like" for name, _, _ in terms)
-    mode = draw(st.sampled_from(list(Mode) if has_text or not terms else [Mode.MODEL, Mode.BOTH]))
+    mode = draw(st.sampled_from(list(Mode) if has_text else [Mode.MODEL, Mode.BOTH]))
     lists = {kind: [f"{value}^{weight}" for name, value, weight in terms if name == kind] for kind, _, _ in terms}
     return SearchParams(**lists, **draw(FILTERS), mode=mode, group=draw(st.sampled_from(list(GroupBy))))
 
@@ -121,7 +121,8 @@ def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Se
     admitted, terms = admitted_places(query), tuple(query.terms())
     is_fused = query.mode is Mode.BOTH and any(words_of(one) for one in terms)
     length = np.linalg.norm(query_d := query_feature(search, terms, ranking.TILE_WEIGHT if is_fused else 1))
-    by_model, by_words = features_of_places(search) @ (query_d / length), word_scores(terms)
+    by_model = search._opened.store.features(rows_of_places(search)) @ (query_d / length)
+    by_words = word_scores(terms)
     texts_weight = sum(max(one.weight, 0) for one in terms if words_of(one))
     has_words = not np.isscalar(by_words)
     likeness = look_alikes(search, by_words, admitted) if has_words else None
@@ -157,48 +158,39 @@ def test_ranks_and_scores_are_those_of_the_obvious_way(search: Search, query: Se
         }
 
 
-def test_a_tile_has_its_weight_beside_a_text(search: Search) -> None:
-    comet, others = tile_id_of(2, 1), {"q": "spiral galaxy", "k": 10, "group": GroupBy.NONE}
-    texts, mixed, alone = (
-        [hit.tile_id for hit in search.run(SearchParams(**terms)).hits]
-        for terms in (others, others | {"like": comet}, others | {"q": [], "like": comet})
-    )
-    heavy, unlike = (search.run(SearchParams(**others | {name: f"{comet}^100"})).hits for name in ("like", "unlike"))
-    assert texts != mixed
-    assert [hit.tile_id for hit in heavy] == alone
-    assert [hit.model_rank for hit in unlike] == list(range(1, 11))
-
-
 @pytest.mark.parametrize("mode", list(Mode))
 def test_filters_that_admit_nothing_give_no_hit(search: Search, mode: Mode) -> None:
     page = search.run(SearchParams(q="galaxy", proposal="none", mode=mode))
     assert (page.hits, page.num_admitted, page.has_more) == ((), 0, False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("min_depth", "fused_depth"), [(200, 1000), (2, 9)])
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"sort": "date", "group": "none"},
+        {"q": "galaxy dust", "exposure_s_max": 300},
+        {"q": "spiral^2", "not": "dust", "mode": "words", "group": "none"},
+        {"abstract_of": "3", "like": tile_id_of(1, 1), "group": "sky"},
+        {"like": tile_id_of(6, 0), "mode": "model", "group": "none", "split": "train"},
+    ],
+)
 def test_pages_joined_are_the_large_page_without_repeats(
-    search: Search, min_depth: int, fused_depth: int, monkeypatch: pytest.MonkeyPatch
+    terms: dict, search: Search, min_depth: int, fused_depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "MIN_DEPTH", min_depth)
     monkeypatch.setattr(ranking, "FUSED_DEPTH", fused_depth)
-
-    @settings(max_examples=40)
-    @given(query=queries(min_terms=0), size=st.integers(1, 20))
-    def joined(query: SearchParams, size: int) -> None:
-        whole = search.run(query.model_copy(update={"k": 100}))
-        numbers = range(1, len(whole.hits) // size + 2)
-        pages = [search.run(query.model_copy(update={"k": size, "page": number})) for number in numbers]
+    whole = search.run(SearchParams(**terms, k=100))
+    num = len(whole.hits)
+    for size in (4, 7):
+        numbers = range(1, num // size + 2)
+        pages = [search.run(SearchParams(**terms, k=size, page=number)) for number in numbers]
         assert [hit for page in pages for hit in page.hits] == list(whole.hits)
-        assert {(page.num_hits, page.is_counted) for page in pages} == {(len(whole.hits), True)}
-        assert not pages[-1].has_more
-        shown = [hit.tile_id for hit in whole.hits]
-        assert len(set(shown)) == len(shown)
-        if query.group is GroupBy.PROPOSAL:
-            proposals = [hit.facts["proposal_id"] for hit in whole.hits]
-            assert len(set(proposals)) == len(proposals)
-
-    joined()
+        assert {(page.num_hits, page.is_counted) for page in pages} == {(num, True)}
+        assert [page.has_more for page in pages] == [size * number < num for number in numbers]
+    assert len({hit.tile_id for hit in whole.hits}) == num
+    if whole.params.group is GroupBy.PROPOSAL:
+        assert len({hit.facts["proposal_id"] for hit in whole.hits}) == num
 
 
 def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
@@ -237,6 +229,22 @@ def test_fast_functions_equal_the_obvious_ones(num: int) -> None:
         group_n = rng.integers(-3, max(1, num // 3), num)
         first = [n for n, group in enumerate(group_n) if group < 0 or group not in group_n[:n]]
         assert first_of_groups(group_n).tolist() == first
+        some = min(num, 60)
+        feat_nd = unit(rng.integers(0, 3, some)[:, None] * 9.0 + rng.normal(size=(some, 3)))
+        xyz_n3 = unit_vectors(rng.choice([1.0, 1.001, 1.002, np.nan], some), rng.choice([1e-3, 0.0], some))
+        side_rad_n = np.radians(rng.choice([0.003, 0.0043, 0.009, np.nan], some))
+        folded: list[int | None] = []
+        for later in range(some):
+            near = [
+                earlier
+                for earlier in range(later)
+                if folded[earlier] is None
+                and feat_nd[earlier] @ feat_nd[later] >= 0.97
+                and np.linalg.norm(xyz_n3[earlier] - xyz_n3[later]) <= side_rad_n[later] / 4
+                and np.isfinite(side_rad_n[earlier])
+            ]
+            folded.append(near[0] if near else None)
+        assert fold_near_duplicates(feat_nd, xyz_n3, side_rad_n) == folded
         score_n = rng.integers(0, 50, num) / 7
         assert dense_ranks(score_n, score_n).tolist() == (np.unique(-score_n, return_inverse=True)[1] + 1).tolist()
         model_n, words_n = (rng.permutation(900)[:some].astype(np.int64) for some in (num, num // 2))

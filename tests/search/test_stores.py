@@ -14,6 +14,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.open_index import STORES
 from hubbleclip.search.open_index import open_store as open_store_of
+from hubbleclip.search.stores import embedded as stores_embedded
 from hubbleclip.search.stores import segments
 from hubbleclip.search.stores.base import VectorStore, rows_of
 from hubbleclip.search.stores.embedded import EmbeddedStore
@@ -49,7 +50,11 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])
-def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(open_store: Open, share: float) -> None:
+def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(
+    open_store: Open, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores_embedded, "BLOCK_ROWS", 1500)
+    monkeypatch.setattr(stores_embedded, "RESCORE_ROWS", 300)
     feat_nd = features(9000)
     store = open_store()
     store.append(ids(0, 5000), feat_nd[:5000])
@@ -77,8 +82,9 @@ def test_rows_outlive_the_object_and_another_object_notices_new_ones(open_store:
     assert writer.is_current()
     assert reader.tile_ids.to_pylist() == ids(0, 300)
     assert reader.scan(features(1)[0], 1000).row_n.max() < 300  # the files that it opened are still there
+    reader.append(ids(700, 703), features(3, seed=4))  # after those that it did not know
     again = open_store()
-    assert again.tile_ids.to_pylist() == ids(0, 700)
+    assert again.tile_ids.to_pylist() == reader.tile_ids.to_pylist() == ids(0, 703)
     np.testing.assert_allclose(again.features([699, 2]), feat_nd[[699, 2]], atol=1e-3)
     assert rows_of(again.tile_ids, [*ids(650, 652), "f" * 32]) == [650, 651, None]
 

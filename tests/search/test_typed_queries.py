@@ -1,6 +1,6 @@
 """Queries and positions as astronomers type them, each with the search that it means."""
 
-import time
+from dataclasses import astuple
 from datetime import date
 
 import pytest
@@ -56,17 +56,14 @@ QUERIES = {
     "Wendy Freedman cepheids": {"pi": "Freedman", "q": ["cepheids"]},
     "Ada Achterhof F160W": {"pi": "Achterhof", "filter": ["F160W"]},
     "green galaxy": {"q": ["green galaxy"]},
-    "ngc1374": {"place": "ngc1374"},
     "NGC 1374": {"place": "NGC 1374"},
     "NGC-1374 F606W": {"place": "NGC-1374", "filter": ["F606W"]},
     "NGC 9999": {"q": ["NGC 9999"]},
-    "M51": {"place": "M51"},
     "spiral arms of M 101": {"place": "M 101", "q": ["spiral arms"]},
     "Messier 83 in F814W": {"place": "Messier 83", "filter": ["F814W"]},
     "HUDF": {"place": "HUDF"},
     "Orion Nebula": {"place": "Orion Nebula"},
     "47 Tuc core": {"place": "47 Tuc", "q": ["core"]},
-    "SN 1987A": {"place": "SN 1987A"},
     "SN2011fe host galaxy": {"place": "SN2011fe", "q": ["host galaxy"]},
     "HH 30": {"place": "HH 30"},
     "HH jet": {"q": ["HH jet"]},
@@ -84,8 +81,6 @@ QUERIES = {
     "83.82 -5.39": {"place": "83.82 -5.39"},
     "83.8221, −5.3911 r=2'": {"place": "83.8221 -5.3911", "radius": 2.0},
     "05:35:17.3 -05:23:28": {"place": "05:35:17.3 -05:23:28"},
-    "05 35 17 -05 23 28": {"place": "05 35 17 -05 23 28"},
-    "5h35m17.3s, -5d23m28s": {"place": "5h35m17.3s -5d23m28s"},
     "05h35m17.3s −05°23′28″ F814W": {"place": "05h35m17.3s -05d23m28s", "filter": ["F814W"]},
     "J053517.3-052328": {"place": "J053517.3-052328"},
     "RA 83.82 Dec -5.39": {"place": "RA 83.82 Dec -5.39"},
@@ -150,9 +145,7 @@ def test_a_typed_query_means_what_an_astronomer_means(text: str) -> None:
         "z~2 galaxies",
         "edge-on galaxy",
         "flux 500.5, 20.3 mJy",
-        "ratio 0.5 1.5",
         "redshift 1.5 -2.5",
-        "galaxies at 3.6 4.5 micron",
         "galaxies at 3.65 4.55 micron",
         "what 3.65 4.55",
         "AR 1234 sunspot",
@@ -216,12 +209,6 @@ def test_what_belonged_to_a_former_place_or_date_goes_with_it(text: str, given: 
     assert understand(PageParams(q=text, **given), KNOWN) == PageParams(**expected)
 
 
-def test_a_long_text_is_not_searched_for_names() -> None:
-    started_s = time.thread_time()
-    assert understand(SearchParams(q="!" * 3000), KNOWN).q == ["!" * 3000]
-    assert time.thread_time() - started_s < 5
-
-
 def test_the_file_of_a_picture_stays_while_the_text_beside_it_is_understood() -> None:
     params = PageParams(image=["a" * 32], q=["M51 spiral"]).model_copy(update={"image": ["/uploads/a.png"]})
     found = understand(params, KNOWN)
@@ -232,44 +219,49 @@ def in_catalog(name: str) -> tuple[float, float, float] | None:
     return {"M 31": (10.68, 41.27, 0.4), "NGC 7331": (339.27, 34.42, 0.01), "ANY": (1.0, 1.0, 120.0)}.get(name)
 
 
+ORION = (83.82208, -5.39111, RADIUS_DEG)
+
+
 @pytest.mark.parametrize(
-    ("text", "position"),
+    ("text", "radius_deg", "cone"),
     [
-        ("83.82 -5.39", (83.82, -5.39)),
-        ("83.82,-5.39", (83.82, -5.39)),
-        (" 10, +20 ", (10, 20)),
-        ("-10 5", (350, 5)),
-        ("1e1 .5", (10, 0.5)),
-        ("360 0", (0, 0)),
-        ("05 35 17.3 -05 23 28", (83.82208, -5.39111)),
-        ("5:35:17.3 -5:23:28", (83.82208, -5.39111)),
-        ("05h35m17.3s -05d23m28s", (83.82208, -5.39111)),
-        ("NGC 7331", (339.27, 34.42)),
+        ("83.82 -5.39", None, (83.82, -5.39, RADIUS_DEG)),
+        ("83.82,-5.39", 0.0, (83.82, -5.39, 0)),
+        (" 10, +20 ", 0.5, (10, 20, 0.5)),
+        ("-10 5", None, (350, 5, RADIUS_DEG)),
+        ("1e1 .5", None, (10, 0.5, RADIUS_DEG)),
+        ("360 90", None, (0, 90, RADIUS_DEG)),
+        ("10 20 0", None, (10, 20, 0)),
+        ("10.5° −20d, 180", 0.5, (10.5, -20, 180)),
+        ("05 35 17.3 -05 23 28", None, ORION),
+        ("5:35:17.3 -5:23:28", None, ORION),
+        ("05h35m17.3s, −05°23′28″", None, ORION),
+        ("J053517.3-052328", None, ORION),
+        ("RA 83.82208 Dec -5.39111", None, ORION),
+        ("l=90 b=0", None, (318.00439, 48.32964, RADIUS_DEG)),
+        ("gal 0 -90", 0.0, (12.85948, -27.12825, 0)),
+        ("NGC 7331", None, (339.27, 34.42, RADIUS_DEG)),
+        ("M 31", None, (10.68, 41.27, 0.4)),  # as far as its observations
+        ("M 31", 0.2, (10.68, 41.27, 0.2)),
     ],
 )
-def test_positions_and_names_become_cones(text: str, position: tuple[float, float]) -> None:
-    cone = find_cone(text, None, in_catalog)
-    assert (cone.ra_deg, cone.dec_deg) == pytest.approx(position, abs=1e-4)
-    assert cone.radius_deg == RADIUS_DEG
-    assert find_cone(text, 0.5, in_catalog).radius_deg == 0.5
+def test_positions_and_names_become_cones(
+    text: str, radius_deg: float | None, cone: tuple[float, float, float]
+) -> None:
+    assert astuple(find_cone(text, radius_deg, in_catalog)) == pytest.approx(cone, abs=1e-4)
 
 
-def test_a_cone_reaches_as_far_as_the_observations_of_its_target() -> None:
-    assert find_cone("M 31", None, in_catalog).radius_deg == 0.4
-    assert find_cone("M 31", 0.2, in_catalog).radius_deg == 0.2
-
-
-@pytest.mark.parametrize("text", ["10 95", "400 1", "400 10 0.1"])
-def test_numbers_that_are_no_position_are_refused(text: str) -> None:
-    with pytest.raises(SearchError, match="is no position: give RA"):
-        find_cone(text, None, in_catalog)
-
-
-@pytest.mark.parametrize("text", ["3C 273", "25 99 99 -95 00 00", "1413+117", "", "ANY", "nan nan 1"])
-def test_an_unknown_name_is_one_clear_line(text: str) -> None:
-    with pytest.raises(SearchError, match="is no position, and the catalog has no target") as raised:
-        find_cone(text, None, in_catalog)
-    assert "Sesame" not in str(raised.value)
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["10 95", "400 1", "-361 1 0.1"], "is no position: give RA"),
+        (["3C 273", "25 99 99 -95 00 00", "1413+117", "", "ANY", "nan nan 1"], "and the catalog has no target '[^;]*$"),
+    ],
+)
+def test_what_is_no_place_is_one_clear_line(texts: list[str], said: str) -> None:
+    for text in texts:
+        with pytest.raises(SearchError, match=said):
+            find_cone(text, None, in_catalog)
 
 
 def test_sesame_is_asked_only_where_a_caller_says_so_and_the_catalog_does_not_know() -> None:

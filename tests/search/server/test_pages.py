@@ -2,13 +2,12 @@
 
 import csv
 import io
-import re
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from bs4 import BeautifulSoup
 from search_site import IDS
 from starlette.datastructures import QueryParams
@@ -21,7 +20,6 @@ from hubbleclip.search import sky
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import NUM_SQUARES, Mode, Occlusion
-from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.routes import day, exposure, object_class
 from hubbleclip.search.server.search_service import params_of
 
@@ -29,7 +27,7 @@ URLS = (
     "q=spiral+galaxy%5E2&not=dust&like=abc&mode=model&group=none&k=12&page=3",
     "instrument=WFC3%2FUVIS&instrument=ACS%2FWFC&cycle=12&observed_from=2009-05-24&exposure_s_min=0.5&moving=true&place=M+31&radius=3",
     "box=350%2C10%2C-5%2C5&split=test",
-    "exposure_s_min=1234567.5&exposure_s_max=100000000&pixel_scale_arcsec_max=0.1",
+    "exposure_s_min=1234567.5&exposure_s_max=100000000&pixel_scale_arcsec_max=0.1&sort=random&seed=7&page=50&k=200",
     "",
 )
 
@@ -74,12 +72,6 @@ def test_the_forms_long_address_is_shortened_and_names_of_others_do_no_harm(clie
     assert (response.status_code, response.headers["location"]) == (303, "/?q=galaxy")
 
 
-def test_each_fact_that_a_template_names_exists(search: Search) -> None:
-    templates = Path(tile_view.__file__).with_name("templates").glob("*.html")
-    named = {name for path in templates for name in re.findall(r"\b(?:facts|f)\.(\w+)", path.read_text("utf-8"))}
-    assert {"pi", "abstract", "target_class"} <= named <= search.tile(IDS[0]).facts.keys()
-
-
 def test_the_empty_page_offers_examples_and_tiles(client: TestClient) -> None:
     page = soup(client, "/")
     examples = page.select(".examples a")
@@ -117,6 +109,7 @@ def test_a_page_counts_leads_to_others_and_exports_the_hits_of_all(client: TestC
     assert page.select_one("ol.grid")["start"] == "6"
     exports = {link.text: link["href"] for link in page.select("#results [download]")}
     assert list(exports) == ["CSV", "VOTable", "ECSV", "Parquet", "Parquet with pictures"]
+    assert exports["Parquet with pictures"] == "/api/v1/search?q=galaxy&group=none&k=1000&filter=F606W&format=images"
     shown = [link["href"].partition("?")[0].rpartition("/")[2] for link in page.select(".tile .picture")]
     rows = csv.DictReader(io.StringIO(client.get(exports["CSV"]).text))
     tile_ids = [row["tile_id"] for row in rows]
@@ -248,16 +241,6 @@ def test_facts_are_written_with_units() -> None:
     assert [object_class(value) for value in classes] == ["spiral galaxy, bright (simulated)", "galaxy, edge-on", ""]
 
 
-def test_a_map_without_a_difference_is_clear(
-    client: TestClient, search: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flat = Occlusion(similarity=0.5, drop_yx=np.zeros((NUM_SQUARES, NUM_SQUARES)))
-    monkeypatch.setattr(search, "occlusion", lambda tile_id, text: flat)
-    page = soup(client, f"/tiles/{IDS[0]}/occlusion?q=a")
-    assert {one["fill-opacity"] for one in page.select("rect")} == {"0.00"}
-    assert "lowers" not in page.text
-
-
 def test_one_occlusion_map_at_a_time_leaves_room_for_searches(
     client: TestClient, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,3 +281,9 @@ def test_an_uploaded_picture_is_searched_with_and_shown(client: TestClient, sear
     assert "filter F814W" in named.select_one(".chips").text
     assert client.get(named.select_one(".asked")["src"]).content == png
     assert soup(client, "/?image=" + "0" * 32, 400).select_one(".fault")
+    content = io.BytesIO()
+    fits.PrimaryHDU(np.ones((4, 4), np.float32)).writeto(content)
+    (digest,) = parse_qs(urlsplit(client.post("/", files={"picture": content.getvalue()}).headers["location"]).query)[
+        "image"
+    ]
+    assert client.get(f"/uploads/{digest}").status_code == 404

@@ -1,7 +1,7 @@
 """Pictures and cut-outs of tiles: outside the queue of the searches, with their positions, by ranges of a file at MAST."""
 
 import io
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 from pyavm import AVM
-from search_site import IDS, NUM_TILES, SIZE_PX
+from search_site import IDS, SIZE_PX
 from starlette.testclient import TestClient
-from web_search import client_of, service_of, soup
+from web_search import client_of, service_of
 
 from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
 from hubbleclip.cli.serving import MAX_CUTOUT_BYTES
@@ -23,17 +23,10 @@ from hubbleclip.images.wcs import parse_wcs
 from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.pictures import thumbnail
-from hubbleclip.search.server.search_service import WorkQueue
+from hubbleclip.search.server.search_service import NotFoundError
 from tests.bad_server import BadServer, give, give_range
 
 NAMES = ("image.png", "thumbnail.jpg")
-
-
-def test_pictures_come_while_the_queue_is_full(search: Search) -> None:
-    with client_of(service_of(search, queue=WorkQueue(max_waiting=0))) as client, ThreadPoolExecutor(16) as threads:
-        assert client.get("/api/v1/search").status_code == 503
-        urls = [f"/api/v1/tiles/{tile_id}/{name}" for tile_id in IDS for name in NAMES]
-        assert [answer.status_code for answer in threads.map(client.get, urls)] == [200] * 2 * NUM_TILES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,13 +50,18 @@ def test_a_picture_that_leaves_knows_its_position(form: str, client: TestClient,
         sides = [0, 0, SIZE_PX, SIZE_PX], [0, SIZE_PX, 0, SIZE_PX]
         assert found.pixel_to_world(*sides).separation(expected.pixel_to_world(*sides)).arcsec.max() < 1e-3
         with Image.open(path) as picture, Image.open(search.picture(tile_id)) as stored:
+            assert (
+                answer.headers["content-type"]
+                == {"png": "image/png", "jpg": "image/jpeg"}[form]
+                == picture.get_format_mimetype()
+            )
             assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (
                 3 if form == "jpg" else 1e-9
             )
 
 
 def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
-    client: TestClient, search: Search
+    client: TestClient, search: Search, tmp_path: Path
 ) -> None:
     url = f"/api/v1/tiles/{IDS[0]}/cutout.fits"
     refused = client.get(url)
@@ -84,18 +82,18 @@ def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
     assert cut.shape == (SIZE_PX, SIZE_PX)
     assert np.isin(cut.data[np.isfinite(cut.data)], data_yx).all()
     assert asked == [search.tile(IDS[0]).facts["product_uri"]]
-
-
-def test_a_page_of_hits_has_thumbnails(client: TestClient) -> None:
-    urls = [picture["src"] for picture in soup(client, "/?group=none").select(".picture img")]
-    assert len(urls) == 24
-    assert all(url.endswith(".jpg") for url in urls)
-    assert Image.open(io.BytesIO(client.get(urls[0]).content)).format == "JPEG"
+    path, record = tmp_path / "a_drz.fits", search.tile(IDS[0])
+    path.write_bytes(open_remote("").read())
+    assert service_of(search).cut_out(replace(record, product=path)) == answer.content
+    path.write_bytes(b"damaged")
+    with pytest.raises(NotFoundError, match="the FITS file cannot be cut .*: see https://mast"):
+        service_of(search).cut_out(replace(record, product=path))
 
 
 def test_a_thumbnail_of_a_large_tile_is_small(tmp_path) -> None:
     Image.linear_gradient("L").resize((1024, 1024)).save(tmp_path / "a.png")
-    assert Image.open(io.BytesIO(thumbnail(tmp_path / "a.png"))).size == (224, 224)
+    with Image.open(io.BytesIO(thumbnail(tmp_path / "a.png"))) as small:
+        assert (small.size, small.format) == ((224, 224), "JPEG")
 
 
 URI = "mast:HST/product/a_drz.fits"

@@ -6,17 +6,16 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from urllib.request import urlopen
+from socket import socket
 
 import httpx2
 import pytest
-from commands import command, environment, run
+import uvicorn
+from commands import command, environment
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from search_site import settings_of, tile_id_of
@@ -25,9 +24,13 @@ from web_search import served, service_of
 from hubbleclip.cli import searching
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
+from hubbleclip.search import embedding_process, engine
 from hubbleclip.search.engine import Search
+from hubbleclip.search.server.run_server import listen, run_server
 from hubbleclip.search.server.running_server import RunningServer, ask, find_server, registered
+from hubbleclip.search.server.security import Access
 from tests.bad_server import BadServer, give
 
 
@@ -41,33 +44,36 @@ def own(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_ctrl_c_ends_the_server_and_removes_its_file(own: Settings) -> None:
     path = Layout(own.root).search_server
     with served(own) as (_, process):
-        assert oct(path.stat().st_mode)[-3:] == "600"
         process.send_signal(signal.SIGINT)
         assert process.wait(120) in (0, 130)
         assert not path.exists()
         assert "Traceback" not in process.stderr.read()
 
 
-@pytest.mark.slow
-def test_another_address_needs_a_token_which_the_command_finds(own: Settings) -> None:
-    refused = run("serve", "--host", "0.0.0.0", "--port", "0", data=own.data)
-    assert refused.code == 2
-    assert "--public" in refused.err
-    with served(own, "--host", "0.0.0.0", HUBBLECLIP_TOKEN="s3cret") as (server, _):
-        assert server.token == "s3cret"
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/")
-        found = run("search", "spiral galaxy", "-k", "3", "--json", data=own.data)
-        assert len(json.loads(found.out)) == 3
+def test_a_taken_port_is_one_line() -> None:
+    with listen("127.0.0.1", 0) as opened, pytest.raises(HubbleclipError, match="choose another --port"):
+        listen("127.0.0.1", opened.getsockname()[1])
 
 
-@pytest.mark.slow
-def test_a_taken_port_is_one_line(own: Settings) -> None:
-    with served(own) as (server, _):
-        refused = run("serve", "--port", str(server.port), data=own.data)
-        assert refused.code == 2
-        assert "choose another --port" in refused.err
-        assert find_server(Layout(own.root).search_server) == server
+def test_the_file_of_a_server_says_where_it_listens_while_it_runs(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = tmp_path / "server.json", []
+
+    def run(_: uvicorn.Server, sockets: list[socket]) -> None:
+        seen.append((json.loads(path.read_text()), oct(path.stat().st_mode)[-3:], sockets[0].getsockname()))
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    for host, shown, token in (("127.0.0.1", "127.0.0.1", None), ("0.0.0.0", "127.0.0.1", "s3cret")):
+        run_server(service_of(search), Access(host=host, token=token), 0, path)
+        assert not path.exists()
+        found, mode, address = seen.pop()
+        assert (len(found.pop("instance")), mode, address[0]) == (32, "600", host)
+        assert found == {"host": shown, "port": address[1], "token": token, "pid": os.getpid()}
+    with registered(path, registration(1, "a")):
+        path.write_text(json.dumps(asdict(registration(2, "b"))))
+    assert path.is_file()  # that of a server which started later
 
 
 @asynccontextmanager
@@ -96,7 +102,7 @@ async def http(own: Settings) -> AsyncIterator[Client]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("connect", [standard_input, http])
-def test_agents_ask(own: Settings, connect: Callable[[Settings], AbstractAsyncContextManager[Client]]) -> None:
+def test_agents_ask(own: Settings, connect) -> None:
     async def talk() -> None:
         async with connect(own) as client:
             found = await client.call_tool("search", {"q": ["spiral galaxy"], "exposure_s_min": 150, "k": 2})
@@ -113,68 +119,39 @@ def test_agents_ask(own: Settings, connect: Callable[[Settings], AbstractAsyncCo
 
 SEARCHES = {
     "text": ["spiral galaxy"],
-    "like": ["--like", tile_id_of(5, 1)],
-    "text and like": ["comet", "--like", tile_id_of(2, 3)],
-    "cone about a position": ["galaxy", "--cone", "13, -30"],
+    "text and like": ["comet", "--like", tile_id_of(2, 3), "--sort", "date"],
+    "cone about a position": ["galaxy", "--cone", "13, -30", "--radius", "1"],
     "cone about a target": ["--cone", "ngc 105", "--group", "none"],
     "proposals": ["--proposal", "3", "--proposal", "hst:5", "--group", "none"],
     "filters": ["--exposure-s-min", "150", "--observed-to", "2017-09-08", "--no-moving", "--filter", "F814W"],
-    "text to avoid": ["galaxy", "--not", "spiral"],
-    "model": ["spiral galaxy", "--mode", "model"],
-    "words": ["spiral galaxy", "--mode", "words"],
+    "words": ["spiral galaxy", "--not", "dust", "--mode", "words"],
     "every tile": ["galaxy", "--group", "none", "-k", "40"],
 }
 
 
-def print_all(data: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> dict[tuple[str, str], str]:
-    """What the command prints for every search, one in every format."""
-    printed = {}
-    for name, form in (*((name, "json") for name in SEARCHES), ("every tile", "csv"), ("every tile", "votable")):
-        with suppress(SystemExit):
-            main(["search", *SEARCHES[name], "--format", form, "--data", str(data)])
-        printed[name, form] = capsysbinary.readouterr().out.decode()
-    return printed
-
-
-@pytest.fixture(scope="module")
-def alone(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the data folder, for which no server runs."""
-    return shutil.copytree(site.data, tmp_path_factory.mktemp("alone") / "data")
-
-
-@pytest.fixture(scope="module")
-def server(site: Settings) -> Iterator[tuple[RunningServer, subprocess.Popen]]:
-    with served(site) as found:
-        yield found
-
-
-@pytest.mark.slow
-def test_every_search_gives_the_same_through_the_server_and_alone(
-    site: Settings, alone: Path, server, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+def test_every_search_prints_the_same_through_the_server_and_alone(
+    start, search: Search, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setattr(searching, "PAGE_HITS", 7)  # of those that the server is asked for
-    through = print_all(site.data, capsysbinary)
-    assert print_all(alone, capsysbinary) == through
-    for name in SEARCHES:
-        hits = json.loads(through[name, "json"])
-        assert hits, name
-    hits = json.loads(through["every tile", "json"])
-    assert len(hits) > 30
-    assert through["every tile", "csv"].count("\n") == len(hits) + 1
-    assert all(hit["tile_id"] in through["every tile", "votable"] for hit in hits)
-    text = urlopen(f"http://127.0.0.1:{server[0].port}/metrics").read().decode()
-    assert int(text.partition('route="/api/v1/search",status="200"} ')[2].split(".")[0]) > len(SEARCHES)
+    monkeypatch.setattr(embedding_process, "embed_ahead", lambda *_: None)
+    layout, secret = search._layout, secrets.token_hex(16)
+    port = int(start(service_of(search), Access(host="0.0.0.0", token="s3cret"), secret).rpartition(":")[2])
 
+    def printed() -> dict[tuple[str, str], bytes]:
+        found = {}
+        for name, form in (*((name, "json") for name in SEARCHES), ("every tile", "csv"), ("every tile", "votable")):
+            with suppress(SystemExit):
+                main(["search", *SEARCHES[name], "--format", form, "--data", str(layout.root.parent)])
+            found[name, form] = capsysbinary.readouterr().out
+        return found
 
-@pytest.mark.slow
-def test_a_killed_server_is_not_believed(site: Settings, server) -> None:
-    _, process = server
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    path = Layout(site.root).search_server
-    assert path.is_file()
-    assert find_server(path) is None
-    assert len(json.loads(run("search", "comet", "-k", "3", "--json", data=site.data).out)) == 3
+    monkeypatch.setattr(engine, "Search", None)
+    with registered(layout.search_server, registration(port, secret, "s3cret")):
+        through = printed()
+    monkeypatch.setattr(engine, "Search", lambda _: search)
+    assert through == printed()
+    assert [len(json.loads(through[name, "json"])) for name in SEARCHES] == [8, 8, 1, 6, 10, 5, 4, 40]
+    assert through["every tile", "csv"].count(b"\n") == through["every tile", "votable"].count(b"<TR>") + 1 == 41
 
 
 def registration(port: int, instance: str, token: str | None = None) -> RunningServer:
@@ -199,6 +176,14 @@ def test_a_server_is_known_by_its_secret_alone(start, search: Search, tmp_path: 
         assert (found is not None) == is_found
         if found:
             assert secret not in json.dumps(ask(found, "/healthz?challenge=a"))
+            with pytest.raises(HubbleclipError, match="k: Input should be greater"):
+                ask(found, "/api/v1/search?k=0")
+    with BadServer(give(b"{")) as other:
+        pass
+    with registered(path, registration(other.port, secret)):
+        assert find_server(path) is None
+    with pytest.raises(HubbleclipError, match=f"port {other.port} does not answer"):
+        ask(registration(other.port, secret), "/")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def test_a_name_is_looked_up_outside_the_queue_of_the_searches(monkeypatch: pyte
         assert [await service.run(lambda: 1) for _ in range(8)] == [1] * 8
         release.set()
         assert await asyncio.gather(*slow) == [(1.0, 2.0), None]
-        assert await service.run(service.search.sesame.find, "nothing") is None
+        assert [await service.run(service.search.sesame.find, name) for name in ("nothing", "M 51")] == [
+            None,
+            (1.0, 2.0),
+        ]
         assert sorted(asked) == ["M 51", "nothing"]
 
     asyncio.run(check())
@@ -141,8 +144,11 @@ def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restore
 def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:
     stage.index(own_site)
     search = Search(Layout(own_site.root))
-    add_tiles(own_site, range(2), range(6, 7))
-    stage.index(own_site)
-    assert search.status.num_tiles == 48  # no new index is opened for it
-    assert search.run(SearchParams(k=1)).index.num_tiles == 50
-    assert search.status.num_tiles == 50
+    with client_of(service_of(search)) as client:
+        add_tiles(own_site, range(2), range(6, 7))
+        stage.index(own_site)
+        assert search.status.num_tiles == 48  # no new index is opened for it
+        assert "hubbleclip_index_tiles 48.0" in client.get("/metrics").text
+        assert search.run(SearchParams(k=1)).index.num_tiles == 50
+        assert search.status.num_tiles == 50
+        assert "hubbleclip_index_tiles 50.0" in client.get("/metrics").text

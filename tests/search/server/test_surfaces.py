@@ -1,7 +1,6 @@
 """Every filter is on every surface, and the tools for agents, by the official client."""
 
 import asyncio
-import re
 from dataclasses import fields
 from datetime import date
 from typing import Any
@@ -17,7 +16,6 @@ from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.search.agents import MAX_ROWS, make_agent_server, search_signature
 from hubbleclip.search.engine import Search
-from hubbleclip.search.export import COLUMNS
 from hubbleclip.search.params import SearchParams
 
 NAMES = [one.name for one in FILTERS]
@@ -40,18 +38,6 @@ def test_every_surface_has_every_filter(client: TestClient) -> None:
         "Python": set(SearchParams.model_fields),
     }
     assert {surface: set(NAMES) - found for surface, found in surfaces.items() if set(NAMES) - found} == {}
-
-
-def test_a_filter_of_a_field_has_the_name_of_the_field() -> None:
-    fields = {re.sub("_(min|max)$", "", name) for name in NAMES}
-    assert fields - {column.name for column in COLUMNS} == {
-        "place",
-        "box",
-        "moving",
-        "proposal",  # a number or an id
-        "observed_from",
-        "observed_to",
-    }
 
 
 @pytest.mark.parametrize("one", FILTERS, ids=NAMES)
@@ -96,6 +82,7 @@ def test_search_finds_tiles_with_their_facts(call) -> None:
     assert len(found["hits"]) == 3
     assert {hit["instrument"] for hit in found["hits"]} == {"WFC3/IR"}
     assert found["has_more"]
+    assert len(call("search", group="none").structured_content["hits"]) == 10
     assert found["index"]["is_simulated"] is True
     assert call("tile", tile_id=IDS[0]).structured_content["abstract"].startswith("We observe")
     assert call("explain", tile_id=IDS[0]).structured_content["shard"] == "train-000001.tar"
@@ -113,7 +100,6 @@ def test_sql_reads_and_is_cut(call) -> None:
         ("sql", {"query": "COPY (SELECT 1) TO '/tmp/stolen.csv'"}, "read-only"),
         ("sql", {"query": "SELECT * FROM read_text('/etc/passwd')"}, "passwd"),
         ("sql", {"query": "SELECT repeat('x', 5_000_000) AS text"}, "MiB"),
-        ("search", {"q": ["a"], "place": "nowhere at all"}, "nowhere"),
         ("search", {"like": ["unknown"]}, "unknown"),
         ("search", {"k": 1000}, "k"),
         ("search", {"filters": ["F814W"]}, "`filter`"),

@@ -126,19 +126,25 @@ def test_lines_go_through_known_places_and_shades_grow_with_the_number_of_tiles(
     drawn = draw_sky(np.repeat([10.0, 100.0, np.nan], [1, 50, 3]), np.repeat([-80.0, 40.0, 5.0], [1, 50, 3]))
     assert [(cell.num_tiles, cell.shade) for cell in drawn.cells] == [(1, 2), (50, 6)]
     assert drawn.num_placed == 51
-    for lines, places in ((drawn.galactic, [(266.405, -28.936), (86.405, 28.936)]), (drawn.ecliptic, [(90, 23.439)])):
-        points_n2 = np.array([point.split(",") for point in re.findall(r"[ML]([^ML]+)", "".join(lines))], float)
+    for lines, num, places in (
+        (drawn.galactic, 2, [(266.405, -28.936), (86.405, 28.936)]),
+        (drawn.ecliptic, 2, [(90, 23.439)]),
+        (drawn.grid, 18, [(210, 60), (330, 20), (77, -60)]),
+    ):
+        assert len(lines) == num
+        parts = [np.array([point.split(",") for point in re.findall("[ML]([^ML]+)", line)], float) for line in lines]
+        assert max(np.linalg.norm(np.diff(part_n2, axis=0), axis=1).max() for part_n2 in parts) < SCALE / 5
         for place in places:
-            assert np.linalg.norm(points_n2 - hammer(*place), axis=1).min() < SCALE / 20
+            assert np.linalg.norm(np.concatenate(parts) - hammer(*place), axis=1).min() < SCALE / 20
     assert draw_sky(np.empty(0), np.empty(0)).cells == []
 
 
 def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tmp_path: Path) -> None:
     content = client.get("/moc.fits").content
-    assert content == write_moc(*search.positions())
+    ra_deg, dec_deg = search.positions()
+    assert content == write_moc(np.append(ra_deg, np.nan), np.append(dec_deg, np.nan))
     (tmp_path / "moc.fits").write_bytes(content)
     moc = MOC.load(tmp_path / "moc.fits", format="fits")
-    ra_deg, dec_deg = search.positions()
     assert moc.contains_lonlat(ra_deg * u.deg, dec_deg * u.deg).all()
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
 

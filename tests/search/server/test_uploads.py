@@ -1,28 +1,24 @@
-"""Uploads are checked before anything decodes them, and bounded in number; memory is bounded."""
+"""Uploads are checked before anything decodes them, and bounded in number and size."""
 
 import asyncio
 import gzip
 import io
-import re
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
-from web_search import client_of, served, service_of
+from web_search import client_of, service_of
 
-from hubbleclip.config.settings import Settings
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server import uploads
-from hubbleclip.search.server.uploads import MAX_PIXELS, UploadError, UploadStore, check_upload
+from hubbleclip.search.server.uploads import UploadError, UploadStore, check_upload
 
 
 def png_of(width: int, height: int, color_type: int, rows: bytes) -> bytes:
@@ -76,6 +72,7 @@ def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: st
         b"\xff\xd8\xff",
         picture("BMP"),
         png_of(60_000, 60_000, 0, zlib.compress(b"")),
+        png_of(7_000, 7_000, 0, zlib.compress(b"")),
         png_of(40_000_000, 1, 0, zlib.compress(b"")),
         gzip.compress(b"no fits", mtime=0),
         gzip.compress(fits_file(), mtime=0)[:-9],
@@ -91,16 +88,27 @@ CONTENTS = [picture("PNG", (size, size)) for size in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
-    ("name", "limit"), [("MAX_FILES", 2), ("MAX_TOTAL_BYTES", len(CONTENTS[1]) + len(CONTENTS[2]))]
+    ("name", "limit"), [("MAX_FILES", 2), ("MAX_TOTAL_BYTES", len(CONTENTS[0]) + len(CONTENTS[2]))]
 )
 def test_the_oldest_uploads_are_deleted(name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, name, limit)
     store = UploadStore()
-    digests = [store.add(content) for content in CONTENTS]
+    first, oldest, _ = (store.add(CONTENTS[number]) for number in (0, 1, 0))
+    monkeypatch.setattr(uploads, name, limit)
+    newest = store.add(CONTENTS[2])
     with pytest.raises(UploadError, match="again"):
-        store.path(digests[0])
-    assert [store.path(digest).is_file() for digest in digests[1:]] == [True, True]
+        store.path(oldest)
+    kept = [store.path(digest) for digest in (first, newest)]
+    assert sorted(kept[0].parent.iterdir()) == sorted(kept)
     store.close()
+
+
+def test_a_compressed_file_is_bounded_by_what_it_unpacks_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = gzip.compress(fits_file(), mtime=0)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(fits_file()))
+    assert check_upload(content) == ".fits.gz"
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(fits_file()) - 1)
+    with pytest.raises(UploadError, match="at most"):
+        check_upload(content)
 
 
 @given(
@@ -122,11 +130,6 @@ def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient
     )
     assert "only PNG" in client.post("/", files={"picture": b"GIF89a"}).text
     assert client.post("/", data={"q": "a"}, files={"other": b"x"}).status_code == 422
-    assert client.post("/", files=[("picture", b"a"), ("picture", b"b")]).status_code in (400, 422)
-
-
-NAMES = ("", "../../etc/passwd", "a\0.png", "x" * 5000, "ä.fits", 'a"; name="q', "%2e%2e%2f")
-KINDS = ("", "; boundary=", "; boundary=\xff", '; boundary="x', "; boundary=x; charset=utf-7")
 
 
 def form_of(name: str) -> bytes:
@@ -135,25 +138,24 @@ def form_of(name: str) -> bytes:
     return head.encode() + picture("PNG") + b"\r\n"
 
 
-def hostile_forms() -> Iterator[tuple[bytes, str]]:
-    """Forms with hostile file names, of other types, damaged, and of many parts."""
-    good = "; boundary=x"
-    yield from ((form_of(name) + b"--x--\r\n", good) for name in NAMES)
-    yield from ((form_of("a") + b"--x--\r\n", kind) for kind in KINDS)
-    yield from ((form_of("a")[:-size] + b"--x--\r\n", good) for size in (2, 60, 100))
-    field = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
-    for many in (form_of("a") * 500, (field + b"a\r\n") * 500 + form_of("a"), field + b"q" * 2**20):
-        yield many + b"--x--\r\n", good
-    yield b"", good
+FIELD = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
 
 
-def test_hostile_forms_are_answered_or_refused(client: TestClient) -> None:
-    found = {}
-    for number, (body, kind) in enumerate(hostile_forms()):
-        headers = {"content-type": f"multipart/form-data{kind}".encode("latin-1")}
-        found[number] = client.post("/api/v1/search?k=1", content=body, headers=headers).status_code
-    assert set(found.values()) <= {200, 400, 413, 422}, found
-    assert found[1] == 200, found
+@pytest.mark.parametrize(
+    ("body", "kind", "is_read"),
+    [
+        *((form_of(name), "; boundary=x", True) for name in ("../../etc/passwd", "x" * 5000, "ä.fits", "%2e%2e%2f")),
+        *((form_of("a"), kind, False) for kind in ("", "; boundary=", "; boundary=\xff")),
+        (form_of("a") * 2, "; boundary=x", False),
+        (form_of("a") + (FIELD + b"a\r\n") * 101, "; boundary=x", False),
+        (form_of("a") + FIELD + b"q" * 2**17 + b"\r\n", "; boundary=x", False),
+        (b"", "; boundary=x", False),
+    ],
+)
+def test_hostile_forms_are_answered_or_refused(body: bytes, kind: str, is_read: bool, client: TestClient) -> None:
+    headers = {"content-type": f"multipart/form-data{kind}".encode("latin-1")}
+    status = client.post("/api/v1/search?k=1", content=body + b"--x--\r\n", headers=headers).status_code
+    assert status in ((200,) if is_read else (400, 422))
 
 
 def test_a_file_too_many_is_asked_to_retry(search: Search) -> None:
@@ -167,53 +169,8 @@ def test_the_uploads_of_a_killed_server_are_deleted_and_those_of_a_running_one_a
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads.tempfile, "tempdir", str(tmp_path))
-    running = UploadStore()
-    killed = tmp_path / f"{uploads.PREFIX}99999999-x"
-    killed.mkdir()
+    killed, running = (tmp_path / f"{uploads.PREFIX}{pid}-x" for pid in (99999999, 1))
+    for folder in (killed, running):
+        folder.mkdir()
     UploadStore().close()
-    assert not killed.exists()
-    assert running.path(running.add(picture("PNG"))).is_file()
-    running.close()
-
-
-PEAK_MB, CASE_S = 1500, 60
-
-
-def bombs() -> dict[str, bytes]:
-    """Small files that are large when they are decoded."""
-    zeros = zlib.compress(bytes(200 * 2**20), 9)
-    huge = fits.Header({"SIMPLE": True, "BITPIX": -64, "NAXIS": 2, "NAXIS1": 100_000, "NAXIS2": 100_000})
-    compressed = fits.CompImageHDU(np.zeros((2000, 2000), np.float32), compression_type="GZIP_1", quantize_level=0)
-    content = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(content)
-    side = int(MAX_PIXELS**0.5)
-    return {
-        "pixels": png_of(60_000, 60_000, 0, zlib.compress(b"")),
-        "largest": png_of(side, side, 6, zeros),
-        "more data than pixels": png_of(8, 8, 0, zeros),
-        "long row": png_of(2**31 - 1, 1, 0, zeros),
-        "gzip": gzip.compress(b"SIMPLE  =" + bytes(600 * 2**20), 9),
-        "gzip in gzip": gzip.compress(gzip.compress(bytes(2**20))),
-        "header of a huge FITS": huge.tostring().encode() + bytes(2880),
-        "compressed FITS": content.getvalue(),
-        "compressed FITS that says more": content.getvalue().replace(
-            b"ZNAXIS1 =                 2000", b"ZNAXIS1 =            200000000"
-        ),
-    }
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(900)
-def test_bombs_are_refused_in_bounded_memory(site: Settings) -> None:
-    cases = bombs() | {"small": png_of(8, 8, 0, zlib.compress(bytes(72)))}
-    with served(site) as (server, process):
-        url = f"http://127.0.0.1:{server.port}/api/v1/search?k=1"
-        found = {
-            name: requests.post(url, files={"picture": content}, timeout=CASE_S).status_code
-            for name, content in cases.items()
-        }
-        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]
-    assert set(found.values()) <= {200, 400, 413, 422}, found
-    assert found["pixels"] == found["long row"] == found["gzip"] == 422
-    assert found["small"] == 200
-    assert int(peak_kb) / 1024 < PEAK_MB
+    assert list(tmp_path.iterdir()) == [running]

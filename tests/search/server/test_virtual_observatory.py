@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from web_search import service_of
 
 from hubbleclip.search.engine import Search
-from hubbleclip.search.server import image_access
+from hubbleclip.search.server import cone_search, image_access
 from hubbleclip.search.server.image_access import OBSCORE
 
 CENTRE, RADIUS = SkyCoord(*PLACES[20], unit="deg"), 3.001 * u.deg
@@ -35,24 +35,6 @@ def test_pyvo_finds_the_tiles_of_a_cone(start, search: Search) -> None:
     assert found.to_table()["exposure_s"].unit == u.s
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({}, "RA: Field required"),
-        ({"RA": "1", "DEC": "x", "SR": "1"}, "DEC: Input should be a valid number"),
-        ({"RA": "nan", "DEC": "1", "SR": "1"}, "RA: Input should be a finite number"),
-        ({"RA": "1", "DEC": "1", "SR": "999"}, "SR: Input should be less than or equal to 180"),
-        ({"RA": "1", "DEC": "1", "SR": "1", "VERB": "4"}, "VERB: Input should be '1', '2' or '3'"),
-    ],
-)
-def test_an_error_is_a_votable(parameters: dict, message: str, client: TestClient) -> None:
-    response = client.get("/scs", params=parameters)
-    assert response.status_code == 200
-    (info,) = parse(io.BytesIO(response.content)).infos
-    assert (info.name, info.ID) == ("Error", "Error")
-    assert message in info.value
-
-
 def table_of(client: TestClient, url: str, **parameters: object) -> tuple[TableElement, str]:
     """The table of an answer, and its status."""
     verify = "ignore" if url == "/scs" else "exception"  # the cone search has UCDs of version 1
@@ -61,12 +43,9 @@ def table_of(client: TestClient, url: str, **parameters: object) -> tuple[TableE
     return file.get_first_table(), infos["QUERY_STATUS"]
 
 
-def fields_of(client: TestClient, **parameters: object) -> dict[str, str]:
-    return {field.ucd: field.name for field in table_of(client, "/scs", **parameters)[0].fields}
-
-
 def test_verbosity_chooses_the_columns_and_names_may_have_any_case(client: TestClient) -> None:
-    brief, usual, full = (fields_of(client, ra=1, Dec=-30, SR=5, VERB=v) for v in (1, 2, 3))
+    tables = [table_of(client, "/scs", ra=1, Dec=-30, SR=5, VERB=verbosity)[0] for verbosity in (1, 2, 3)]
+    brief, usual, full = ({field.ucd: field.name for field in table.fields} for table in tables)
     assert brief == {"ID_MAIN": "tile_id", "POS_EQ_RA_MAIN": "ra_deg", "POS_EQ_DEC_MAIN": "dec_deg"}
     assert brief.items() < usual.items()
     assert len(full) > len(usual)
@@ -132,13 +111,15 @@ def test_pyvo_finds_pictures_and_files_by_every_parameter(service: pyvo.dal.SIA2
 @pytest.mark.parametrize(
     ("position", "num"),
     [
+        (["CIRCLE 1 -30 0.0001", "CIRCLE 4 -30 0.007"], 3),
         ("RANGE 0.5 1.5 -31 -29", 6),
         ("RANGE -Inf 360 -Inf +Inf", NUM_TILES),
         ("POLYGON 0.5 -31 1.5 -31 1.5 -29 0.5 -29", 6),
+        ("POLYGON 357 -30 4.5 -30.6 4.5 -29.4", 18),
         ("CIRCLE 1 -30 0.0001", 1),
     ],
 )
-def test_regions_of_every_shape_admit_the_tiles_inside(position: str, num: int, client: TestClient) -> None:
+def test_regions_of_every_shape_admit_the_tiles_inside(position: str | list[str], num: int, client: TestClient) -> None:
     table, status = table_of(client, "/sia2/query", POS=position, FORMAT="image/png")
     assert (len(table.array), status) == (num, "OK")
     assert {field.arraysize for field in table.fields} == {None, "*"}
@@ -156,6 +137,7 @@ def test_regions_of_every_shape_admit_the_tiles_inside(position: str, num: int, 
         ({"TIME": "58006.9 Inf", "EXPTIME": "590 610"}, 2),
         ({"INSTRUMENT": "ACS", "POS": "CIRCLE 19 -30 1"}, 4),
         ({"BAND": "6e-7", "TARGET": ["NGC-106", "NGC-107"], "CALIB": "3", "FACILITY": "HST"}, 8),
+        ({"BAND": ["3e-7 5.4e-7", "8.1e-7"], "TARGET": "NGC-107"}, 8),
         ({"FOV": "0.0001 1", "TARGET": "NGC-107"}, 6),
         ({"COLLECTION": "JWST"}, 0),
     ],
@@ -179,30 +161,58 @@ def test_the_row_of_a_file_has_the_position_and_the_footprint_of_its_observation
     assert found.to_table()["s_xel1"].mask.all()
 
 
-def test_rows_beyond_the_limit_are_told(client: TestClient) -> None:
+@pytest.mark.parametrize(
+    ("name", "nm"),
+    [
+        ("F656N", (649.44, 662.56)),
+        ("F467M", (443.65, 490.35)),
+        ("f555w", (485.625, 624.375)),
+        ("F850LP", (678, 1130)),
+        ("F200X", (150, 250)),
+        ("F150W2", (131.25, 168.75)),
+    ],
+)
+def test_a_filter_has_the_width_of_its_kind(name: str, nm: tuple[float, float]) -> None:
+    low, high = image_access._band({"filter": name, "instrument": "ACS/WFC"})
+    assert (low * 1e9, high * 1e9) == pytest.approx(nm)
+
+
+def test_rows_beyond_the_limit_are_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, expected in ((5, (5, "OVERFLOW")), (6, (6, "OK"))):
+        monkeypatch.setattr(cone_search, "MAX_DEPTH", limit)
+        table, status = table_of(client, "/scs", RA=1, DEC=-30, SR=1)
+        assert (len(table.array), status) == expected
     for limit in (0, 5):
         table, status = table_of(client, "/sia2/query", maxrec=limit)
         assert (len(table.array), status) == (limit, "OVERFLOW")
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("parameters", "message"),
     [
-        ("POS", "BOX 1 2 3 4"),
-        ("POS", "CIRCLE 1 2"),
-        ("POS", "CIRCLE 1 2 x"),
-        ("TIME", "a"),
-        ("BAND", ""),
-        ("MAXREC", "-1"),
-        ("MAXREC", "inf"),
-        ("POS", "POLYGON 0 95 10 95 5 96"),
-        ("POS", "POLYGON 0 0 inf 0 1 1"),
-        ("COLOUR", "1"),
+        ({}, "RA: Field required"),
+        ({"RA": "1", "DEC": "x", "SR": "1"}, "DEC: Input should be a valid number"),
+        ({"RA": "nan", "DEC": "1", "SR": "1"}, "RA: Input should be a finite number"),
+        ({"RA": "1", "DEC": "1", "SR": "999"}, "SR: Input should be less than or equal to 180"),
+        ({"RA": "1", "DEC": "1", "SR": "1", "VERB": "4"}, "VERB: Input should be '1', '2' or '3'"),
+        ({"POS": "BOX 1 2 3 4"}, "POS: "),
+        ({"POS": "CIRCLE 1 2"}, "POS: "),
+        ({"POS": "CIRCLE 1 2 x"}, "POS: "),
+        ({"TIME": "a"}, "TIME: "),
+        ({"BAND": ""}, "BAND: "),
+        ({"MAXREC": "-1"}, "MAXREC: "),
+        ({"MAXREC": "inf"}, "MAXREC: "),
+        ({"POS": "POLYGON 0 95 10 95 5 96"}, "POS: "),
+        ({"POS": "POLYGON 0 0 inf 0 1 1"}, "POS: "),
+        ({"COLOUR": "1"}, "COLOUR: "),
     ],
 )
-def test_a_mistake_is_a_votable_that_names_it(name: str, value: str, client: TestClient) -> None:
-    response = client.get("/sia2/query", params={name: value})
-    assert response.status_code == 400
-    (info,) = parse(io.BytesIO(response.content)).resources[0].infos
-    assert info.value == "ERROR"
-    assert name in info.content
+def test_a_mistake_is_a_votable_that_names_it(parameters: dict, message: str, client: TestClient) -> None:
+    url, status = ("/scs", 200) if "SR" in parameters or not parameters else ("/sia2/query", 400)
+    response = client.get(url, params=parameters)
+    assert response.status_code == status
+    file = parse(io.BytesIO(response.content))
+    ((error,), (info,)) = file.infos, file.resources[0].infos
+    assert (error.name, error.ID, info.name, info.value) == ("Error", "Error", "QUERY_STATUS", "ERROR")
+    assert error.value == info.content
+    assert message in info.content
