@@ -76,7 +76,8 @@ def test_names_of_targets_are_found(text: str, names: list[str]) -> None:
 
 def test_each_name_and_designation_of_the_vocabulary_is_found_whole() -> None:
     known = read_vocabulary()
-    names = [*known.target_names, *(f"{prefix} 1234" for prefix in known.target_prefixes)]
+    prefixes = [prefix for prefix in known.target_prefixes if prefix not in known.target_names]
+    names = [*known.target_names, *(f"{prefix} 1234" for prefix in prefixes)]
     assert {name: find_targets(f"We image {name} again") for name in names} == {name: [name] for name in names}
 
 
@@ -85,7 +86,7 @@ def test_each_name_and_designation_of_the_vocabulary_is_found_whole() -> None:
     [
         ("Globular cluster white dwarfs", ["globular cluster", "white dwarf"]),
         ("dusty edge-on spiral galaxies of AGN", ["dusty edge-on spiral galaxy", "active galactic nucleus"]),
-        ("old faint blue compact dwarf galaxies", ["faint blue compact dwarf galaxy"]),
+        ("old cool bright distant galaxies", ["cool bright distant galaxy"]),
         ("Type Ia supernovae; Ia supernovae, a spiral. Galaxy", ["type Ia supernova", "supernova", "galaxy"]),
     ],
 )

@@ -144,8 +144,9 @@ FIELD = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
 @pytest.mark.parametrize(
     ("body", "kind", "is_read"),
     [
-        *((form_of(name), "; boundary=x", True) for name in ("../../etc/passwd", "x" * 5000, "ä.fits", "%2e%2e%2f")),
+        *((form_of(name), "; boundary=x", True) for name in ("../../etc/passwd", "ä.fits", "%2e%2e%2f")),
         *((form_of("a"), kind, False) for kind in ("", "; boundary=", "; boundary=\xff")),
+        (form_of("x" * 5000), "; boundary=x", False),
         (form_of("a") * 2, "; boundary=x", False),
         (form_of("a") + (FIELD + b"a\r\n") * 101, "; boundary=x", False),
         (form_of("a") + FIELD + b"q" * 2**17 + b"\r\n", "; boundary=x", False),
