@@ -219,6 +219,8 @@ def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Se
         assert cone == Cone(ra_deg=pytest.approx(283.396), dec_deg=pytest.approx(33.029), radius_deg=0.1)
         with pytest.raises(SearchError, match="Sesame"):
             search.resolve_target("Nowhere 7")
+    with sesame_url.set([f"{sesame.url}/"]), pytest.raises(SearchError, match="cannot be reached"):
+        search.resolve_target("Nowhere 8")
     assert [path.partition("?")[2] for path in sesame.paths] == ["Ring%20Nebula", "Nowhere%207"]
 
 

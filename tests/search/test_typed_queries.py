@@ -4,13 +4,12 @@ from dataclasses import astuple
 from datetime import date
 
 import pytest
-from astropy.coordinates.name_resolve import sesame_url
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import Cone
 from hubbleclip.search.server.search_service import PageParams
-from hubbleclip.search.sky import RADIUS_DEG, ask_sesame, find_cone
+from hubbleclip.search.sky import RADIUS_DEG, find_cone
 from hubbleclip.search.typed_queries import Known, understand
 
 WORDS = """a age accretion active arm arms and bar barred bright cepheid cepheids cluster clusters comet core dark deep
@@ -277,8 +276,3 @@ def test_sesame_is_asked_only_where_a_caller_says_so_and_the_catalog_does_not_kn
     with pytest.raises(SearchError, match="Sesame does not know it"):
         find_cone("Nowhere 7", None, in_catalog, elsewhere)
     assert asked == ["3C 273", "Nowhere 7"]
-
-
-def test_sesame_that_cannot_be_reached_knows_nothing() -> None:
-    with sesame_url.set(["http://127.0.0.1:9/"]):
-        assert ask_sesame("Nowhere 7") is None
