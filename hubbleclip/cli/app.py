@@ -287,6 +287,8 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. An error that the user can correct is printed as one line, with exit code 2."""
     handler = start_logging()
+    if arguments is None:  # a command of a shell, whose child processes must not import modules of the current folder
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with ending_on_interrupt(can_resume=bool(words) and words[0] in RESUMED), closing(handler):

@@ -1,26 +1,28 @@
 """Every failure is one line that says what to change, exit code 2, no traceback."""
 
 import json
+import os
 import shutil
-import socket
-import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
-import small_dataset
-from commands import Outcome, environment, run
-from finished_runs import made_run
+from commands import Outcome, run
+from finished_runs import made_run, run_command
+from valid_catalog import make
 
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli import running
+from hubbleclip.cli.app import SMALL_DEMO, main
 from hubbleclip.cli.options import Options, complete_advice, given_flags
 from hubbleclip.cli.serving import mcp
 from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import CatalogLockedError, SettingsError
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.records import Listing
 from hubbleclip.pipeline import pending_work
 
 
@@ -43,8 +45,6 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
         (["frobnicate"], {}, "frobnicate"),
         (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
         (["explain", "abc"], {}, "hubbleclip dataset"),
-        (["search", "galaxy"], {}, "hubbleclip pipeline"),
-        (["index", "--no-server"], {}, "hubbleclip pipeline"),
         (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
     ],
 )
@@ -52,17 +52,87 @@ def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict,
     assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
 
 
-@pytest.mark.parametrize("has_work", [False, True])
-def test_only_a_command_with_work_needs_the_lock(
-    has_work: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("has_work", "given", "is_run"),
+    [
+        (False, {}, False),
+        (False, {"retry": False, "run": ""}, False),
+        (False, {"retry": True}, True),
+        (False, {"run": "2026"}, True),
+        (True, {}, True),
+    ],
+)
+def test_only_a_command_with_work_or_an_order_needs_the_lock(
+    has_work: bool, given: dict, is_run: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(running, "redirect_caches", lambda _: None)
     monkeypatch.setattr(pending_work, "has_work", lambda *_: has_work)
     with (
         catalog_lock(Layout(tmp_path / "demo")),
-        pytest.raises(CatalogLockedError) if has_work else nullcontext(),
+        pytest.raises(CatalogLockedError) if is_run else nullcontext(),
     ):
-        running.run_flow("tiles", Options(data=tmp_path))
+        running.run_flow("tiles", Options(data=tmp_path), **given)
+
+
+def test_caches_are_below_the_data_root_unless_a_variable_names_another_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "environ", {"HF_HOME": "shared"})
+    running.redirect_caches(Layout(tmp_path))
+    own = {name: str(tmp_path / ".home" / folder) for name, folder in running.CACHE_FOLDERS.items()}
+    assert os.environ == own | {"HF_HOME": "shared"}
+    assert (tmp_path / ".home/cache/astropy").is_dir() and (tmp_path / ".home/config/astropy").is_dir()
+
+
+def in_words(one: object) -> str:
+    return " ".join([str(one.data or "data"), *one.set]) if isinstance(one, Options) else str(one)
+
+
+SMALL = in_words(Options(data=Path("d/small"), set=SMALL_DEMO))
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        *((name, [f"run_stage {name} data True"]) for name in ("tiles", "captions", "shards", "train", "index")),
+        ("ingest --retry", ["run_stage ingest data True retry=True"]),
+        (
+            "ingest --no-files --from-raw --set=a=1",
+            ["run_stage ingest data a=1 fetch.files=false archive.from_raw=true True retry=False"],
+        ),
+        ("dataset --no-server", ["run_stage dataset data False", "status data"]),
+        ("evaluate 2026 --data d", ["run_stage evaluate d True run=2026", "print_summary d 2026"]),
+        (
+            "demo --data d --small",
+            [f"run_stage pipeline {SMALL} True", f"status {SMALL}", f"print_summary {SMALL} is_own=True"],
+        ),
+        ("train --sweep grid.toml", ["run_flow sweep data grid={'train.seed': [1, 2]}", "print_rows None"]),
+    ],
+)
+def test_a_command_passes_its_options_on(
+    words: str, calls: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def record(name: str, *given: object, **named: object) -> None:
+        made.append(" ".join([name, *map(in_words, given), *(f"{key}={value}" for key, value in named.items())]))
+
+    made: list[str] = []
+    for name in ("run_stage", "run_flow", "status", "print_summary", "print_rows"):
+        monkeypatch.setattr(f"hubbleclip.cli.app.{name}", partial(record, name))
+    monkeypatch.chdir(tmp_path)
+    Path("grid.toml").write_text("[train]\nseed = [1, 2]\n")
+    run_command(*words.split())
+    assert made == calls
+
+
+def test_the_rules_that_hold_are_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with writing_catalog(Layout(tmp_path / "demo")) as catalog:
+        catalog.upsert({"listing": [make(Listing, obs_id=name) for name in "abc"]})  # of no observation
+    with pytest.raises(SystemExit) as ended:
+        main(["contracts", f"--data={tmp_path}"])
+    lines = capsys.readouterr().out.splitlines()
+    rules = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert [one for one in rules if one[3] != "0"] == rules[-1:] == [["listing", "obs_id.in_observation", "3", "3"]]
+    assert (ended.value.code, lines[-1]) == (1, f"{len(rules) - 1} of {len(rules)} rules hold")
 
 
 @pytest.mark.slow
@@ -72,16 +142,6 @@ def test_only_a_command_with_work_needs_the_lock(
 def test_a_command_that_only_reads_creates_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
     run(*words, data=tmp_path / "data")
     assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.slow
-def test_a_message_advises_commands_for_the_same_profile(tmp_path: Path) -> None:
-    outcome = run("shards", "--no-server", data=tmp_path, profile="jwst")
-    flags = f"--profile jwst --data {tmp_path}"
-    assert_one_line(outcome, f"`hubbleclip ingest {flags}`, then `hubbleclip tiles {flags}`")
-    assert (
-        run("runs", data=tmp_path, profile="jwst").out.strip() == f"there is no run yet: run `hubbleclip train {flags}`"
-    )
 
 
 def test_advice_is_completed_only_where_it_has_to_be() -> None:
@@ -99,26 +159,12 @@ def test_a_data_folder_that_cannot_be_written_is_named(words: tuple[str, ...], t
 
 
 @pytest.mark.slow
-def test_a_local_profile_without_a_folder_is_refused_before_a_server_starts(tmp_path: Path) -> None:
-    assert_one_line(run("dataset", data=tmp_path, profile="local"), "archive.folder")
+@pytest.mark.parametrize(("words", "said"), [((), "archive.folder"), (("--local", "nowhere"), "nowhere")])
+def test_a_local_profile_without_its_folder_is_refused_before_a_server_starts(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    assert_one_line(run("dataset", *words, data=tmp_path, profile="local"), said)
     assert not list(tmp_path.rglob("prefect*"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("url", ["s3://bucket/prefix", "hf://datasets/someone/something"])
-def test_a_place_that_cannot_be_published_to_is_named(url: str, tmp_path: Path) -> None:
-    pytest.importorskip({"s3": "s3fs", "hf": "huggingface_hub"}[url.partition(":")[0]])  # without it, another message
-    dataset = small_dataset.build(tmp_path, num_groups=8, tiles_per_group=1, num_test_groups=3)
-    offline = {
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "HF_ENDPOINT": "http://127.0.0.1:1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_TOKEN": "hf_none",
-    }
-    variables = {name: value for name, value in environment().items() if not name.startswith("AWS_")} | offline
-    command = [sys.executable, "-m", "hubbleclip.cli", "publish", str(dataset), url]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=120)
-    assert_one_line(Outcome(done.returncode, done.stdout, done.stderr), url, "check the URL and the credentials")
 
 
 @pytest.mark.slow
@@ -140,17 +186,30 @@ def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_
     assert {path.name for path in run_dir.glob("checkpoints/*")} == {"step-00000004.pt", "step-00000008.pt"}
 
 
-@pytest.mark.slow
-def test_sql_writes_a_format_says_where_it_cuts_lists_its_views_and_requires_a_query(tmp_path: Path) -> None:
+def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("hubbleclip.catalog.user_sql.MAX_ROWS", 2)
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
-    query = "SELECT range AS n FROM range(3)"
-    assert json.loads(run("sql", query, "--format", "json", data=tmp_path).out) == [{"n": 0}, {"n": 1}, {"n": 2}]
-    cut = run("sql", query, "--format", "csv", "--max-rows", "2", data=tmp_path)
-    assert cut.out.splitlines() == ['"n"', "0", "1"]
-    assert "--max-rows" in cut.err
-    assert "search_abstracts" in run("sql", "--views", data=tmp_path).out
-    assert_one_line(run("sql", data=tmp_path), "--views")
+    words, place = ("sql", "SELECT range AS n FROM range(4)", "--format", "csv"), f"--data={tmp_path}"
+    for options, shown, written in (
+        ([], ['"n"', "0", "1"], []),
+        ([f"--out={tmp_path}/all.csv"], [f"4 rows are in {tmp_path}/all.csv"], ['"n"', *"0123"]),
+        ([f"--out={tmp_path}/cut.csv", "--max-rows=3"], [f"3 rows are in {tmp_path}/cut.csv"], ['"n"', *"012"]),
+    ):
+        run_command(*words, place, *options)
+        assert capsys.readouterr().out.splitlines() == shown
+        assert not options or Path(options[0].removeprefix("--out=")).read_text().splitlines() == written
+    run_command("sql", "--views", place)
+    assert [line.split()[4] for line in caplog.messages] == ["2", "3"]  # rows that are written
+    assert "search_abstracts" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sql", place])
+    assert "--views" in capsys.readouterr().err
 
 
 def test_assignments_are_toml_values() -> None:
@@ -165,22 +224,6 @@ def test_locked_catalog_names_its_holder_before_a_server_starts(tmp_path: Path) 
     with writing_catalog(Layout(tmp_path / "demo")):
         assert_one_line(run("tiles", data=tmp_path), "is being written by process")
     assert not (tmp_path / ".prefect").exists()
-
-
-@pytest.mark.slow
-def test_missing_folder_is_named(tmp_path: Path) -> None:
-    outcome = run("dataset", "--no-server", "--local", str(tmp_path / "nowhere"), data=tmp_path, profile="local")
-    assert_one_line(outcome, "nowhere")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_archive_that_cannot_be_reached_is_named_within_seconds(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    settings = {"archive.mast_url": url}
-    assert_one_line(run("dataset", data=tmp_path, profile="hubble", settings=settings), "127.0.0.1")
 
 
 def test_agents_without_their_extra_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

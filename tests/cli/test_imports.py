@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import environment
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
@@ -24,6 +25,20 @@ def run(words: list[str]) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     """Run a command, and return what it imported; that is the last line of its output."""
     done = subprocess.run([sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False)
     return done, {*done.stdout.splitlines()[-1].split()}
+
+
+def test_no_child_process_imports_a_module_of_the_folder_in_which_a_command_runs(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('a module of a stranger')")
+    code = """
+import atexit, subprocess, sys
+from hubbleclip.cli.app import main
+atexit.register(lambda: subprocess.run([sys.executable, "-m", "hubbleclip.simulator", "--help"]))
+sys.argv[1:] = ["--version"]
+main()
+"""
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment())
+    assert "Serve the simulated archive" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

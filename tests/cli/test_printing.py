@@ -5,12 +5,14 @@ import logging
 import os
 import pty
 import sys
+from pathlib import Path
 
 import pytest
 
 from hubbleclip.archives.base import reject
 from hubbleclip.archives.http.response_errors import DamagedError
 from hubbleclip.cli import models, output, searching
+from hubbleclip.cli.app import main
 from hubbleclip.cli.live import PrintableFormatter
 from hubbleclip.core.errors import ArchiveError, ImageError
 from hubbleclip.search.params import SearchParams
@@ -52,14 +54,17 @@ def test_scores_have_a_column_per_model_and_their_intervals(
         assert cells[1:-1] == [models.SHOWN[0], "0.25 (0.123-0.5)", "0.5"]
         assert f"3 tiles and 4 captions of 2 programmes, {said} of them in its training, items {'f' * 16}\n" in out
     rows = [
-        {"scope": "all", "class": kind, "model": "m", "name": name, "value": value, **low_high}
+        {"scope": scope, "class": kind, "model": "m", "name": name, "value": value + gain, **low_high}
+        for scope, gain in (("all", 0), ("unseen", 0.01))
         for kind, name, value in (("star", "ap", 0.75), (None, "ap", 0.5), ("star", "ndcg_at_10", 0.125))
     ]
     objects = {"metrics": rows, "classes": [{"class": "star"}], "num_tiles": 9, "num_in_tiles": 5}
     models.print_objects(objects | {"num_objects": 6, "num_in_training": None})
     out = capsys.readouterr().out
-    assert ["0.75" in line for line in out.splitlines() if "star" in line] == [True, False]
-    assert ["0.5 (" in line for line in out.splitlines() if "mean" in line] == [True, False]
+    cells = [[one.strip() for one in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    values = {kind: [value.partition(" ")[0] for name, value in cells if name == kind] for kind in ("star", "mean")}
+    assert values == {"star": ["0.75", "0.125", "0.76", "0.135"], "mean": ["0.5", "", "0.51", ""]}
+    assert out.index("nDCG at 10, all tiles") < out.index("average precision, unseen tiles")
     assert "5 of 6 objects are in tiles\n9 tiles are ranked; the proposals of an unknown number of objects" in out
 
 
@@ -77,6 +82,24 @@ def test_a_server_is_asked_for_pages_until_it_has_no_more(monkeypatch: pytest.Mo
         rows = searching.ask_for_rows(None, SearchParams(q=["dust"], k=k))
         assert (len(rows), rows[0]) == (num_rows, {"tile_id": "a"})
         assert [("page=" in url, "k=100" in url) for url in asked] == [(n > 0, True) for n in range(num_pages)]
+
+
+def test_a_text_is_sent_to_the_running_server_but_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[Path, str]] = []
+    nothing = {"hits": [], "has_more": False}
+    monkeypatch.setattr("hubbleclip.search.server.running_server.find_server", lambda path: path)
+    monkeypatch.setattr("hubbleclip.search.server.running_server.ask", lambda *given: asked.append(given) or nothing)
+    (tmp_path / "demo").mkdir()
+    place = ["--data", str(tmp_path)]
+    for words in (["spiral", "galaxy", "-k", "3", "--not", "dust lane"], ["--image", "x.png"]):
+        with pytest.raises(SystemExit):
+            main(["search", *words, *place])
+    assert asked == [(tmp_path / "demo/search-server.json", "/api/v1/search?q=spiral+galaxy&not=dust+lane&k=3")]
+    printed = capsys.readouterr()
+    assert printed.out == "no tile was found\n"
+    assert f"run `hubbleclip index --data {tmp_path}`" in printed.err  # there is no index for the picture
 
 
 def test_a_text_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 
 from hubbleclip.catalog.user_sql import UserRows
 from hubbleclip.cli.querying import TABLE_ROWS, print_query, write_query
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import CatalogError, HubbleclipError
 
 TABLE = pa.table({"name": ["a,b", None, "c"], "values": [[1, 2], None, []]})
 
@@ -22,9 +23,16 @@ def rows_of(table: pa.Table, max_chunksize: int = 2) -> UserRows:
 
 
 @pytest.mark.parametrize("table", [TABLE, TABLE.slice(0, 0)], ids=["rows", "no rows"])
-def test_a_file_has_the_rows_in_every_format(table: pa.Table, tmp_path: Path) -> None:
+def test_a_file_and_standard_output_have_the_rows_in_every_format(
+    table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for form in ("csv", "json", "parquet"):
         write_query(rows_of(table), form, tmp_path / form)
+        with io.TextIOWrapper(io.BytesIO()) as pipe:
+            monkeypatch.setattr(sys, "stdout", pipe)
+            print_query(rows_of(table), form)
+            pipe.flush()
+            assert pipe.buffer.getvalue() == (tmp_path / form).read_bytes()
     assert pyarrow.parquet.read_table(tmp_path / "parquet") == table
     assert json.loads((tmp_path / "json").read_text()) == table.to_pylist()
     read = pyarrow.csv.read_csv(tmp_path / "csv")
@@ -33,14 +41,16 @@ def test_a_file_has_the_rows_in_every_format(table: pa.Table, tmp_path: Path) ->
         assert read["values"].to_pylist() == ["[1, 2]", "", "[]"]
 
 
-def test_standard_output_has_the_same_bytes_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for form in ("csv", "json", "parquet"):
-        write_query(rows_of(TABLE), form, tmp_path / form)
-        with io.TextIOWrapper(io.BytesIO()) as pipe:
-            monkeypatch.setattr(sys, "stdout", pipe)
-            print_query(rows_of(TABLE), form)
-            pipe.flush()
-            assert pipe.buffer.getvalue() == (tmp_path / form).read_bytes()
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_query_that_fails_midway_leaves_the_earlier_file(form: str, tmp_path: Path) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from TABLE.to_batches()
+        raise CatalogError("it takes too long")
+
+    (tmp_path / "rows").write_text("earlier")
+    with pytest.raises(CatalogError):
+        write_query(UserRows(schema=TABLE.schema, batches=batches()), form, tmp_path / "rows")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
 
 
 def test_a_long_table_is_printed_in_parts(capsys: pytest.CaptureFixture[str]) -> None:

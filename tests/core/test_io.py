@@ -1,9 +1,11 @@
 """Files are written whole or not at all."""
 
+import errno
 import fcntl
 import io
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,18 @@ def test_a_file_or_a_stream_is_read_up_to_its_limit(tmp_path: Path) -> None:
         read_bounded(tmp_path / "fifo", 9)
     assert has_sha256(path, sha256_bytes(data))
     assert not has_sha256(path, sha256_bytes(b"y"))
-    assert not has_sha256(tmp_path / "gone", None)
+
+
+@pytest.mark.parametrize(("number", "is_lost"), [(errno.ENOENT, True), (errno.EIO, True), (errno.EACCES, False)])
+def test_a_file_that_cannot_be_read_for_now_is_not_taken_for_another(
+    number: int, is_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, "")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with nullcontext() if is_lost else pytest.raises(PermissionError):
+        assert not has_sha256(Path("a"), None)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, f'{{"a": "{"x" * 2**20}"}}'], ids=lambda text: text[:5])

@@ -139,19 +139,9 @@ def remove_hosts(pid: int) -> None:
             shutil.rmtree(NETNS / namespace, ignore_errors=True)
 
 
-def remove_forgotten_hosts() -> None:
-    """Remove the namespaces of test processes that were killed."""
-    for line in ip("netns", "list").splitlines():
-        name, _, rest = line.partition("-")
-        pid = rest.partition("-")[0]
-        if name == PREFIX and pid.isdecimal() and not Path("/proc", pid).exists():
-            remove_hosts(int(pid))
-
-
 @contextmanager
 def running_hosts(environment: dict[str, str]) -> Iterator[dict[str, Host]]:
     """The hosts by name; afterwards no process, namespace or file remains."""
-    remove_forgotten_hosts()
     # Ray makes Unix sockets on the disk, whose paths have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="hosts-", dir="/tmp"))
     (folder / "disk").mkdir()

@@ -13,8 +13,6 @@ from cluster_hosts import Host, reason_without_hosts, running_hosts
 from commands import SMALL, Outcome, command, environment, files_below, go, until
 from test_runners import Night, report_in, rows_and_files
 
-from hubbleclip.training.tracking import read_metrics
-
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 PYTHON, TOOLS = sys.executable, Path(sys.executable).parent
 KEY = "hubbleclip:a-key-of-the-tests"
@@ -36,8 +34,6 @@ from hubbleclip.simulator.server.app import serve
 serve(SimulatorSettings.model_validate_json(sys.argv[1]), host=sys.argv[2])
 """
 OUTAGE_S = 60
-EXACT = {"train.precision": "fp32", "train.log_every": 1}
-"""With bfloat16, losses differ by more than float32 does when the order of summation changes."""
 SAME = {"OMP_NUM_THREADS": "1", "GIT_DIR": "/nonexistent"}
 """The number of torch threads changes the last bit of an embedding, and a commit the version in a report."""
 
@@ -53,7 +49,6 @@ class Cluster:
         self.flow: subprocess.Popen | None = None
         self.night = {
             **NIGHT,
-            **EXACT,
             "flows.workers": 2,
             "keep_local": False,
             "archive.mast_url": f"http://{self.head.address}:8000",
@@ -140,14 +135,14 @@ def alone(as_on_hosts, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     """What one machine builds by threads, and a run that is not evaluated."""
     data = tmp_path_factory.mktemp("alone") / "data"
     go("dataset", data=data, settings=NIGHT)
-    go("train", data=data, settings=NIGHT | EXACT)
+    go("train", data=data, settings=NIGHT)
     return data, rows_and_files(data, data)
 
 
 @pytest.fixture(scope="module")
 def report_alone(alone) -> dict[str, bytes]:
     data = shutil.copytree(alone[0], alone[0].with_name("evaluated"))
-    go("evaluate", data=data, settings=NIGHT | EXACT)
+    go("evaluate", data=data, settings=NIGHT)
     return report_in(data)
 
 
@@ -236,22 +231,3 @@ def test_a_cluster_of_several_hosts_builds_and_embeds_what_one_machine_does(
     for stage in ("shards", "evaluate"):  # the files of a run that is not evaluated come from the store
         cluster.go(stage, settings=settings)
     assert report_in(cluster.head.own / "data") == report_alone
-
-
-def test_two_nodes_with_empty_disks_train_from_the_store(cluster, alone) -> None:
-    settings = cluster.fresh("torchrun")
-    shutil.copytree(alone[0], cluster.head.own / "data", ignore=shutil.ignore_patterns("runs"))
-    cluster.go("shards", settings=settings)
-    _, *words = command("train", data=cluster.data, settings=settings)
-    rendezvous = ("--rdzv-backend", "c10d", "--rdzv-id", "tests", "--rdzv-endpoint", "worker1:29500")
-    torchrun = (str(TOOLS / "torchrun"), "--nnodes", "2", "--nproc-per-node", "1", *rendezvous)
-    nodes = [host.start(*torchrun, *words, log="train") for host in cluster.workers]
-    outcomes = [host.outcome(node, "train") for host, node in zip(cluster.workers, nodes, strict=True)]
-    assert [one.code for one in outcomes] == [0, 0], outcomes
-    (two,) = (run for host in cluster.workers for run in (host.own / "data/demo/runs").glob("2*"))
-    (one,) = (alone[0] / "demo/runs").iterdir()
-    # Later steps differ by more, since AdamW enlarges the rounding of a gradient that is nearly zero.
-    first, same = read_metrics(one)[0], read_metrics(two)[0]
-    assert same["loss"] == pytest.approx(first["loss"], abs=1e-5)
-    assert same["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-4)
-    assert [row["step"] for row in read_metrics(two)] == [1, 2, 3, 4]

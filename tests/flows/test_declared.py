@@ -7,8 +7,10 @@ import fcntl
 import os
 import socket
 import stat
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from uuid import uuid4
 
 import pytest
@@ -31,7 +33,7 @@ from flows.server import (
     serve,
     wait_until_up,
 )
-from flows.workers import POOLS
+from flows.workers import POOLS, ZOMBIE_S
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
 
@@ -50,31 +52,37 @@ def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() ->
     assert len({trigger.name for trigger in triggers}) == len(triggers) == 3
 
 
-def test_automations_call_nobody_unless_an_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.deployment import OURS, WEBHOOK_VARIABLE, automations
-
-    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
-    made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
-    assert all(one.name.startswith(OURS) for one in made)
-    types = {action.type for one in made for action in one.actions}
-    assert types == {"change-flow-run-state", "run-deployment", "cancel-flow-run"}
-
-
-def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat() -> None:
+def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The last heartbeat of a run may arrive after its end, and then no other follows."""
     from prefect.events import Posture
 
-    from flows.deployment import LOST, automations
+    from flows.deployment import BEAT, ENDS, WEBHOOK_VARIABLE, automations
 
-    made = automations({"dataset/dataset-nightly": uuid4(), "train/train-gpu": uuid4()}, FlowSettings(timeout_h=2))
-    overtime = [one.trigger for one in made if any(action.type == "cancel-flow-run" for action in one.actions)]
-    assert [(one.posture, one.within.total_seconds() / 3600) for one in overtime] == [
-        (Posture.Proactive, 2),
-        (Posture.Proactive, 14),
-    ]
-    made = automations({"dataset/dataset-nightly": uuid4()}, FlowSettings())
-    starting = [one.trigger for one in made if any(action.type == "run-deployment" for action in one.actions)]
-    assert [(one.posture, one.expect) for one in starting] == [(Posture.Reactive, {f"prefect.flow-run.{LOST}"})]
+    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)  # without it, nobody is called
+    ids = {"dataset/dataset-nightly": uuid4(), "train/train-gpu": uuid4()}
+    found = {
+        one.name: (
+            [action.type for action in one.actions],
+            one.trigger.posture,
+            one.trigger.within.total_seconds(),
+            one.trigger.expect,
+        )
+        for one in automations(ids, FlowSettings(timeout_h=2))
+    }
+    assert found == {
+        f"hubbleclip: {text}": expected
+        for name, hours in zip(ids, (2, 14), strict=True)
+        for text, expected in (
+            (f"mark {name} as lost", (["change-flow-run-state"], Posture.Proactive, ZOMBIE_S, ENDS | {BEAT})),
+            (
+                f"start {name} again when it is lost",
+                (["run-deployment"], Posture.Reactive, 0, {"prefect.flow-run.Lost"}),
+            ),
+            (f"cancel {name} after {hours} h", (["cancel-flow-run"], Posture.Proactive, 3600 * hours, ENDS)),
+        )
+    }
 
 
 def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:
@@ -171,6 +179,19 @@ def test_a_second_server_of_a_data_root_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(HubbleclipError, match=r"runs at http://127\.0\.0\.1:4321"):
         serve(tmp_path, 0, {})
     os.close(lock)
+
+
+def test_a_server_has_its_variables_before_prefect_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Prefect(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise InterruptedError(os.environ.get(KEY))
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setitem(sys.modules, "prefect.server.api.server", Prefect("server"))
+    (tmp_path / ".prefect").mkdir()
+    with pytest.raises(InterruptedError, match="me:mine"):
+        serve(tmp_path, 0, {KEY: "me:mine"})
+    assert (tmp_path / ".prefect" / PORT_FILE).read_text() == "0\n"
 
 
 def test_a_server_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:

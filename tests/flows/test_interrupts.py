@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 import pytest
 from commands import SMALL, command, environment, processes, until
-from rich.table import Table
 
 from hubbleclip.cli.app import RESUMED
 
@@ -55,8 +54,8 @@ RESUMABLE = "hubbleclip: stopped; run the same command again to resume"
 
 def press_ctrl_c(
     argv: list[str], presses: int, is_ready: Callable[[subprocess.Popen[bytes], bytearray], object]
-) -> float:
-    """Run a command in a terminal, press Ctrl-C when it is ready, and return how long it took to end, in seconds.
+) -> None:
+    """Run a command in a terminal, and press Ctrl-C when it is ready.
 
     It must end with the one line and its code, and leave no process and no hidden cursor.
     """
@@ -84,12 +83,10 @@ def press_ctrl_c(
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     until(lambda: is_ready(process, screen), "Ctrl-C", PATIENCE_S, wait_s=0.01, process=process)
-    pressed = time.monotonic()
     for _ in range(presses):
         os.write(keyboard, b"\x03")
         time.sleep(0.1)
     code = process.wait(PATIENCE_S)
-    took_s = time.monotonic() - pressed
     until(lambda: not processes(f"HELD_BY={mark}"), "the end of the last process")
     reader.join(PATIENCE_S)
     os.close(keyboard)
@@ -99,7 +96,6 @@ def press_ctrl_c(
     assert lines == [RESUMABLE if argv[3] in RESUMED else "hubbleclip: stopped"]
     assert b"\x1b[?25l" not in screen.rpartition(b"\x1b[?25h")[2], "the cursor is hidden"
     assert code in {130, -signal.SIGALRM}  # the kernel ends a process whose library keeps the interpreter busy
-    return took_s
 
 
 @pytest.mark.parametrize(
@@ -111,15 +107,14 @@ def press_ctrl_c(
     ],
 )
 def test_ctrl_c_ends_a_stage_with_one_line(
-    stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path, tables: list[Table]
+    stage: str, presses: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
     if stage not in ("ingest", "pipeline"):
         shutil.copytree(request.getfixturevalue("finished_demo"), data)
     shutil.rmtree(data / "demo" / {"train": "runs", "index": "index"}.get(stage, "nothing"), ignore_errors=True)
     argv = command(stage, data=data, settings=SMALL | WORK[stage])
-    took_s = press_ctrl_c(argv, presses, lambda process, _: works(data, stage, process))
-    tables.append(Table(title=f"{stage}, Ctrl-C {presses} times: {took_s:.1f} s"))
+    press_ctrl_c(argv, presses, lambda process, _: works(data, stage, process))
 
 
 def is_served(screen: bytearray) -> bool:
@@ -138,7 +133,7 @@ def is_served(screen: bytearray) -> bool:
     ids=lambda w: w[0],
 )
 def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
-    words: tuple[str, ...], finished_demo: Path, tmp_path: Path, tables: list[Table]
+    words: tuple[str, ...], finished_demo: Path, tmp_path: Path
 ) -> None:
     def is_ready(process: subprocess.Popen[bytes], screen: bytearray) -> bool:
         if words[0] == "sql":  # the query runs in a process of its own
@@ -148,5 +143,4 @@ def test_ctrl_c_ends_a_query_and_a_server_with_one_line(
     if words[0] == "server":
         with socket.create_server(("127.0.0.1", 0)) as free:
             words = (*words, "--port", str(free.getsockname()[1]))
-    took_s = press_ctrl_c(command(*words, data=shutil.copytree(finished_demo, tmp_path / "data")), 1, is_ready)
-    tables.append(Table(title=f"{words[0]}, Ctrl-C: {took_s:.1f} s"))
+    press_ctrl_c(command(*words, data=shutil.copytree(finished_demo, tmp_path / "data")), 1, is_ready)

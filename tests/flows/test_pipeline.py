@@ -1,4 +1,4 @@
-"""A whole pipeline on a small simulated archive: done once, done again, killed, with a new night."""
+"""A whole pipeline on a small simulated archive: done once, done again, with a new night."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import SMALL, Rows, go, kill_when, read_rows, run, servers, status, until_ended
+from commands import SMALL, Rows, go, read_rows, run, status
 from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -105,35 +105,6 @@ def test_every_view_answers(undisturbed: Path) -> None:
 def test_rules_of_the_contracts_hold(undisturbed: Path) -> None:
     with read_catalog(Layout(undisturbed / "demo")) as catalog:
         assert broken_rules(catalog.query) == []
-
-
-def test_search_finds_tiles(undisturbed: Path) -> None:
-    outcome = run("search", "a planet with rings", "-k", "3", "--json", data=undisturbed, settings=SMALL)
-    hits = json.loads(outcome.out)
-    assert len(hits) == 3
-    assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
-    assert {"tile_id", "model_rank", "words_rank", "title", "instrument"} <= set(hits[0])
-
-
-MOMENTS = {
-    "fetching": ("products/*/*.fits*", 12),
-    "cutting": ("tiles/*/*.png", 12),
-    "training": ("runs/*/checkpoints/*.pt", 1),
-}
-
-
-@pytest.mark.parametrize(
-    "moment", ["cutting", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("fetching", "training"))]
-)
-def test_killed_pipeline_ends_as_the_undisturbed_one(moment: str, undisturbed: Path, tmp_path: Path) -> None:
-    pattern, num = MOMENTS[moment]
-    before = servers()
-    kill_when(lambda: len(list((tmp_path / "demo").glob(pattern))) >= num, "pipeline", data=tmp_path, settings=SMALL)
-    until_ended(before)
-    outcome = run("pipeline", data=tmp_path, settings=SMALL)
-    assert outcome.code == 0, outcome.err
-    assert rows(tmp_path) == rows(undisturbed)
-    assert len(list((tmp_path / "demo/runs").glob("[!.]*"))) == len(list((undisturbed / "demo/runs").glob("[!.]*")))
 
 
 def test_a_new_night_adds_and_moves_nothing(undisturbed: Path, tmp_path: Path) -> None:

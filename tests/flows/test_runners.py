@@ -23,7 +23,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.build import PlannedShard, write_shard
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_unordered, work_on
-from hubbleclip.pipeline.engine.runners import DASK_CONFIG, RUNNERS, Submit, fetch_share, open_workers, runner_of
+from hubbleclip.pipeline.engine.runners import RUNNERS, Submit, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.remote_store import collect_from_store, push
 from hubbleclip.pipeline.shards.run import pack_shard, read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
@@ -158,30 +158,6 @@ def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lo
         batch.result(60)
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Settings for a Dask cluster that was there before, and shares nothing with the flow but a store."""
-    pytest.importorskip("dask").config.set(DASK_CONFIG)
-    with cluster_in(tmp_path, n_workers=2, threads_per_worker=1) as cluster:
-        yield {
-            **of_runner("dask"),
-            "flows.dask_address": cluster.scheduler_address,
-            "store": f"file://{tmp_path}/store",
-            "keep_local": False,
-        }
-
-
-@pytest.mark.nightly
-@pytest.mark.timeout(600)
-def test_a_cluster_builds_and_embeds_through_the_store_alone(by_threads, trained, elsewhere, tmp_path: Path) -> None:
-    night, store = built(tmp_path / "night", tmp_path / "store", **elsewhere), tmp_path / "store/demo"
-    assert night == by_threads[0]
-    assert [path for path in files_below(store) if ".building" in str(path)] == []
-    shutil.rmtree(store)
-    go("shards", data=trained, settings=SMALL | elsewhere)
-    assert report(trained, **elsewhere) == by_threads[1]
-
-
 def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_there(tmp_path: Path) -> None:
     samples, pngs = make_samples_with_pngs(6, 3)
     layout = Layout(tmp_path / "root", f"file://{tmp_path}/store", keep_local=False)
@@ -227,8 +203,11 @@ def test_an_error_that_ends_a_chunk_elsewhere_comes_back_with_what_was_done() ->
     assert str(found.error) == "down"
 
 
-@pytest.mark.parametrize("runner", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
-def test_results_come_with_their_items_until_an_error_ends_the_work(runner: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runner", ["threads", "chunks", pytest.param("processes", marks=pytest.mark.slow)])
+def test_results_come_with_their_items_until_an_error_ends_the_work(
+    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNNERS, "chunks", RUNNERS["threads"]._replace(is_separate=True))
     with stage_at(tmp_path, {"flows": {"runner": runner, "workers": 2}}) as stage:
         assert {*map_unordered(stage, STEP, halve, [10, 2, 6], 2)} == {(10, 5), (2, 1), (6, 3)}
         found = map_unordered(stage, STEP, halve, range(0, 1000, 4), 2)
@@ -236,7 +215,7 @@ def test_results_come_with_their_items_until_an_error_ends_the_work(runner: str,
         with pytest.raises(ArchiveDownError):
             seen.extend(found)
     assert (0, 0) in seen
-    assert runner == "processes" or len(seen) < 240
+    assert runner != "threads" or len(seen) < 240
 
 
 def test_processes_share_the_rate_limit_and_the_connections() -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from commands import run as run_command
 from scheduled_site import ROOT, SECRET, Site
 from test_pipeline import rows
 
-from flows.workers import ZOMBIE_S
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.open_index import open_index
@@ -111,17 +109,6 @@ def test_assets_tell_what_was_made_of_what(first_night: Site) -> None:
     }
     chain = ["archive", "catalog", "dataset", "run"]
     assert made >= {(f"hubbleclip://tiny/{a}", f"hubbleclip://tiny/{b}") for b, a in pairwise(chain)}
-
-
-@pytest.mark.nightly
-def test_a_completed_run_that_is_silent_is_not_taken_for_lost(first_night: Site) -> None:
-    (run,) = first_night.runs("dataset")
-    lost_at = datetime.fromisoformat(run["end_time"]) + timedelta(seconds=ZOMBIE_S + 20)
-    until(lambda: datetime.now(UTC) > lost_at, "the time at which a silent run is lost")
-    assert [one["id"] for one in first_night.runs("dataset")] == [run["id"]]
-    assert [name for name in first_night.states(run["id"]) if name in ("Lost", "Crashed")] == []
-    assert first_night.state(run["id"]) == "COMPLETED"
-    assert len(first_night.runs("train")) == 1
 
 
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:

@@ -33,14 +33,9 @@ def search(settings: Settings) -> None:
     assert Search.open(settings).run(QUERY).hits
 
 
-def learn(settings: Settings) -> None:
-    for stage in (train, evaluate, index_promoted):
-        stage(settings)
-
-
 def pipeline(settings: Settings) -> None:
-    dataset(settings)
-    learn(settings)
+    for stage in (dataset, train, evaluate, index_promoted):
+        stage(settings)
 
 
 COMMANDS: Mapping[str, Callable[[Settings], object]] = {
@@ -141,17 +136,3 @@ def test_lost_reports_are_written_again(finished_demo: Path, tmp_path: Path) -> 
     shutil.rmtree(layout.reports)
     assert evaluate(settings).report_dir.is_dir()
     assert {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")} == before
-
-
-@pytest.mark.nightly
-def test_a_run_that_was_not_promoted_is_promoted_when_the_promoted_one_is_lost(
-    finished_demo: Path, tmp_path: Path
-) -> None:
-    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
-    first = run_dir(Layout(settings.root))
-    other = settings.model_copy(update={"train": settings.train.model_copy(update={"learning_rate": 1e-9})})
-    for stage in (train, evaluate):
-        stage(other)
-    shutil.rmtree(first)
-    learn(other)
-    search(other)

@@ -25,7 +25,7 @@ from hubbleclip.evaluation.benchmarks.items import write_items
 from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.images.wcs import tile_geometries
 from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, run_folder, trained_proposals
-from hubbleclip.training.checkpoints import load_run_model
+from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
 from hubbleclip.training.models.trained_model import load_model
 
@@ -162,14 +162,6 @@ def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_pat
             benchmark(tmp_path / "set.parquet", asked, Entry(dataset=str(dataset_dir), **entry))
 
 
-def test_an_exported_folder_has_the_score_of_its_run(profile, tmp_path):
-    settings, dataset_dir, run_dir = profile
-    write_open_clip(merged(load_run_model(run_dir)), tmp_path)
-    scores = [benchmark(None, settings, Entry(dataset=str(dataset_dir), model=str(one))) for one in (run_dir, tmp_path)]
-    values = [[row["value"] for row in one["metrics"]] for one in scores]
-    assert np.allclose(*values, atol=1e-6)
-
-
 def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
     settings, _, run_dir = profile
     assert run_folder(run_dir.name[:20], settings) == run_folder(str(run_dir), settings) == run_dir
@@ -201,9 +193,15 @@ def placed_dataset(folder):
     return folder / built.dataset.digest, folder / "objects.csv"
 
 
+def values_of(result, model):
+    rows = [row for row in result["metrics"] if (row["model"], row["scope"]) == (model, "all")]
+    return {(row["class"], row["name"]): row["value"] for row in rows if "minus" not in row["name"]}
+
+
 def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_leaks_are_named(tmp_path, capsys):
     dataset_dir, catalogue = placed_dataset(tmp_path / "demo" / "datasets")
     run_dir = made_run(tmp_path / "demo", digest=dataset_dir.name)
+    settings = read_settings("demo", {"data": str(tmp_path), "evaluation": {"bootstrap": 100}})
     wanted = f"--others 3 --out {tmp_path}/scores.json --set evaluation.bootstrap=100"
     places = f"--model {run_dir} --dataset {dataset_dir} --data {tmp_path}"
     run_command("benchmark", catalogue, *places.split(), *wanted.split())
@@ -222,6 +220,12 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     run_command("benchmark", tmp_path / "objects.parquet", *places.split(), *wanted.split())
     again = json.loads((tmp_path / "scores.json").read_text())
     assert (again["metrics"], again["items_sha256"]) == (result["metrics"], result["items_sha256"])
+    for name, loaded in (("model", load_run_model(run_dir)), ("base", load_base_model(run_dir))):
+        (tmp_path / name).mkdir()
+        write_open_clip(merged(loaded), tmp_path / name)  # an exported folder has the figures of its run
+        entry = Entry(dataset=str(dataset_dir), model=str(tmp_path / name))
+        scored = benchmark(tmp_path / "objects.parquet", settings, entry)
+        assert values_of(scored, "model") == pytest.approx(values_of(result, name), abs=1e-6)
     assert "square at the left" in printed and "the proposals of 8 objects were in training" in " ".join(
         printed.split()
     )

@@ -112,16 +112,3 @@ def test_a_missing_or_unknown_backend_is_named(settings: Settings) -> None:
         changed = settings.model_copy(update={"captions": settings.captions.model_copy(update={"backend": name})})
         with pytest.raises(SettingsError, match=r"set captions\.backend to one of .*rules"):
             captions(changed)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "message"),
-    [
-        (["summary", "abstract"], "the main caption cannot be 'summary'"),
-        (["abstract", "phrases"], "set captions.backend"),
-    ],
-)
-def test_kinds_that_cannot_be_are_refused(kinds: list[str], message: str) -> None:
-    changes = {"shards": {"caption_kinds": kinds}}
-    with pytest.raises(SettingsError, match=message):
-        read_settings("hubble", changes)

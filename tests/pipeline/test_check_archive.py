@@ -2,23 +2,23 @@
 
 import json
 from collections import namedtuple
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from rich.filesize import decimal
 from stages import NOW
 
+from hubbleclip.archives.check.estimate import Estimate
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark
-from hubbleclip.pipeline.check_archive import check_archive, check_before_first
+from hubbleclip.pipeline.check_archive import check_archive, check_before_first, disk_line
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.simulator.server.launcher import running_simulator
-from hubbleclip.simulator.server.pins import pins_of as simulated_pins
-from tests.bad_server import BadServer
 from tests.faulty_archive.archive import running_archive
 from tests.faulty_archive.plan import FaultPlan, FaultRule
 
@@ -26,11 +26,10 @@ SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96")
 
 
-def settings_at(url: str, data: Path, keep_fits: bool = False, **archive: object) -> Settings:
+def settings_at(url: str, data: Path, **archive: object) -> Settings:
     """Settings of the profile hubble, whose archive is served at a URL."""
     values = {"name": "hst", "mast_url": url, **archive}
-    fetch = {"requests_per_s": 1000, "keep_fits": keep_fits}
-    return read_settings("hubble", {"data": str(data), "archive": values, "fetch": fetch})
+    return read_settings("hubble", {"data": str(data), "archive": values, "fetch": {"requests_per_s": 1000}})
 
 
 def check_first(settings: Settings, *marks: Watermark) -> None:
@@ -56,39 +55,20 @@ def test_a_local_archive_has_nothing_to_check(tmp_path: Path) -> None:
         check_archive(read_settings("local", {"data": str(tmp_path), "archive": {"folder": str(tmp_path)}}))
 
 
-@pytest.mark.slow
-def test_the_first_ingest_compares_its_estimate_with_the_disk_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    monkeypatch.setattr("hubbleclip.pipeline.check_archive.pins_of", lambda _: simulated_pins(SKY))
+def test_an_estimate_is_compared_with_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("Usage", "free")(9_000_000))
-    with running_simulator(SKY) as url:
-        for keep_fits, advice in ((True, "set fetch.keep_fits = false"), (False, "9.0 MB are free at ")):
-            caplog.clear()
-            check_first(settings_at(url, tmp_path / str(keep_fits), keep_fits=keep_fits))
-            (line,) = [record.message for record in caplog.records if "first ingest needs" in record.message]
-            assert advice in line
-
-
-@pytest.mark.slow
-def test_a_large_model_without_a_gpu_ends_the_pipeline_before_the_ingest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with BadServer() as server, pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "pipeline",
-                "--no-server",
-                "--profile=hubble",
-                f"--data={tmp_path}",
-                f"--set=archive.mast_url={server.url}",
-            ]
-        )
-    assert ended.value.code == 2
-    assert "no GPU to train ViT-B-16" in capsys.readouterr().err
-    assert not server.seen
+    nothing = dict.fromkeys((one.name for one in fields(Estimate)), 0)
+    for file_bytes, tile_bytes, advice in (
+        (4e6, 5e6, ""),
+        (5e6, 5e6, ": set fetch.keep_fits = false"),
+        (5e6, 9.1e6, ": set --data to a larger disk"),
+        (0, 9.1e6, ": set --data to a larger disk"),
+    ):
+        made = Estimate(**nothing | {"file_bytes": file_bytes, "tile_bytes": tile_bytes})
+        fits, line = disk_line(made, settings_at("http://127.0.0.1:9", tmp_path / "data"))
+        figures = " and ".join((f"{decimal(file_bytes)} of files", f"{decimal(tile_bytes)} of tiles"))
+        assert line.startswith(f"{figures}, 9.0 MB are free at {tmp_path}{advice}")
+        assert fits == (not advice) and (advice or line.endswith(str(tmp_path)))
 
 
 def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -67,31 +67,19 @@ def test_chain_leads_from_the_newest_dataset_to_the_abstract(stage: Stage) -> No
     assert {name: chain[name] for name in wanted} == wanted
 
 
-def test_chain_names_who_wrote_about_the_abstract(stage: Stage) -> None:
-    assert explain_tile(stage.catalog, stage.layout, "t")["abstract_summaries"] == []
+def test_chain_names_who_wrote_about_the_abstract_and_every_run_that_trained_on_the_tile(stage: Stage) -> None:
+    chain = explain_tile(stage.catalog, stage.layout, "t")
+    assert chain["abstract_summaries"] == []
+    assert [(run["run_id"], run["code_version"]) for run in chain["trained_runs"]] == [("r1", "1+g2"), ("r2", "1+g2")]
     digest = sha256(b"Why").hexdigest()
     stage.catalog.upsert(
         {"abstract_summary": synthetic_rows("abstract_summary", 1, abstract_sha256=digest, writer="w")}
     )
-    (written,) = explain_tile(stage.catalog, stage.layout, "t")["abstract_summaries"]
-    assert (written["writer"], {"is_model", "model", "prompt_digest", "seed"} - set(written)) == ("w", set())
-
-
-def test_chain_names_every_run_that_trained_on_the_tile(stage: Stage) -> None:
-    runs = explain_tile(stage.catalog, stage.layout, "t")["trained_runs"]
-    assert [(run["run_id"], run["code_version"]) for run in runs] == [("r1", "1+g2"), ("r2", "1+g2")]
-
-
-def test_no_run_trained_on_a_tile_of_the_test_split(stage: Stage) -> None:
     stage.catalog.connection.execute("UPDATE shard SET split = 'test'")
-    assert explain_tile(stage.catalog, stage.layout, "t")["trained_runs"] == []
-
-
-def test_a_tile_that_is_in_no_dataset_has_a_chain_all_the_same(stage: Stage) -> None:
-    stage.catalog.connection.execute("DELETE FROM placement")
     chain = explain_tile(stage.catalog, stage.layout, "t")
-    assert chain["shard_path"] is None
-    assert chain["abstract"] == "Why"
+    (written,) = chain["abstract_summaries"]
+    assert (written["writer"], {"is_model", "model", "prompt_digest", "seed"} - set(written)) == ("w", set())
+    assert chain["trained_runs"] == []
 
 
 def test_the_first_characters_of_an_id_are_enough_if_no_other_tile_has_them(stage: Stage) -> None:
@@ -111,3 +99,4 @@ def test_the_reason_of_an_excluded_tile_is_words_with_the_numbers_of_the_newest_
     write_text(stage.layout.absolute("datasets/new/dataset.json"), json.dumps(described))
     chain = explain_tile(stage.catalog, stage.layout, "t")
     assert chain["split_reason"].startswith("more than 400 tiles of the proposal")
+    assert (chain["shard_path"], chain["abstract"]) == (None, "Why")

@@ -1,15 +1,18 @@
 """Files: fetched side by side, numbered as their contents follow each other, and kept only where that is asked."""
 
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from stages import fetched, product, rejection, stage_at
+from synthetic_fits import starry_sky, write_drz
+from valid_catalog import tile
 
 from hubbleclip.archives import Archive
 from hubbleclip.archives.http.client import RequestLimits
@@ -18,17 +21,15 @@ from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_bat
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.core.errors import ArchiveDownError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
+from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.fetch import (
-    dropped,
-    fetch_pending,
-    remove_strays,
-)
+from hubbleclip.pipeline.ingest.fetch import dropped, fetch_pending, is_intact, remove_strays, write_fetched
 from hubbleclip.pipeline.shards.splitting import read_material
-from hubbleclip.pipeline.tiles.run import cut_pending, fetch_and_cut
+from hubbleclip.pipeline.tiles.run import cut_content, cut_pending, fetch_and_cut
+from hubbleclip.pipeline.tiles.stored_tiles import without_repeated, write_cut
 from hubbleclip.simulator.server.launcher import running_simulator
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
@@ -44,7 +45,7 @@ class Shelf:
 
     name = "hst"
 
-    def __init__(self, stage: Stage, texts: dict[str, str | Exception]) -> None:
+    def __init__(self, stage: Stage, texts: Mapping[str, str | bytes | Exception]) -> None:
         self.layout = stage.layout
         self.texts = texts
 
@@ -52,7 +53,7 @@ class Shelf:
         text = self.texts[item.uri]
         if isinstance(text, Exception):
             raise text
-        data = text.encode()
+        data = text if isinstance(text, bytes) else text.encode()
         path = self.layout.product(sha256_bytes(data), item.file_name)
         write_bytes(path, data)
         known = fetched(item.obs_id, sha256_bytes(data), item.archive_version)
@@ -72,39 +73,26 @@ def with_observations(stage: Stage, *products: Product) -> None:
     stage.catalog.upsert({"product": list(products)})
 
 
-def test_a_new_content_is_the_next_version_and_the_old_file_goes(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        with_observations(stage, product("a"))
-        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
-        first = stage.layout.absolute(known(stage).path)
-        assert first.read_text() == "first"
-        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch_pending(stage, Shelf(stage, {"mast:a": "second"}))
-        assert (known(stage).version, known(stage).fetched_version) == (2, "v2")
-        assert stage.layout.absolute(known(stage).path).read_text() == "second"
-        assert not first.exists()
-        rows = stage.catalog.rows("SELECT version, archive_version FROM product_version ORDER BY version")
-        assert [tuple(row.values()) for row in rows] == [(1, "v1"), (2, "v2")]
-
-
-def test_the_same_bytes_in_another_version_change_nothing_but_the_version_that_was_fetched(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        with_observations(stage, product("a"))
-        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
-        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
-        assert (known(stage).version, known(stage).fetched_version) == (1, "v2")
-        assert stage.catalog.counts()["product_version"] == 1
-        assert stage.layout.absolute(known(stage).path).exists()
-
-
-def test_an_old_content_that_another_product_has_stays(tmp_path: Path) -> None:
+def test_a_new_content_is_the_next_version_and_an_old_file_that_no_product_has_goes(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         with_observations(stage, product("a"), product("b"))
-        fetch_pending(stage, Shelf(stage, {"mast:a": "same", "mast:b": "same"}))
-        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch_pending(stage, Shelf(stage, {"mast:a": "other"}))
-        assert stage.layout.absolute(known(stage, "mast:b").path).exists()
+        left = stage.layout.products
+        for version, content, number, contents in (
+            ("v1", "same", 1, ["same"]),
+            ("v2", "same", 1, ["same"]),  # nothing changes but the version that was fetched
+            ("v3", "other", 2, ["other", "same"]),  # which product b has
+            ("v4", "third", 3, ["same", "third"]),
+        ):
+            stage.catalog.upsert({"product": [replace(known(stage), archive_version=version)]})
+            fetch_pending(stage, Shelf(stage, {"mast:a": content, "mast:b": "same"}))
+            item = known(stage)
+            assert (item.version, item.fetched_version) == (number, version)
+            assert stage.layout.absolute(item.path).read_text() == content
+            assert sorted(path.read_text() for path in left.rglob("*.fits")) == contents
+        rows = stage.catalog.rows(
+            "SELECT version, archive_version FROM product_version WHERE uri = 'mast:a' ORDER BY 1"
+        )
+        assert [tuple(row.values()) for row in rows] == [(1, "v1"), (2, "v3"), (3, "v4")]
 
 
 def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) -> None:
@@ -225,51 +213,40 @@ def cut(stage: Stage, archive: Archive) -> set[tuple[str, str]]:
     return {(row["tile_id"], row["png_sha256"]) for row in stage.catalog.rows("FROM tile")}
 
 
-@pytest.mark.slow
-def test_a_file_that_is_cut_at_last_no_longer_waits(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
+def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed_is_cut_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_once(item: Product, *given: Any) -> Batch:
+        if item.uri in failing:
+            failing.remove(item.uri)
+            raise ZeroDivisionError
+        return cut_content(item, *given)
 
-    with stage_at(tmp_path, NOT_KEPT | {"flows": {"max_rejected_share": 1}}) as stage:
-        archive = archive_at(url, stage)
-        observations, products = listed(archive)
-        stage.catalog.upsert({"observation": observations, "product": products[:1]})
-        with monkeypatch.context() as patch:
-            patch.setattr("hubbleclip.pipeline.tiles.run.cut_content", fail)
-            cut(stage, archive)
-        assert [row["error"] for row in stage.catalog.rows("FROM attempt")] == ["unexpected"]
-        stage.catalog.connection.execute("UPDATE attempt SET next_try_at = last_at")
-        assert cut(stage, archive)
-        assert stage.catalog.rows("FROM attempt") == []
+    failing = ["mast:d"]
+    monkeypatch.setattr("hubbleclip.pipeline.tiles.run.cut_content", fail_once)
+    a, d = (write_drz(tmp_path / "x.fits", starry_sky((64, 64), seed)).read_bytes() for seed in (1, 2))
+    with stage_at(tmp_path / "data", NOT_KEPT | {"flows": {"max_rejected_share": 1}}) as stage:
+        with_observations(stage, *map(product, "abcd"))
+        write_bytes(stage.layout.part("mast:c"), b"half")
+        shelf = Shelf(stage, {"mast:a": a, "mast:b": b"no FITS", "mast:c": DownloadError("stalled"), "mast:d": d})
+        for cut_now, waiting in (
+            ({"mast:a"}, [("mast:c", "fetch", "stalled", 1), ("mast:d", "tiles", "unexpected", 1)]),
+            ({"mast:a", "mast:d"}, [("mast:c", "fetch", "stalled", 2)]),
+        ):
+            cut(stage, shelf)
+            assert {row["product_uri"] for row in stage.catalog.rows("FROM tile")} == cut_now
+            rows = stage.catalog.rows("SELECT entity_id, stage, error, attempts FROM attempt ORDER BY ALL")
+            assert [tuple(row.values()) for row in rows] == waiting
+            stage.catalog.connection.execute("UPDATE attempt SET next_try_at = last_at")
+        rows = stage.catalog.rows("SELECT entity_id, stage, reason FROM rejection WHERE entity = 'product'")
+        assert [tuple(row.values()) for row in rows] == [("mast:b", "tiles", "unreadable")]
+        rows = stage.catalog.rows("SELECT path, version FROM product ORDER BY uri")
+        assert [tuple(row.values()) for row in rows] == [(None, 1), (None, 1), (None, None), (None, 1)]
+        assert files_in(stage.layout.products) == []
 
 
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in {".fits", ".part"} and path.is_file()]
-
-
-@pytest.mark.slow
-def test_files_not_kept_never_exceed_the_connections_and_give_the_same_tiles(url: str, tmp_path: Path) -> None:
-    with stage_at(tmp_path / "kept", QUICK) as stage:
-        archive = archive_at(url, stage)
-        observations, products = listed(archive)
-        stage.catalog.upsert({"observation": observations, "product": products})
-        expected = cut(stage, archive)
-    with stage_at(tmp_path / "dropped", NOT_KEPT) as stage:
-        stage.catalog.upsert({"observation": observations, "product": products})
-        dropping, counts = archive_at(url, stage), []
-
-        def fetch(item: Product) -> Product:
-            file = dropping.fetch_product(item)
-            counts.append(len(files_in(stage.layout.products)))
-            return file
-
-        found = cut(stage, SimpleNamespace(name="hst", fetch_product=fetch))
-        assert {*counts} <= {1, 2}
-        assert len(counts) == len(products)
-        assert files_in(stage.layout.products) == []
-        rows = stage.catalog.rows("SELECT DISTINCT path, version FROM product")
-        assert rows == [{"path": None, "version": 1}]
-    assert found == expected
 
 
 @pytest.mark.slow
@@ -286,28 +263,35 @@ def test_previews_not_kept_never_touch_the_disk_and_give_the_same_tiles(url: str
     assert len(tiles[0]) > 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nights", [[["hst:1", "hst:2"]], [["hst:2"], ["hst:1"]], [["hst:1", "hst:1"]]], ids=str)
-@pytest.mark.parametrize("overrides", [QUICK, NOT_KEPT], ids=["kept", "not kept"])
+@pytest.mark.parametrize("is_kept", [True, False])
 def test_of_equal_files_the_first_is_cut_and_keeps_its_tiles(
-    url: str, tmp_path: Path, overrides: dict[str, Any], nights: list[list[str]]
+    tmp_path: Path, is_kept: bool, nights: list[list[str]]
 ) -> None:
-    first = nights[0][0]
-    with stage_at(tmp_path, overrides) as stage:
-        archive = archive_at(url, stage)
-        original = listed(archive)[1][0]
+    with stage_at(tmp_path) as stage:
 
-        def fetch(item: Product) -> Product:
-            named = {name: getattr(item, name) for name in ("uri", "obs_id", "proposal_id")}
-            return replace(archive.fetch_product(original), **named)
+        def cut_all() -> None:
+            """Cut each pending file into one tile, whose id follows from the content."""
+            uris = pending_tiles(stage.catalog, stage.settings)
+            files, of = (
+                [known(stage, uri) for uri in reversed(uris)],
+                {"settings_digest": stage.settings.tiles.digest()},
+            )
+            tiles = [
+                tile("1", product_uri=one.uri, product_sha256=one.sha256, proposal_id=one.proposal_id, **of)
+                for one in files
+            ]
+            if is_kept:
+                write_cut(stage, {"tile": tiles})
+            else:  # the common file is deleted after the first of them is cut
+                write_fetched(stage, without_repeated(stage, {"product": files, "tile": tiles[-1:]}))
+            assert pending_tiles(stage.catalog, stage.settings) == []
 
-        twins = SimpleNamespace(name="hst", fetch_product=fetch)
         for night, proposals in enumerate(nights):
-            with_observations(stage, *(product(f"{night}{n}", proposal=of) for n, of in enumerate(proposals)))
-            for _ in range(2):
-                tiles = cut(stage, twins)
-                assert {row["proposal_id"] for row in stage.catalog.rows("FROM tile")} == {first}
-                assert (stage.catalog.counts()["tile"], stage.catalog.counts()["attempt"]) == (len(tiles), 0)
+            with_observations(stage, *(fetched(f"{night}{n}", proposal=of) for n, of in enumerate(proposals)))
+            cut_all()
+            (row,) = stage.catalog.rows("FROM tile")
+            assert (row["proposal_id"], row["product_uri"]) == (nights[0][0], "mast:00")
         rows = stage.catalog.rows("SELECT reason, detail FROM rejection WHERE entity = 'product'")
         assert [tuple(row.values()) for row in rows] == [("repeated", "equal to mast:00")]
         linked = [(link.one, link.other) for link in read_material(stage).same_files]
@@ -315,8 +299,8 @@ def test_of_equal_files_the_first_is_cut_and_keeps_its_tiles(
         kept = known(stage, "mast:00")
         stage.catalog.upsert({"product": [replace(kept, superseded_at=kept.fetched_at)]})
         stage.catalog.run("release_repeated")
-        assert cut(stage, twins) == tiles
-        assert {row["product_uri"] for row in stage.catalog.rows("FROM tile")}.isdisjoint({"mast:00"})
+        cut_all()
+        assert [row["product_uri"] for row in stage.catalog.rows("FROM tile")] in (["mast:01"], ["mast:10"])
 
 
 def test_what_waits_is_read_in_order_a_few_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,10 +337,23 @@ def test_a_file_outside_the_profile_is_never_removed(tmp_path: Path) -> None:
         assert own.exists()
 
 
-def test_a_failed_fetch_leaves_no_partial_file_where_files_are_not_kept(tmp_path: Path) -> None:
-    with stage_at(tmp_path, NOT_KEPT) as stage:
-        with_observations(stage, product("a"))
-        write_bytes(stage.layout.part("mast:a"), b"half")
-        cut(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
-        assert files_in(stage.layout.products) == []
-        assert stage.catalog.counts()["attempt"] == 1
+@pytest.mark.parametrize(
+    ("written_s", "content", "size_bytes", "expected"),
+    [
+        (-1, b"new", 3, True),
+        (-1, b"ne", 3, False),
+        (-1, b"of which extensions were skipped", 9_000_000, True),
+        (1, b"new", 3, False),
+        (1, b"old", 3, True),
+        (0, None, 3, False),
+    ],
+)
+def test_a_file_is_hashed_again_only_if_it_was_written_since_it_was_fetched_or_has_another_size(
+    written_s: int, content: bytes | None, size_bytes: int, expected: bool, tmp_path: Path
+) -> None:
+    path, fetched_at = tmp_path / "a.fits", datetime.now(UTC)
+    if content is not None:
+        path.write_bytes(content)
+        os.utime(path, (fetched_at.timestamp() + written_s,) * 2)
+    one = product("a", path=str(path), fetched_at=fetched_at, sha256=sha256_bytes(b"old"), size_bytes=size_bytes)
+    assert is_intact(one, Layout(tmp_path)) is expected

@@ -1,19 +1,19 @@
 """The stages after the tiles: what they leave in catalog, store and folders, in which order, and after which failure."""
 
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from commands import SMALL, run
 from finished_runs import made_run
 from squares_dataset import MODEL, TRAIN, make_dataset
 from valid_catalog import dataset, hex_of, make
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.cli.options import Options
+from hubbleclip.cli.running import run_stage
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.config.toml import nested, read_grid
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
@@ -61,6 +61,11 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
     assert (report["settings_digest"], run["run_id"], steps) == (settings.evaluation.digest(), run_id, [4])
     again = evaluate(settings, run_id[:20])
     assert (again.report_dir, again.decision, len(again.metrics)) == (report_dir, None, len(first.metrics))
+    with open_stage("evaluate", settings) as stage:  # as after a kill between the report and the decision
+        stage.catalog.connection.execute("DELETE FROM promotion")
+        stage.catalog.changed = True
+    decided = evaluate(settings).decision
+    assert decided and decided.is_promoted
     (headline,) = (
         one for one in first.metrics if (one.protocol, one.model, one.name) == ("fair", "fine_tuned", HEADLINE)
     )
@@ -104,13 +109,15 @@ def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Sett
 
     (tmp_path / "grid.toml").write_text("[train]\nseed = [2, 3]\nsteps = [4]\n")
     grid = read_grid(tmp_path / "grid.toml")
-    rows = sweep("demo", {"data": str(settings.data), "model": MODEL.model_dump()}, grid, run)
+    overrides = {"data": str(settings.data), "model": MODEL.model_dump()}
+    rows = sweep("demo", overrides, grid, run)
     assert labels == [(train, "train.seed 2, train.steps 4"), (train, "train.seed 3, train.steps 4")]
     assert [(row["train.seed"], row["train.steps"], row["best_step"], row["val_accuracy_10"]) for row in rows] == [
         (3, 4, 4, 0.3),
         (2, 4, 4, 0.2),
     ]
     assert len({row["run"] for row in rows}) == 2
+    assert sweep("demo", overrides, grid, lambda *_: None) == rows, "all are trained already"
 
 
 @pytest.mark.parametrize(
@@ -144,22 +151,15 @@ def test_the_stages_after_a_failure_process_what_exists_and_the_first_error_is_r
     assert begun == expected.split()
 
 
-@pytest.mark.slow
-def test_a_sweep_ends_in_a_table_with_the_best_first_and_trains_nothing_twice(
-    finished_demo: Path, tmp_path: Path
+def test_a_pipeline_checks_its_training_before_it_asks_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = shutil.copytree(finished_demo, tmp_path / "data", ignore=shutil.ignore_patterns("runs"))
-    grid = tmp_path / "grid.toml"
-    grid.write_text("[train]\nseed = [1, 2]\n")
-    words = ("train", "--sweep", str(grid), "--no-server")
-    first = run(*words, data=data, settings=SMALL)
-    assert first.code == 0, first.err
-    rows = [line.split("│")[1:-1] for line in first.out.splitlines() if line.startswith("│")]
-    assert sorted(row[0].strip() for row in rows) == ["1", "2"]
-    scores = [float(row[-1]) for row in rows]
-    assert scores == sorted(scores, reverse=True)
-    again = run(*words, data=data, settings=SMALL)
-    assert again.out == first.out and len(list((data / "demo/runs").iterdir())) == 2
+    stages = ("train.check_training", "dataset.dataset", "train.train", "evaluate.evaluate_own", "index.index_promoted")
+    begun: list[str] = []
+    for name in stages:
+        monkeypatch.setattr(f"hubbleclip.pipeline.{name}", lambda _, name=name: begun.append(name))
+    run_stage("pipeline", Options(data=tmp_path), server=False)
+    assert begun == [*stages]
 
 
 def test_values_by_their_names_are_tables() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from stages import product, rejection, stage_at
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import read_settings
-from hubbleclip.core.errors import MachineError, SettingsError
+from hubbleclip.core.errors import ImageError, MachineError, RejectedShareError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.attempts import Batch, retry
@@ -73,6 +74,16 @@ def test_an_unexpected_failure_is_never_final(tmp_path: Path) -> None:
     retry(read_settings("demo", {"data": str(tmp_path)}), ["unexpected"])
     with read_catalog(Layout(tmp_path / "demo")) as catalog:
         assert catalog.rows("FROM attempt") == []
+
+
+@pytest.mark.parametrize("num_failed", [2, 3])
+def test_a_stage_fails_when_more_than_a_share_of_its_items_are_rejected(num_failed: int, tmp_path: Path) -> None:
+    refused = pytest.raises(RejectedShareError, match="ingest: cut-products: 3 of 4 items were rejected")
+    work = failing(NAMES[:num_failed], ImageError("empty"))
+    with stage_at(tmp_path, {"flows": {"max_rejected_share": 0.5}}) as stage:
+        with refused if num_failed > 2 else nullcontext():
+            run_batches(stage, cutting(stage.settings.tiles), work, map(product, NAMES), total=len(NAMES))
+        assert stage.catalog.counts()["rejection"] == stage.rejected == num_failed
 
 
 def test_rejections_are_taken_back_by_their_reason(tmp_path: Path) -> None:

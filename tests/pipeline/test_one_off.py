@@ -10,6 +10,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from finished_runs import run_command
 from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
@@ -33,8 +34,9 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_becomes_tiles_and_a_sheet(image: Path, tmp_path: Path) -> None:
-    lines = list(tile_files([image], tmp_path / "out", TILES))
+def test_a_file_becomes_tiles_and_a_sheet(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("tile", image, f"--out={tmp_path}/out", "--set=tiles.size_px=128", "--set=tiles.min_side_px=32")
+    lines = capsys.readouterr().out.splitlines()
     tiles = sorted((tmp_path / "out").glob("*_ext*.png"))
     assert tiles
     assert all(decode_png(tile.read_bytes()).shape == (128, 128) for tile in tiles)

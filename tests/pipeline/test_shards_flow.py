@@ -5,13 +5,19 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import valid_catalog
+from commands import files_below
+from search_site import add_tiles, settings_of, tile_id_of
 from stages import NOW, stage_at
 from synthetic_samples import make_sample
 
+from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.records import Dataset
-from hubbleclip.dataset.manifest import DESCRIPTION
+from hubbleclip.dataset.manifest import DESCRIPTION, read_dataset
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.pipeline.shards.run import newest_release, reuse_dataset
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.pending_work import newest_dataset
+from hubbleclip.pipeline.remote_store import push
+from hubbleclip.pipeline.shards.run import newest_release, reuse_dataset, shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -58,3 +64,18 @@ def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tm
         found = reuse_dataset(stage, FIRST.inputs_digest)
         assert found is not None and found.digest == twin.digest
         assert reuse_dataset(stage, "9" * 32) is None
+
+
+def test_tiles_that_only_the_store_has_are_packed_from_their_recorded_paths(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "here", store=f"file://{tmp_path}/store", keep_local=False)
+    layout, ids = layout_of(settings), [tile_id_of(number, 0) for number in range(4)]
+    add_tiles(settings, range(4), range(1))
+    jpeg = layout.tile(ids[0]).rename(layout.tile(ids[0], ".jpg"))
+    with writing_catalog(layout) as catalog:
+        path = layout.relative(jpeg)
+        catalog.connection.execute("UPDATE tile SET path = ? WHERE tile_id = ?", [path, ids[0]])
+        catalog.changed = True
+        push(layout, [row["path"] for row in catalog.rows("FROM tile")])
+    shards(settings)
+    assert sorted(read_dataset(newest_dataset(layout)).manifest["tile_id"].to_pylist()) == sorted(ids)
+    assert files_below(layout.tiles) == []

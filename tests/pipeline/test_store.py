@@ -1,13 +1,13 @@
 """Files behind a URL: a machine with an empty disk goes on from the store, and two writers never undo each other."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pytest
-from commands import SMALL, Outcome, files_below, run
+from commands import SMALL, ask, files_below, go
 from stages import observation
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -32,22 +32,11 @@ def s3():
         yield
 
 
-def go(*words: str, data: Path, settings: dict = NIGHT) -> Outcome:
-    outcome = run(*words, "--no-server", data=data, settings=settings)
-    assert outcome.code == 0, outcome.err
-    return outcome
-
-
-def ask(data: Path, sql: str) -> list[tuple]:
-    with duckdb.connect(str(data / "demo/catalog.duckdb"), read_only=True) as catalog:
-        return catalog.execute(sql).fetchall()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_machines_with_empty_disks_train_and_evaluate_from_the_store_alone(s3, tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
-    go("dataset", data=first)
+    go("dataset", data=first, settings=NIGHT)
     assert files_below(first / "demo/products") == files_below(first / "demo/tiles") == []
     assert ask(first, "SELECT count(*) > 0 FROM tile") == [(True,)]
 
@@ -60,7 +49,7 @@ def test_machines_with_empty_disks_train_and_evaluate_from_the_store_alone(s3, t
         path.name for path in (second / "demo/runs").iterdir()
     ]
 
-    go("shards", data=first)
+    go("shards", data=first, settings=NIGHT)
     for name in ("run", "report", "promotion"):
         assert ask(first, f"SELECT count(*) FROM {name}") == [(1,)]
 
@@ -87,9 +76,11 @@ def test_machines_that_write_in_turn_see_each_others_rows(tmp_path: Path) -> Non
     assert names(other) == ["a", "b"]
 
 
-def test_what_another_machine_wrote_meanwhile_is_never_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [["a"], []], ids=["after a run", "in an empty store"])
+def test_what_another_machine_wrote_meanwhile_is_never_overwritten(before: list[str], tmp_path: Path) -> None:
     one, other = machine(tmp_path, "one"), machine(tmp_path, "other")
-    write_row(one, "a")
+    for name in before:
+        write_row(one, name)
     with pytest.raises(CatalogError, match="both changed"), synchronised_catalog(one):
         with writing_catalog(one) as catalog:
             catalog.upsert({"observation": [observation("lost")]})
@@ -99,7 +90,7 @@ def test_what_another_machine_wrote_meanwhile_is_never_overwritten(tmp_path: Pat
     for path in one.root.glob("catalog.*"):
         path.unlink()
     write_row(one, "c")
-    assert names(one) == ["a", "b", "c"]
+    assert names(one) == [*before, "b", "c"]
 
 
 def test_files_made_before_there_was_a_store_are_sent_with_the_first_catalog(tmp_path: Path) -> None:
@@ -150,6 +141,7 @@ def test_a_file_of_the_same_size_with_other_content_is_sent_and_an_unchanged_one
     large[7] = 1
     (folder / "rows.f16").write_bytes(large)
     (folder / "rows.i8").write_bytes(b"new")
+    os.utime(folder / "rows.i8", (0, 0))  # as a file that was restored
     push_folder(one, folder)
     pull_folder(other, other.index)
     for name in ("rows.f16", "rows.i8", "same.parquet"):

@@ -79,15 +79,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def test_a_row_of_an_old_date_is_found_within_the_days_between_counts(stage: Stage) -> None:
-    archive = Dated(a=58000.5, b=58000.7, new=60360.0)
-    nights(stage, archive, 1)
-    archive.rows["late"] = released("late", 58000.6)
-    nights(stage, archive, 10, first=1)
-    assert names(stage) == ["a", "b", "late", "new"]
-    assert len([days for days in archive.asked if days[1]]) == 1
-
-
 def test_each_year_is_counted_once_in_the_days_between_counts_and_not_all_in_one_night(stage: Stage) -> None:
     archive = Dated(a=58000.5, new=60360.0)
     nights(stage, archive, 1)
@@ -151,16 +142,6 @@ def test_a_moved_release_date_is_no_withdrawal(stage: Stage) -> None:
     archive.rows["a"] = released("a", 58900.5)
     nights(stage, archive, 10, first=1)
     assert names(stage) == ["a", "new"]
-
-
-def test_days_that_are_forgotten_are_queried_in_the_next_night(stage: Stage) -> None:
-    archive = Dated(a=58000.5, b=58500.5, new=60360.0)
-    nights(stage, archive, 1)
-    archive.rows["a"] = replace(archive.rows["a"], obsid=99)
-    stage.catalog.run("forget_days", ids=["a"])
-    nights(stage, archive, 1, first=1)
-    assert stage.catalog.rows("SELECT obsid FROM observation WHERE obs_id = 'a'") == [{"obsid": 99}]
-    assert len([days for days in archive.asked if days[1]]) == 1
 
 
 def test_a_year_that_fails_is_counted_again_in_the_next_night(stage: Stage) -> None:
