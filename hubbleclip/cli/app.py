@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -39,7 +38,6 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
-NOT_WRITTEN = re.compile(r"(make room|check its permissions,) or set --data")
 DEMO_DATA = Path("hubbleclip-demo")
 SMALL_DEMO = (
     *("simulator.num_proposals=100", "simulator.frame_px=280", "tiles.size_px=256", "train.steps=60"),
@@ -296,16 +294,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (HubbleclipError, CycloptsError, OSError, MemoryError, RuntimeError) as error:
         failure: BaseException | str = machine_error(error) or error
         if isinstance(failure, OSError) and failure.errno in NO_ACCESS_ERRNOS and failure.filename:
-            failure = f"{failure.filename} cannot be used ({failure.strerror}): check its permissions, or set --data"
+            problem = f"{failure.filename} cannot be used ({failure.strerror})"
+            failure = f"{problem}: check its permissions, or set --data or --out"
         if isinstance(failure, OSError | RuntimeError):
             raise
-        fail(complete_advice(str(failure), shlex.join(given_flags(words))), words)
+        fail(complete_advice(str(failure), shlex.join(given_flags(words))))
 
 
-def fail(message: str, words: Sequence[str]) -> NoReturn:
-    """Print an error as one line and exit; for a command with `--out`, the advice names `--out` instead of `--data`."""
-    if any(word.partition("=")[0] == "--out" for word in words):
-        message = NOT_WRITTEN.sub(r"\1 or give another --out", message)
+def fail(message: str) -> NoReturn:
+    """Print an error as one line and exit."""
     sys.stderr.write(f"hubbleclip: {without_control(' '.join(message.split()))}\n")
     atexit.register(silence)
     sys.exit(2)

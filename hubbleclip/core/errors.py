@@ -146,7 +146,7 @@ def _failed_call(number: int, place: object) -> MachineError:
     """Describe a system call that failed, and say what to change."""
     reason = os.strerror(number)
     if number in DISK_FULL_ERRNOS:
-        return DiskFullError(f"{place} cannot be written ({reason}): make room or set --data, then run again")
+        return DiskFullError(f"{place} cannot be written ({reason}): make room or set --data or --out, then run again")
     if number in EXHAUSTED_ERRNOS:
         advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
         return MachineError(f"a limit of the system is reached ({reason}): {advice}")

@@ -43,7 +43,7 @@ def train_in(dataset_dir: str, spare_mb: int) -> str:
     try:
         train(dataset_dir, Path(dataset_dir).parent / "runs", MODEL, TRAIN, code_version="test")
     except (OSError, RuntimeError, MemoryError) as error:
-        fail(str(machine_error(error) or error), [])
+        fail(str(machine_error(error) or error))
     return "trained"
 
 

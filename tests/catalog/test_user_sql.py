@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from test_catalog import mark
 
-from hubbleclip.catalog.user_sql import BATCH_ROWS, READY, _locked, _read, run_user_sql, stream_user_sql
+from hubbleclip.catalog.user_sql import BATCH_ROWS, _locked, _read, run_user_sql, stream_user_sql
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
@@ -161,7 +161,7 @@ def test_the_end_of_the_process_is_told_as_it_was(
     program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{end}\n")
     rows, written = pa.table({"a": [1]}), pa.BufferOutputStream()
     pa.ipc.new_stream(written, rows.schema).write_table(rows)
-    (tmp_path / "rows").write_bytes(READY + written.getvalue().to_pybytes())
+    (tmp_path / "rows").write_bytes(written.getvalue().to_pybytes())
     program.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(program))
     with pytest.raises(CatalogError, match=message):

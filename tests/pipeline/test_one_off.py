@@ -14,7 +14,6 @@ from finished_runs import run_command
 from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.cli.app import fail
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.encode import decode_png
@@ -141,13 +140,6 @@ def test_a_folder_is_cut_and_each_skipped_file_is_named(image: Path, tmp_path: P
     num_tiles = len(list(out.glob("*_ext*.png")))
     again = list(tile_files([folder], out, TILES))
     assert len(again) == 5 and len(list(out.glob("*_ext*.png"))) == num_tiles
-
-
-def test_a_full_disk_is_that_of_the_given_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, advice in ((["tile", "--out=x"], "give another --out"), (["tiles"], "set --data")):
-        with pytest.raises(SystemExit):
-            fail("x cannot be written: make room or set --data", words)
-        assert capsys.readouterr().err == f"hubbleclip: x cannot be written: make room or {advice}\n"
 
 
 def test_a_packed_file_is_cut_in_a_folder_as_if_it_were_named(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_an_item_that_fails_becomes_a_rejection(error: Exception, reason: str, d
     [
         (ArchiveUnreachableError("no host"), "no host"),
         (SettingsError("proposals.jsonl, line 3: not JSON"), "line 3"),
-        (OSError(errno.ENOSPC, "No space left on device"), "make room or set --data"),
+        (OSError(errno.ENOSPC, "No space left on device"), "make room or set --data or --out"),
     ],
 )
 def test_what_would_stop_every_item_stops_the_run_and_says_so(error: Exception, message: str) -> None:
