@@ -129,15 +129,6 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
     assert page.one("#q").get_attribute("value") == "dust"
 
 
-def test_filters_blink_and_a_part_of_a_tile_is_searched_with(page: Page) -> None:
-    page.open(f"/tiles/{IDS[10]}")
-    page.until(page.pictures_are_loaded, "the picture")
-    page.one("[data-do=part]").click()
-    page.point("#frame", -100, -100).click_and_hold().move_by_offset(150, 120).release().perform()
-    page.until(lambda: "image" in page.parameters(), "the search by the part")
-    page.one(".asked")
-
-
 def test_a_picture_is_uploaded(page: Page, search: Search) -> None:
     page.open("/?mode=model")
     page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")

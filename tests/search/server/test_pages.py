@@ -174,7 +174,9 @@ def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, search: Se
     facts = search.tile(IDS[9]).facts
     named = [facts[name] for name in ("title", "target_name", "instrument", "filter")]
     assert [
-        word for word in (*named, "Dr. P1 Nova", "cycle 21", "We observe", "400 s", "2017-09-05") if word not in text
+        word
+        for word in (*named, "Dr. P1 Nova", "cycle 21", "We observe", "400 s", "2017-09-05", f"{facts['dec_deg']:+.6f}")
+        if word not in text
     ] == []
     links = {a.text.strip(): a.get("href") for a in page.select("a")}
     assert links["More like this"] == f"/?like={IDS[9]}"
@@ -183,7 +185,9 @@ def test_a_tile_page_has_what_an_astronomer_needs(client: TestClient, search: Se
     assert page.select_one(".compass") and page.select_one("#bar")
     assert soup(client, links["Its neighbours"]).select(".tile")
     assert soup(client, links["Its programme"]).select(".tile")
-    assert client.get(f"/tiles/{IDS[9]}/footprint.reg").text.startswith("# Region")
+    region = client.get(f"/tiles/{IDS[9][:9]}/footprint.reg")
+    assert region.text.startswith("# Region")
+    assert region.headers["content-disposition"] == f'attachment; filename="{IDS[9]}.reg"'
 
 
 @pytest.mark.parametrize("query", ["image=" + "0" * 32, "selection=lost", "sort=distance"])

@@ -33,7 +33,8 @@ REBOUND = ("evil.example:8765", "localhost.evil.example", "127.0.0.1.evil.exampl
 @pytest.mark.parametrize("path", ["/healthz", "/api/v1/search?q=a", "/", "/static/search.css"])
 def test_this_machine_is_answered_and_a_name_that_was_rebound_to_it_is_refused(path: str, client: TestClient) -> None:
     for host, status in (dict.fromkeys(OWN_HOSTS, 200) | dict.fromkeys(REBOUND, 421)).items():
-        assert client.get(path, headers={"host": host}).status_code == status
+        answer = client.get(path, headers={"host": host})
+        assert (answer.status_code, answer.headers["x-content-type-options"]) == (status, "nosniff")
 
 
 @pytest.mark.parametrize(

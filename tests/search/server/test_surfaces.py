@@ -81,6 +81,7 @@ def test_search_finds_tiles_with_their_facts(call) -> None:
     found = call("search", q=["spiral galaxy"], k=3, instrument=["WFC3/IR"]).structured_content
     assert len(found["hits"]) == 3
     assert {hit["instrument"] for hit in found["hits"]} == {"WFC3/IR"}
+    assert None not in [value for hit in found["hits"] for value in hit.values()]
     assert found["has_more"]
     assert len(call("search", group="none").structured_content["hits"]) == 10
     assert found["index"]["is_simulated"] is True
@@ -89,7 +90,8 @@ def test_search_finds_tiles_with_their_facts(call) -> None:
 
 
 def test_sql_reads_and_is_cut(call) -> None:
-    assert call("sql", query="SELECT count(*) AS num FROM tile").structured_content["rows"] == [{"num": len(IDS)}]
+    counted = call("sql", query="SELECT count(*) AS num FROM tile").structured_content
+    assert counted == {"rows": [{"num": len(IDS)}], "is_cut": False}
     cut = call("sql", query="SELECT range AS n FROM range(100_000)").structured_content
     assert (len(cut["rows"]), cut["is_cut"]) == (MAX_ROWS, True)
 

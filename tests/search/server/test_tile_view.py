@@ -152,6 +152,7 @@ def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tm
 def test_the_marks_are_the_best_hits_whatever_the_page(client: TestClient) -> None:
     first, later = (client.get(f"/sky?q=galaxy&group=none&k=1&page={page}").text for page in (1, 10_000))
     assert first.count('class="mark"') == later.count('class="mark"') == 48
+    assert 'href="/?q=galaxy&amp;group=none"' in first  # back to the hits, not to 100 of them
 
 
 @pytest.mark.parametrize("query", ["", "q=galaxy&filter=F606W&exposure_s_max=300", "q=comet&mode=words"])
