@@ -386,6 +386,7 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(two_nights, capfd):
     assert all(line.startswith("hubbleclip: ") for line in lines)
 
 
-def test_a_folder_without_a_dataset_is_one_line(tmp_path):
-    (fault,) = find_faults(tmp_path)
-    assert "not a dataset" in fault
+def test_a_folder_without_a_dataset_is_one_line_that_names_one_in_it(built):
+    for place, hint in ((built / "sky", "see `hubbleclip datasets`"), (built.parent, f"the 1 in it, such as {built}")):
+        (fault,) = find_faults(place)
+        assert "is not a dataset" in fault and fault.endswith(hint)

@@ -98,8 +98,8 @@ def test_a_damaged_tile_stops_the_loader_threads(built) -> None:
     with pytest.raises(DatasetError, match="damaged"):
         list(iterate_batches(damaged, 0, pin=False))
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
-    with pytest.raises(DatasetError, match="damaged"):
-        damaged.tiles.read_all_tiles(16)
+    with pytest.raises(DatasetError, match=f"damaged: delete {built[0]} and /there and run `hubbleclip shards` again"):
+        replace(damaged.tiles, place="/there").read_all_tiles(16)
 
 
 def test_ranks_share_one_batch(built) -> None:
