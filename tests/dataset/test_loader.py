@@ -287,7 +287,9 @@ def test_groups_and_their_tiles_come_equally_often_and_no_tile_follows_itself(si
     group_of = np.repeat(np.arange(len(sizes)), sizes)
     shown = [[] for _ in sizes]
     for step in range(40):
-        for row in sampler.rows(step):
+        rows = sampler.rows(step)
+        assert len(set(group_of[rows])) == min(batch, len(sizes))
+        for row in rows:
             shown[group_of[row]].append(row)
         assert max(map(len, shown)) - min(map(len, shown)) <= 1
     for rows, size in zip(shown, sizes, strict=True):

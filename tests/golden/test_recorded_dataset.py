@@ -35,10 +35,10 @@ def picture(number: int) -> bytes:
 
 
 def made_tile(number: int) -> Sample:
-    """A tile of one of three archives, with the captions of one of two sources; one tile has no position."""
+    """A tile of one of two archives, with the captions of one of two sources; one tile has no position."""
     group = number % NUM_GROUPS
     one = replace(make_sample(number, group, picture(number)), corners_deg=[], pi=f"Investigator {group}")
-    one = replace(one, group_id=f"{group % 5:016x}", archive=("simulated", "hst", "local")[group % 3])
+    one = replace(one, group_id=f"{group % 5:016x}", archive=("simulated", "hst")[group % 2])
     one = replace(one, **(WRITTEN if group == 4 else {}))
     return replace(
         one, caption_source="header" if group > 6 else "proposal", ra_deg=None if number == 3 else one.ra_deg
