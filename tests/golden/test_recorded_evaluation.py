@@ -179,9 +179,7 @@ def test_words_and_links_of_the_report_are_those_recorded(results, compare_recor
         r"\n(?=## )",
         "\n".join(
             f"{'## ' if tag.name == 'h2' else ''}{' '.join(tag.get_text(' ').split())}"
-            for tag in soup.find_all(
-                ["h1", "h2", "h3", "p", "td", "th", "li", "dt", "dd", "figure", "pre", "summary"]
-            )
+            for tag in soup.find_all(["h1", "h2", "h3", "p", "td", "th", "li", "dt", "dd", "figure", "pre", "summary"])
         ),
     )
     found = {f"section {number}": text.split("\n") for number, text in enumerate(sections)}
