@@ -69,7 +69,7 @@ def test_a_terminal_shows_a_bar_and_only_the_last_line_of_the_counts(screen: io.
     shown = ANSI.sub("", screen.getvalue())
     assert re.search(r"tiles: cut .*━+.* 0 %", shown)
     assert "a line [of text] \ufffd" in shown
-    assert shown.count("4 of 4 done") == 1
+    assert shown.count("tiles: cut: 4 of 4 done") == 1
     assert "2 of 4 done, 0 rejected" not in "".join(line for line in shown.splitlines() if "━" not in line)
     assert screen.getvalue().rstrip().count("\x1b[?25h") >= 1  # the cursor is shown again
 

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,8 @@ from flows.server import (
 from flows.workers import POOLS, ZOMBIE_S
 from hubbleclip.config.settings import FlowSettings
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.layout import Layout
+from hubbleclip.pipeline.dataset import Growth
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "flows/prefect.yaml").read_text(encoding="utf-8"))
@@ -83,6 +86,26 @@ def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat
             (f"cancel {name} after {hours} h", (["cancel-flow-run"], Posture.Proactive, 3600 * hours, ENDS)),
         )
     }
+
+
+def test_a_night_announces_what_starts_the_next_flows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from flows import pipeline
+
+    made: list[tuple] = []
+    monkeypatch.setattr(pipeline, "emit", lambda *given, **facts: made.append((*given, facts)))
+    monkeypatch.setattr(pipeline, "record_asset", lambda *given: made.append(given))
+    monkeypatch.setattr(pipeline, "counted", nullcontext)
+    monkeypatch.setattr(pipeline, "show_tiles", made.append)
+    monkeypatch.setattr(pipeline.dataset_stages, "dataset", lambda settings, run: made.append((settings.profile, run)))
+    for growth in (None, Growth("d", 4), Growth("d", 5)):
+        monkeypatch.setattr(pipeline.dataset_stages, "read_growth", lambda layout, growth=growth: growth)
+        pipeline.dataset.fn("demo", {"data": str(tmp_path), "flows": {"train_min_new_samples": 5}})
+        facts = growth._asdict() if growth else {}
+        assets = [("demo", "catalog", "archive", {}), ("demo", "dataset", "catalog", facts)] if growth else []
+        grown = [("hubbleclip.dataset.grown", "dataset.d", facts)] if growth and growth.num_new == 5 else []
+        updated = ("hubbleclip.dataset.updated", "profile.demo", facts)
+        assert made == [("demo", pipeline.run_stage), Layout(tmp_path / "demo"), *assets, updated, *grown]
+        made.clear()
 
 
 def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:

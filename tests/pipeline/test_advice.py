@@ -72,10 +72,6 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def newest(layout: Layout) -> Path:
-    return newest_dataset(layout)
-
-
 def run_dir(layout: Layout) -> Path:
     (found,) = layout.runs.glob("[!.]*")
     return found
@@ -83,7 +79,7 @@ def run_dir(layout: Layout) -> Path:
 
 def blank_images(layout: Layout) -> None:
     """Overwrite the images of a shard; its size stays."""
-    for shard in newest(layout).glob("train-*.tar"):
+    for shard in newest_dataset(layout).glob("train-*.tar"):
         data = shard.read_bytes()
         shard.write_bytes(re.sub(rb"IDAT", b"JDAT", data))
 
@@ -93,8 +89,8 @@ ATTACKS: dict[str, tuple[Callable[[Layout], object], Callable[[Settings], object
     "runs lost": (lambda at: shutil.rmtree(at.runs), evaluate),
     "promoted run lost": (lambda at: shutil.rmtree(at.runs), index),
     "dataset lost": (lambda at: shutil.rmtree(at.datasets), train),
-    "shard lost": (lambda at: next(newest(at).glob("*.tar")).unlink(), train),
-    "manifest cut off": (lambda at: (newest(at) / "manifest.parquet").write_bytes(b"PAR1"), train),
+    "shard lost": (lambda at: next(newest_dataset(at).glob("*.tar")).unlink(), train),
+    "manifest cut off": (lambda at: (newest_dataset(at) / "manifest.parquet").write_bytes(b"PAR1"), train),
     "index lost": (lambda at: shutil.rmtree(at.index), search),
     "index flipped": (lambda at: flip(next(at.index.glob("*/*.f16"))), search),
     "catalog flipped": (lambda at: at.catalog.write_bytes(b"?" * 99), search),

@@ -40,16 +40,6 @@ def test_a_line_has_the_counts_the_rate_and_the_remaining_time() -> None:
     assert progress.text == "80 of 100 done, 3 rejected, 2 wait for a later run, 4.0 per second, 5 s left"
 
 
-def test_the_last_line_says_that_all_is_done(caplog: pytest.LogCaptureFixture) -> None:
-    progress = Progress(name="tiles: cut", total=2)
-    with caplog.at_level(logging.INFO):
-        progress.add(1, 0)
-        progress.add(1, 1)
-        progress.log()
-    assert caplog.messages[-1].startswith("tiles: cut: 2 of 2 done, 1 rejected, ")
-    assert not caplog.records[-1].is_step
-
-
 def test_a_training_that_stops_early_ends_at_100_per_cent(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
