@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from synthetic_fits import starry_sky, wcs_header, write_drz
+from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.fits.pointing import aim_point, aim_start
@@ -103,9 +103,11 @@ def test_a_wcs_may_have_the_declination_first():
     assert aim_point([(float(ra), float(dec))], wcs, (40, 60)) == pytest.approx((31, 7), abs=1e-3)
 
 
-def test_a_position_on_the_other_side_of_the_sky_is_no_pixel():
-    antipode = (150.1 + 180, -2.2)
-    assert aim_point([antipode, sky_at(10, 20)], TRUTH, SHAPE) == pytest.approx((20, 10), abs=0.01)
+@pytest.mark.parametrize("distort", [lambda header: header, with_sip])
+def test_a_position_on_the_other_side_of_the_sky_is_no_pixel(distort):
+    wcs, antipode = WCS(distort(wcs_header(SHAPE))), (150.1 + 180, -2.2)
+    near = tuple(float(degrees) for degrees in wcs.all_pix2world(10, 20, 0))
+    assert aim_point([antipode, near], wcs, SHAPE) == pytest.approx((20, 10), abs=0.01)
 
 
 @pytest.mark.parametrize(
