@@ -217,7 +217,7 @@ def measure_pictures(server: RunningServer, layout: Layout) -> Iterator[Row]:
             raise RuntimeError(f"one client: {num_pictures(found)} of {len(urls)} pictures came")
         yield figure(f"1 client, a {kind} picture: p50", "ms", percentile([one for one, _ in found], 50), len(urls))
     yield figure("a page of hits with its pictures", "kB", (num_bytes + sum(len(c) for _, c in found)) / 1000)
-    alone = [ask(connection, q=next(source)) for _ in range(NUM_REQUESTS // 4)]
+    alone = [ask(connection, q=next(source)) for _ in range(NUM_REQUESTS // 2)]
     pictures: list[tuple[Answer, bytes]] = []
     searches: list[Answer] = []
     for _ in range(NUM_BURSTS):
