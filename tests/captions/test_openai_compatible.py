@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.backends.openai_compatible import (
     INSTRUCTIONS,
     JUDGEMENT,
+    LIMITS,
     PROMPT_VERSION,
     OpenAICompatible,
     confirm_address,
@@ -27,6 +29,7 @@ from hubbleclip.config.settings import CaptionSettings, read_settings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
 from hubbleclip.core.io import sha256_bytes
 
+QUICK = replace(LIMITS, attempts=3, backoff_s=0.01)
 SOURCE = SourceText(abstract_sha256="0" * 64, title="Gas", abstract="We image nebula 7.")
 
 
@@ -36,7 +39,7 @@ def settings(**changes: Any) -> CaptionSettings:
 
 def ask(stub: StubServer, **changes: Any) -> tuple[Reply, int]:
     calls = count()
-    client = OpenAICompatible(settings(base_url=stub.url, **changes), attempts=3, backoff_s=0.01)
+    client = OpenAICompatible(settings(base_url=stub.url, **changes), limits=QUICK)
     return client.ask(SOURCE, lambda: next(calls)), next(calls)
 
 
@@ -184,7 +187,7 @@ def test_a_picture_is_graded_and_a_bad_grade_is_asked_for_again() -> None:
     with StubServer() as stub:
         grades = iter((11, 7.0))
         stub.grade_of = lambda text, picture: next(grades) if (text, picture) == ("a comet", b"\x89PNG pixels") else 0
-        backend = OpenAICompatible(settings(base_url=stub.url), backoff_s=0.01)
+        backend = OpenAICompatible(settings(base_url=stub.url), limits=QUICK)
         assert backend.judge("a comet", b"\x89PNG pixels") == 7
     first, _ = stub.requests
     assert first["messages"][0] == {"role": "system", "content": JUDGEMENT}
@@ -196,7 +199,7 @@ def test_pictures_without_a_grade_get_the_middle_one_and_if_none_has_one_it_is_a
     grades = {b"1": 0, b"2": 77, b"3": 9, b"4": 5}
     with StubServer() as stub:
         stub.grade_of = lambda text, picture: grades[picture]
-        backend = OpenAICompatible(settings(base_url=stub.url), attempts=1)
+        backend = OpenAICompatible(settings(base_url=stub.url), limits=replace(LIMITS, attempts=1))
         assert backend.rank("a comet", list(grades)) == [2, 1, 3, 0]
         assert "data:image/jpeg;base64," in stub.seen[0]["body"]
         with pytest.raises(AnswerError, match="no chat completion"):

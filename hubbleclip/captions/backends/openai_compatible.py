@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
@@ -61,10 +62,8 @@ Answered = TypeVar("Answered")
 WRONG_ADDRESS = {401, 403, 404, 405}
 """HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
 RETRY_TEMPERATURE = 0.4
-ATTEMPTS = 4
-"""Maximum number of requests for each abstract in one run."""
-BACKOFF_S = 0.5
-"""Wait before the second request; the wait doubles with each further one."""
+LIMITS = RequestLimits(attempts=4, stall_bytes=0)
+"""Limits of the requests about one abstract in one run. An answer is short, so no minimum speed is required."""
 REQUESTS_PER_S = 20.0
 """Limit of the request rate over all connections."""
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -86,34 +85,26 @@ class OpenAICompatible:
         unencrypted to another machine.
     key
         API key; by default the one in the environment.
-    attempts, backoff_s
-        Number of requests about an abstract, and the wait before the second one.
+    limits
+        Limits of the requests about one abstract.
 
     """
 
     is_model = True
     version = PROMPT_VERSION
 
-    def __init__(
-        self,
-        settings: CaptionSettings,
-        key: str | None = None,
-        *,
-        attempts: int = ATTEMPTS,
-        backoff_s: float = BACKOFF_S,
-    ) -> None:
+    def __init__(self, settings: CaptionSettings, key: str | None = None, limits: RequestLimits = LIMITS) -> None:
         if not settings.model:
             raise SettingsError("captions.model is empty: set it to the name of the model at the server")
         self.settings = settings
         self.model = re.sub(r"[^\w.-]+", "-", settings.model)
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._key = read_key(settings.base_url) if key is None else key
-        # An answer is short, so no minimum speed is required.
         self._transport = Transport(
             FetchSettings(
                 connections=settings.connections, requests_per_s=REQUESTS_PER_S, timeout_s=settings.timeout_s
             ),
-            RequestLimits(attempts=attempts, backoff_s=backoff_s, file_timeout_s=settings.timeout_s, stall_bytes=0),
+            replace(limits, file_timeout_s=settings.timeout_s),
         )
 
     def prompt(self) -> str:
