@@ -224,22 +224,16 @@ def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "values"),
     [
-        ("since", ""),
-        ("since", "yesterday"),
-        ("until", "2020-13-01"),
-        ("observed_from", "2020"),
-        ("observed_to", "1.1.20"),
-        ("cone_deg", (361, 0, 1)),
-        ("cone_deg", (0, 91, 1)),
-        ("cone_deg", (0, 0, 0)),
-        ("intent", "fun"),
+        *((name, ("yesterday", "2020-13-01", "2020", "1.1.20")) for name in ("until", "observed_from", "observed_to")),
+        *(("since", ("", "yesterday")), ("cone_deg", ((361, 0, 1), (0, 91, 1), (0, 0, 0))), ("intent", ("fun",))),
     ],
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, value: object) -> None:
-    with pytest.raises(SettingsError, match=rf"setting archive\.{name}"):
-        read_settings("demo", {"archive": {name: value}})
+def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, values: tuple[object, ...]) -> None:
+    for value in values:
+        with pytest.raises(SettingsError, match=rf"setting archive\.{name}"):
+            read_settings("demo", {"archive": {name: value}})
 
 
 angles = st.floats(0, 360)

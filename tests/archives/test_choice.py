@@ -235,6 +235,12 @@ def test_a_foreign_file_in_the_list_is_refused_and_the_rejection_says_so(row: di
     assert rejection.reason == "too_large" and why in rejection.detail
 
 
+def test_a_file_that_is_not_public_is_chosen_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAST_API_TOKEN", "token")
+    own = observation()
+    assert product([own], [file_of(own, "drz", dataRights="EXCLUSIVE_ACCESS")]).file_name == "ibol02010_drz.fits"
+
+
 def test_legacy_files_are_chosen_where_the_settings_name_their_collection() -> None:
     own, settings = observation(), SETTINGS.model_copy(update={"collections": ("HST", "HLA")})
     legacy = file_of(own, "drz", obs_id=LEGACY, obs_collection="HLA", productFilename=f"{LEGACY}_drz.fits")
@@ -389,15 +395,11 @@ PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
 @pytest.mark.parametrize(
     ("owner", "ending"),
     [
-        ("ibol02010", "drz_color.jpg"),
-        (VISIT, "color.jpg"),
-        (TOTAL, "drc_color.jpg"),
-        ("ibol02010", "drz_thumb.jpg"),
-        ("ibol02010", "raw.jpg"),
-        ("ibol02010", "flt.jpg"),
-        ("ibol02010", "flc.jpg"),
-        ("ibol02010", "drz.png"),
-        ("ibol02010", "drz.fits"),
+        *((VISIT, "color.jpg"), (TOTAL, "drc_color.jpg"), ("ibol02010", "drz_color.jpg")),
+        *(
+            ("ibol02010", ending)
+            for ending in ("drz_thumb.jpg", "raw.jpg", "flt.jpg", "flc.jpg", "drz.png", "drz.fits")
+        ),
     ],
 )
 def test_colour_thumbnails_exposures_and_other_formats_are_no_previews(owner: str, ending: str) -> None:

@@ -73,6 +73,7 @@ def test_settings_narrow_what_is_asked_for(simulator: str, tmp_path: Path) -> No
         assert {item.obs_id for item in observe(archive_at(simulator, tmp_path, **settings))} == wanted, settings
 
 
+@pytest.mark.slow
 def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -> None:
     other_sky = SKY.model_copy(update={"num_proposals": 3})
     with running_simulator(other_sky) as url:

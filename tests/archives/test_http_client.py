@@ -122,15 +122,6 @@ def test_a_request_of_a_library_is_given_up_when_it_drips(
         transport.session.get(scripted(answer).url)
 
 
-def test_headers_that_drip_end_at_the_time_limit_and_the_next_connection_works(scripted) -> None:
-    hasty = make_transport(timeout_s=1.0, attempts=2)
-    script = scripted(drip_headers, give(b"fine"))
-    assert hasty.get(script.url).text == "fine"
-    once = make_transport(timeout_s=1.0, attempts=1)
-    with pytest.raises(ArchiveTimeoutError):
-        once.get(scripted(drip_headers).url)
-
-
 def test_the_token_of_mast_is_sent_to_mast_alone(
     scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -154,6 +154,7 @@ def test_a_file_whose_parts_cannot_be_told_apart_is_refused_for_the_same_reason_
     assert reasons[0] == reasons[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [DRIZZLED, EXPOSURE], ids=["drizzled", "exposure"])
 def test_tiles_of_a_partial_file_are_equal_to_those_of_the_whole_file(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "whole.fits").write_bytes(whole)

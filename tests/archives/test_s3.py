@@ -175,6 +175,11 @@ def test_a_file_that_no_source_has_names_every_reason(cloud, simulator: str, fil
     lost = replace(files[0][0], uri="mast:HST/product/jzzzzzzzz_drz.fits")
     with pytest.raises(DownloadError, match=r"^missing: s3: missing: .*; mast: missing: "):
         fetched(sources_of(simulator, cloud[0], tmp_path, "s3", "mast"), lost)
+    with (
+        BadServer(give(b"", 403)) as mast,
+        pytest.raises(DownloadError, match=r"^denied: s3: missing: .*; mast: denied"),
+    ):
+        fetched(sources_of(mast.url, cloud[0], tmp_path, "s3", "mast"), lost)
 
 
 @pytest.mark.parametrize(

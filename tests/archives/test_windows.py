@@ -151,6 +151,8 @@ def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
 
     with pytest.raises(PartialResultError, match="10 of 27"):
         list(WindowedQuery(server.count, first_page, 10).pages(SPAN, 27))
+    with pytest.raises(PartialResultError, match="10001 rows .* too many"):
+        list(WindowedQuery(server.count, lambda *_: ResultPage(rows=[{}], total=10_001), 10).pages(Window(5e4, 5e4)))
 
 
 def test_pages_come_before_the_next_window_is_asked_for() -> None:

@@ -84,6 +84,16 @@ def test_the_catalog_as_it_was_is_kept_once(layout: Layout, steps: Path) -> None
     assert rows_of(layout.catalog_backup(NEW)) == before
 
 
+def test_views_of_another_release_are_defined_again(layout: Layout) -> None:
+    with duckdb.connect(str(layout.working_catalog)) as connection:
+        connection.execute("DROP VIEW coverage; COMMENT ON TABLE migration IS 'another'")
+    with writing_catalog(layout):
+        pass
+    with read_catalog(layout) as catalog:
+        assert "coverage" in {view["name"] for view in catalog.views()}
+    assert layout.catalog_backups() == []
+
+
 def test_a_new_catalog_leaves_no_older_one(tmp_path: Path) -> None:
     with writing_catalog(Layout(tmp_path)):
         pass

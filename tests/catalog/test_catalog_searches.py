@@ -64,12 +64,7 @@ def test_cone_finds_what_astropy_finds(sky: Catalog, place: tuple[float, ...], r
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    west=st.floats(-360, 360),
-    width=st.floats(0, 359.9),
-    south=st.floats(-90, 90),
-    height=st.floats(0, 180),
-)
+@given(west=st.floats(-360, 360), width=st.floats(0, 359.9), south=st.floats(-90, 90), height=st.floats(0, 180))
 def test_box_goes_eastwards_from_its_western_edge(
     sky: Catalog, west: float, width: float, south: float, height: float
 ) -> None:

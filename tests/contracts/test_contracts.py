@@ -223,36 +223,23 @@ schema:
   - name: planet
 """
 PHASE = "name: phase, physicalType: DOUBLE"
-KEY = "name: moon_id, physicalType: VARCHAR, required: true"
+KEY, PLANET = "name: moon_id, physicalType: VARCHAR, required: true", "  - name: planet"
 CHANGES: dict[str, tuple[Change, str, str]] = {
     "a version alone": (Change.SAME, "1.0.0", "9.0.0"),
     "a column's words": (Change.WORDING, "description: Phase", "description: Time"),
     "a column's source": (Change.WORDING, "computed clock", "CAOM s_ra"),
     "a table's words": (Change.WORDING, "All stars", "Stars"),
     "a unit where none was": (Change.WORDING, PHASE, PHASE + ", customProperties: [{property: unit, value: s}]"),
-    "a new table": (
-        Change.ADDITIVE,
-        "  - name: planet",
-        f"  - name: moon\n    properties: [{{{KEY}}}]\n  - name: planet",
-    ),
+    "a new table": (Change.ADDITIVE, PLANET, f"  - name: moon\n    properties: [{{{KEY}}}]\n{PLANET}"),
     "a new column": (Change.ADDITIVE, PHASE, f"name: new, physicalType: DOUBLE}}\n      - {{{PHASE}"),
     "a new rule": (Change.ADDITIVE, "quality: [", "quality: [{name: new, query: SELECT 0}, "),
     "a new bound": (Change.ADDITIVE, "minimum: 1", "minimum: 1, maximum: 9"),
-    "a looser bound": (Change.ADDITIVE, "minimum: 1", "minimum: 0"),
     "a removed bound": (Change.ADDITIVE, "minimum: 1, ", ""),
-    "a tighter bound": (Change.BREAKING, "minimum: 1", "minimum: 2"),
     "a tighter bound of items": (Change.BREAKING, "maxLength: 9", "maxLength: 8"),
     "another pattern": (Change.BREAKING, "^a", "^[ab]"),
-    "a removed column": (Change.BREAKING, "name: phase", "name: another"),
-    "a removed table": (Change.BREAKING, "  - name: planet", ""),
-    "a new required column": (
-        Change.BREAKING,
-        PHASE,
-        f"name: new, physicalType: DOUBLE, required: true}}\n      - {{{PHASE}",
-    ),
+    "a removed table": (Change.BREAKING, PLANET, ""),
+    "a new required column": (Change.BREAKING, PHASE, f"{KEY}}}\n      - {{{PHASE}"),
     "null forbidden": (Change.BREAKING, PHASE, PHASE + ", required: true"),
-    "null allowed": (Change.BREAKING, "required: true, ", ""),
-    "another type": (Change.BREAKING, PHASE, "name: phase, physicalType: BIGINT"),
     "another unit": (Change.BREAKING, "value: deg", "value: rad"),
     "another key": (Change.BREAKING, ", primaryKey: true, primaryKeyPosition: 1", ""),
 }
@@ -293,13 +280,10 @@ def change_of(place: Place, was: dict[Place, Any], now: dict[Place, Any]) -> Cha
     return Change.BREAKING if is_kept and is_tighter(kind.removeprefix("items."), old, new) else Change.ADDITIVE
 
 
-def differences(old: OpenDataContractStandard, new: OpenDataContractStandard) -> dict[Place, Change]:
+def kind_of(old: OpenDataContractStandard, new: OpenDataContractStandard) -> Change:
     was, now = facts_of(old), facts_of(new)
-    return {one: change_of(one, was, now) for one in was.keys() | now.keys() if was.get(one) != now.get(one)}
-
-
-def kind_of(changes: dict[Place, Change]) -> Change:
-    return max(changes.values(), default=Change.SAME)
+    changes = (change_of(one, was, now) for one in was.keys() | now.keys() if was.get(one) != now.get(one))
+    return max(changes, default=Change.SAME)
 
 
 def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
@@ -312,15 +296,14 @@ def is_sufficient_bump(old: str, new: str, change: Change) -> bool:
 def test_each_contract_has_a_version_that_its_changes_since_the_last_release_require() -> None:
     for path in RELEASED.glob("*.odcs.yaml"):
         old, new = parsed(path.read_text(encoding="utf-8")), read_contract(path.name.split(".")[0])
-        changes = differences(old, new)
-        assert is_sufficient_bump(str(old.version), str(new.version), kind_of(changes)), (path.name, changes)
+        assert is_sufficient_bump(str(old.version), str(new.version), kind_of(old, new)), path.name
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_change_has_its_kind(name: str) -> None:
     kind, text, other = CHANGES[name]
     assert MADE.count(text) == 1
-    assert kind_of(differences(parsed(MADE), parsed(MADE.replace(text, other)))) is kind
+    assert kind_of(parsed(MADE), parsed(MADE.replace(text, other))) is kind
 
 
 def test_every_kind_of_bound_tightens_one_way() -> None:

@@ -4,15 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from valid_catalog import (
-    broken_rules,
-    hex_of,
-    product,
-    product_version,
-    promotion,
-    tile,
-    valid_rows,
-)
+from valid_catalog import broken_rules, hex_of, product, product_version, promotion, tile, valid_rows
 
 from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.config.settings import Settings, read_settings

@@ -1,8 +1,7 @@
-"""What an HTTP client receives for each kind of fault, and how a plan draws faults."""
+"""What an HTTP client receives for each kind of fault, and how the server counts them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
@@ -18,7 +17,6 @@ from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 SKY = SkySettings(num_proposals=6, frame_px=64)
 ABSTRACTS = "/hst/abstracts.cat"
-QUERY = {"service": "Mast.Caom.Filtered", "params": {"columns": "*", "filters": []}, "format": "json"}
 
 
 @pytest.fixture
@@ -26,26 +24,15 @@ def faulty() -> Iterator[Callable[..., str]]:
     """Serve an archive in a thread that injects one kind of fault into each request, or follows the given rules."""
     with ExitStack() as running:
 
-        def start(*kinds: str, rules: tuple[FaultRule, ...] = (), **plan: object) -> str:
-            rules = rules or tuple(FaultRule(kind=kind) for kind in kinds)
-            return running.enter_context(serving(make_faulty_app(with_faults(SKY, FaultPlan(rules=rules, **plan)))))
+        def start(*kinds: str, rules: tuple[FaultRule, ...] = ()) -> str:
+            plan = FaultPlan(rules=rules or tuple(FaultRule(kind=kind) for kind in kinds))
+            return running.enter_context(serving(make_faulty_app(with_faults(SKY, plan))))
 
         yield start
 
 
 def get(url: str, path: str = ABSTRACTS, **more: object) -> requests.Response:
     return requests.get(url + path, timeout=20, **more)
-
-
-def ask(url: str, **more: object) -> requests.Response:
-    return requests.post(f"{url}/api/v0/invoke", data="request=" + quote(json.dumps(QUERY | more)), timeout=20)
-
-
-def query(url: str, **more: object) -> requests.Response:
-    """Ask, and again while the response asks to poll."""
-    while (response := ask(url, **more)).text.startswith('{"status":"EXECUTING"'):
-        pass
-    return response
 
 
 def file_path() -> str:
@@ -94,23 +81,8 @@ def test_a_wrong_body_has_status_200_and_its_own_length(
     assert is_such(whole, wrong.content)
 
 
-@pytest.mark.parametrize("kind", ["duplicated_page", "missing_page", "null_columns"])
-def test_rows_repeat_are_missing_or_null_while_the_totals_stay_true(faulty: Callable[..., str], kind: str) -> None:
-    calm, wrong = query(faulty()).json(), query(faulty(kind)).json()
-    assert (wrong["paging"], wrong["fields"]) == (calm["paging"], calm["fields"])
-    names, all_names = [row["obs_id"] for row in wrong["data"]], {row["obs_id"] for row in calm["data"]}
-    assert set(names) == {None} if kind == "null_columns" else set(names) < all_names
-    assert (len(names) == len(calm["data"])) is (kind != "missing_page")
-
-
 def test_the_server_counts_its_faults(faulty: Callable[..., str]) -> None:
     url = faulty(rules=(FaultRule(kind="503", times=2), FaultRule(kind="html", path="/hst", times=1)))
     for _ in range(5):
         get(url)
     assert get(url, "/faults").json() == {"503": 2, "html": 1}
-
-
-def test_a_repeated_query_is_recognised_despite_its_cache_breaker(faulty: Callable[..., str]) -> None:
-    url = faulty(rules=(FaultRule(kind="500"),), max_in_a_row=1)
-    statuses = [ask(url, cacheBreaker=f"2024-01-0{day}T00:00").status_code for day in range(1, 5)]
-    assert statuses == [500, 200, 500, 200]
