@@ -115,9 +115,8 @@ def test_a_fetched_file_that_breaks_its_contract_leaves_no_orphans_and_is_not_fe
 def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> None:
     with open_stage("tiles", settings) as stage:
         with pytest.raises(HubbleclipError, match="2 of 1 items were rejected"):
-            run_batches(
-                stage, cutting(settings.tiles), lambda _: {"tile": [tile("1", valid_share=1.5)]}, ["item"], total=1
-            )
+            bad = {"tile": [tile("1", valid_share=1.5)]}
+            run_batches(stage, cutting(settings.tiles), lambda _: bad, [product("mast:p1")], total=1)
         assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
 
 
