@@ -18,7 +18,6 @@ from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import build_dataset, plan_shards, read_dataset
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.shard_writer import (
-    canonical_json,
     interleave,
     member_bytes,
     packed_size_bytes,
@@ -260,7 +259,3 @@ def test_values_that_json_cannot_represent_are_refused(value):
     sample = replace(make_sample(0, 0, b""), ra_deg=value)
     with pytest.raises(ValueError, match="JSON"):
         sidecar(sample)
-
-
-def test_a_json_text_has_one_form():
-    assert canonical_json({"b": [1.0, None, True], "a": "é"}) == '{"a":"é","b":[1.0,null,true]}'.encode()
