@@ -39,7 +39,7 @@ def settings(**changes: Any) -> CaptionSettings:
 
 def ask(stub: StubServer, **changes: Any) -> tuple[Reply, int]:
     calls = count()
-    client = OpenAICompatible(settings(base_url=stub.url, **changes), limits=QUICK)
+    client = OpenAICompatible(settings(base_url=f"{stub.url}/", **changes), limits=QUICK)
     return client.ask(SOURCE, lambda: next(calls)), next(calls)
 
 
@@ -47,6 +47,7 @@ def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
     with StubServer() as stub:
         reply, num_calls = ask(stub, seed=7)
     (request,) = stub.requests
+    assert stub.seen[0]["path"] == "/v1/chat/completions"
     assert request == {
         "model": "org/small",
         "messages": [

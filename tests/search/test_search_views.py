@@ -45,6 +45,8 @@ def test_values_are_sorted_by_their_numbers_and_clear_positions_of_a_wheel_are_n
         "cycle": [(20, 3), (23, 3), (26, 3)],
         "split": [("train", 9), ("val", 9), ("test", 6)],
     }
+    chosen = SearchParams(split="train", cycle=[21])  # of the split val
+    assert search.facets(chosen)["cycle"] == [(20, 6), (23, 6), (26, 6), (21, 0)]
 
 
 @pytest.mark.parametrize("query", [{}, {"q": "galaxy"}])

@@ -77,7 +77,6 @@ def test_a_posted_term_cannot_name_a_file(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("parameters", "word"),
     [
-        ({"k": "0"}, "k"),
         ({"k": "1001", "format": "images"}, "k"),
         ({"page": "500", "k": "200"}, "10,000"),
         ({"like": "no such"}, "like"),

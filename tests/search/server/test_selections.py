@@ -20,6 +20,7 @@ from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import Selection, change_selection, delete_selection, read_selections
 from hubbleclip.search.server.security import check_access
+from hubbleclip.search.stores.base import rows_of
 
 
 @pytest.fixture
@@ -159,8 +160,8 @@ def test_hits_with_pictures_are_read_by_pandas_and_hugging_face_datasets(
     assert list(rows["target_name"]) == [hit["target_name"] for hit in hits]
     for row in rows.itertuples():
         assert row.image["bytes"] == search.tile(row.tile_id).picture.read_bytes()
-        (own,) = search.run(SearchParams(like=row.tile_id, k=1)).hits
-        assert (own.tile_id, np.linalg.norm(row.feature)) == (row.tile_id, pytest.approx(1, abs=1e-3))
+        (at,) = rows_of(search._opened.store.tile_ids, [row.tile_id])
+        assert np.array_equal(row.feature, search._opened.store.features([at])[0])
     read = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
     assert read[0]["image"].size == (96, 96)
     assert read.features["ra_deg"].dtype == "float64"
