@@ -20,7 +20,6 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import errors as hub_errors
 from open_clip.hf_configs import arch_dict
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
@@ -30,6 +29,11 @@ from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.core.io import check_bounded, read_bounded, read_json
 from hubbleclip.training.models.text_context import OWN_LENGTH
+
+try:
+    from huggingface_hub import errors as hub_errors
+except ImportError:  # `hide_unused_libraries` hides it from a short command
+    hub_errors = None  # type: ignore[assignment]
 
 LOAD_ERRORS = (
     *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, StopIteration),

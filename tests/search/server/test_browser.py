@@ -129,17 +129,6 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
     assert page.one("#q").get_attribute("value") == "dust"
 
 
-def test_a_picture_is_uploaded(page: Page, search: Search) -> None:
-    page.open("/?mode=model")
-    page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")
-    page.one("#file").send_keys(str(search.tile(IDS[7]).picture))
-    page.until(lambda: "image" in page.parameters(), "the upload")
-    page.one(".asked")
-    page.one("[name=mode] option[value=model]").click()
-    page.until(lambda: page.parameters().get("mode") == ["model"], "the mode")
-    page.until(lambda: page.tiles() and page.tiles()[0] == IDS[7], "the tile of the picture")
-
-
 def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, search: Search) -> None:
 
     tile_id = IDS[10]
