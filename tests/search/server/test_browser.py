@@ -17,6 +17,7 @@ from PIL import Image
 from search_site import IDS, SIZE_PX, fits_header
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 from web_search import service_of
 
 from hubbleclip.search.engine import Search
@@ -129,6 +130,64 @@ def test_a_text_is_searched_without_a_reload_and_the_back_button_returns(page: P
     assert page.one("#q").get_attribute("value") == "dust"
 
 
+def test_the_first_hit_is_at_most_ten_tabs_away(page: Page) -> None:
+    page.open("/?q=galaxy&instrument=WFC3/IR")
+    for _ in range(10):
+        page.chrome.switch_to.active_element.send_keys(Keys.TAB)
+        if "picture" in (page.chrome.switch_to.active_element.get_attribute("class") or ""):
+            return
+    pytest.fail("no hit within 10 tabs")
+
+
+def test_chosen_tiles_are_compared_and_selected(page: Page, search: Search) -> None:
+    page.open("/?q=galaxy")
+    boxes = page.all(".tile [name=tile]")[:2]
+    wanted = [box.get_attribute("value") for box in boxes]
+    for box in boxes:
+        box.click()
+    page.one(".choose [formaction]").click()
+    page.until(lambda: len(page.all(".compare thead a")) == 2, "the comparison")
+    page.open("/?q=galaxy")
+    page.one(".tile [name=tile]")
+    for box in page.all(".tile [name=tile]")[:2]:
+        box.click()
+    page.one(".choose [name=name]").send_keys("mine")
+    page.one(".choose [value=add]").click()
+    page.wait_for_url(selection=["mine"], group=["none"])
+    assert sorted(page.tiles()) == sorted(wanted)
+    search.selections.unlink()
+
+
+def test_filters_blink_and_a_part_of_a_tile_is_searched_with(page: Page) -> None:
+    page.open(f"/tiles/{IDS[10]}")
+    page.until(page.pictures_are_loaded, "the picture")
+    page.one("[data-do=part]").click()
+    page.point("#frame", -100, -100).click_and_hold().move_by_offset(150, 120).release().perform()
+    page.until(lambda: "image" in page.parameters(), "the search by the part")
+    page.one(".asked")
+
+
+def test_choices_submit_at_once(page: Page, search: Search) -> None:
+    page.open("/?q=galaxy")
+    before = page.tiles()
+    page.one("input[name=instrument][value='WFC3/IR']").click()
+    page.until(lambda: page.parameters().get("instrument") == ["WFC3/IR"] and page.tiles() != before, "the filter")
+    assert {search.tile(i).facts["instrument"] for i in page.tiles()} == {"WFC3/IR"}
+    page.one("[name=mode] option[value=words]").click()
+    page.wait_for_url(q=["galaxy"], instrument=["WFC3/IR"], mode=["words"])
+
+
+def test_a_picture_is_uploaded(page: Page, search: Search) -> None:
+    page.open("/?mode=model")
+    page.chrome.execute_script("document.getElementById('upload').classList.remove('hidden')")
+    page.one("#file").send_keys(str(search.tile(IDS[7]).picture))
+    page.until(lambda: "image" in page.parameters(), "the upload")
+    page.one(".asked")
+    page.one("[name=mode] option[value=model]").click()
+    page.until(lambda: page.parameters().get("mode") == ["model"], "the mode")
+    page.until(lambda: page.tiles() and page.tiles()[0] == IDS[7], "the tile of the picture")
+
+
 def test_a_tile_shows_the_position_under_the_cursor_zooms_and_inverts(page: Page, search: Search) -> None:
 
     tile_id = IDS[10]
@@ -218,8 +277,62 @@ def test_a_loop_on_the_map_lists_and_saves_tiles(page: Page, tmp_path: Path, sea
     assert page.one("#num").text == "0"
 
 
+def test_the_map_has_colours_with_a_legend_that_chooses(page: Page, search: Search) -> None:
+    page.open("/map")
+    page.one("#map[data-ready]")
+    legend = [" ".join(button.text.split()) for button in page.all("#legend button")]
+    assert sorted(legend) == ["ACS/WFC 16", "WFC3/IR 16", "WFC3/UVIS 16"]
+    assert len({button.value_of_css_property("background-color") for button in page.all("#legend .swatch")}) == 3
+    page.one("#colour option[value=category]").click()
+    page.until(lambda: page.parameters() == {"colour": ["category"]}, "the colour in the address")
+    button = next(one for one in page.all("#legend button") if "STARS" in one.text)
+    button.click()
+    assert page.one("#num").text == "24"
+    chosen = {urlsplit(a.get_attribute("href")).path.rpartition("/")[2] for a in page.all("#chosen a")}
+    assert {search.tile(i).facts["category"] for i in chosen} == {"STARS"}
+    page.chrome.refresh()
+    page.one("#map[data-ready]")
+    assert page.one("#colour").get_attribute("value") == "category"
+
+
+def test_the_map_shows_a_tile_under_the_cursor_and_by_keys(page: Page, search: Search) -> None:
+    page.open("/map")
+    canvas = page.one("#map[data-ready]")
+    canvas.send_keys(Keys.ARROW_RIGHT)
+    page.until(lambda: "NGC-" in page.one("#hover p").text, "the tile")
+    first = page.one("#hover img").get_attribute("src")
+    canvas.send_keys(Keys.ARROW_RIGHT)
+    assert page.one("#hover img").get_attribute("src") != first
+    canvas.send_keys(Keys.ARROW_LEFT)
+    assert page.one("#hover img").get_attribute("src") == first
+    canvas.send_keys(" ")
+    assert page.one("#num").text == "1"
+    canvas.send_keys(" ")
+    assert page.one("#num").text == "0"
+    points, margin = search.points(), 24
+    pca_n2 = np.stack([points.x, points.y], axis=1)
+    share_n2 = (pca_n2 - pca_n2.min(axis=0)) / np.ptp(pca_n2, axis=0) - 0.5
+    dx, dy = share_n2[17] * (canvas.size["width"] - 2 * margin, 2 * margin - canvas.size["height"])
+    page.point("#map", round(dx), round(dy)).perform()
+    page.until(lambda: points.tile_ids[17] in page.one("#hover img").get_attribute("src"), "the tile under the cursor")
+    ActionChains(page.chrome).click().perform()
+    page.one("#frame")
+    assert page.chrome.current_url.endswith(f"/tiles/{points.tile_ids[17]}")
+
+
 def grey_of(colour: str) -> float:
     return sum(float(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3])
+
+
+def test_keys_reach_everything(page: Page) -> None:
+    page.open("/?q=galaxy")
+    page.one("body").send_keys("/")
+    assert page.chrome.switch_to.active_element.get_attribute("id") == "q"
+    page.chrome.execute_script("document.querySelector('.tile .picture').focus()")
+    page.chrome.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert page.tiles()[1] in page.chrome.switch_to.active_element.get_attribute("href")
+    page.chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    page.one("#frame")
 
 
 @pytest.fixture(scope="session")
@@ -272,3 +385,17 @@ def test_pages_are_accessible_fit_the_screen_and_have_the_colours_of_the_scheme(
         assert (grey_of(ink) > grey_of(paper)) == is_dark
         findings[path] = axe_findings(page, axe) + ["too wide"] * page.is_wider_than_the_screen()
     assert not any(findings.values()), json.dumps(findings, indent=1)
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_maps_on_demand_are_accessible(is_dark: bool, page: Page, search: Search, axe: str) -> None:
+    page.size(1300, is_dark=is_dark)
+    page.open(f"/tiles/{IDS[5]}?q=galaxy")
+    page.one(".occlude button").click()
+    page.one("#overlay rect")
+    page.one(".more details summary").click()
+    assert axe_findings(page, axe) == []
+    page.open("/map")
+    page.one("#legend button").click()
+    page.one("#chosen img")
+    assert axe_findings(page, axe) == []
