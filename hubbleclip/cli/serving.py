@@ -16,7 +16,7 @@ from hubbleclip.core.errors import SettingsError
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 MAX_CUTOUT_BYTES = 8_000_000
-"""Maximum number of bytes read from the archive's FITS file for one cut-out; a tile of ACS/WFC needs 7.7 MB."""
+"""Maximum number of bytes read from the archive's FITS file for one cut-out; a tile of ACS/WFC needs 6 to 7 MB."""
 TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 """Environment variable of the token; an option would be visible in the list of processes."""
 

@@ -70,7 +70,7 @@ def picture_routes(service: SearchService) -> APIRouter:
     @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")
     async def cutout(tile_id: str) -> Response:
         record = await find_tile(tile_id, service)
-        content = await service.run(service.cut_out, record, queue=service.names)
+        content = await service.run(service.cut_out, record, queue=service.cutouts)
         headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.fits"'}
         return Response(content, headers=headers, media_type=FITS_TYPE)
 

@@ -32,7 +32,7 @@ NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
 START_S = 85.0
 """Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
 REMOTE_S = 60.0
-"""Maximum time of a call that may ask the internet; a cut-out may send 90 requests, of which ten go out per second."""
+"""Maximum time of a cut-out, which may send 260 requests, of which ten go out per second."""
 OK, LOADING = "ok", "loading the model"
 MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
 """Largest numbers of hits per page, of uploads that are being received at one time, and of names looked up per call."""
@@ -127,7 +127,9 @@ class SearchService:
     tables
         Queue of the long tables, such as a cone of the whole sky.
     names
-        Queue of the names for which Sesame is asked, and of the cut-outs.
+        Queue of the names for which Sesame is asked.
+    cutouts
+        Queue of the cut-outs from the archive.
     model_state
         What `health` says until the model is loaded.
     open_remote
@@ -143,7 +145,8 @@ class SearchService:
     explain: Callable[[str], Mapping[str, Any]]
     queue: WorkQueue = field(default_factory=WorkQueue)
     tables: WorkQueue = field(default_factory=lambda: WorkQueue(num_workers=1, max_waiting=16))
-    names: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8, max_s=REMOTE_S))
+    names: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8))
+    cutouts: WorkQueue = field(default_factory=lambda: WorkQueue(max_waiting=8, max_s=REMOTE_S))
     model_state: str = OK
     open_remote: Callable[[str], BinaryIO] | None = None
     uploads: UploadStore = field(default_factory=UploadStore)
@@ -209,7 +212,7 @@ class SearchService:
 
     def close(self) -> None:
         """Stop the queue and delete the uploads."""
-        for queue in (self.queue, self.tables, self.names):
+        for queue in (self.queue, self.tables, self.names, self.cutouts):
             queue.close()
         self.uploads.close()
 
