@@ -229,6 +229,13 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         with_observations(stage, *map(product, "abcd"))
         write_bytes(stage.layout.part("mast:c"), b"half")
         shelf = Shelf(stage, {"mast:a": a, "mast:b": b"no FITS", "mast:c": DownloadError("stalled"), "mast:d": d})
+        fetch, counts = shelf.fetch_product, []
+
+        def counted(item: Product) -> Product:
+            counts.append(len([path for path in files_in(stage.layout.products) if path.suffix == ".fits"]))
+            return fetch(item)
+
+        monkeypatch.setattr(shelf, "fetch_product", counted)
         for cut_now, waiting in (
             ({"mast:a"}, [("mast:c", "fetch", "stalled", 1), ("mast:d", "tiles", "unexpected", 1)]),
             ({"mast:a", "mast:d"}, [("mast:c", "fetch", "stalled", 2)]),
@@ -243,6 +250,8 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         rows = stage.catalog.rows("SELECT path, version FROM product ORDER BY uri")
         assert [tuple(row.values()) for row in rows] == [(None, 1), (None, 1), (None, None), (None, 1)]
         assert files_in(stage.layout.products) == []
+        assert len(counts) == 6
+        assert max(counts) <= 1  # the file of the other connection
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -246,6 +246,15 @@ def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:
         search.save(changed, io.BytesIO())
 
 
+def test_a_search_writes_nothing(site: Settings) -> None:
+    def state() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in site.root.rglob("*")}
+
+    before = state()
+    Search.open(site).text("galaxy", k=3)
+    assert state() == before
+
+
 def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     table = search.text("spiral galaxy", k=4, instrument="WFC3/UVIS")
     assert len(table) == 4

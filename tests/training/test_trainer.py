@@ -195,6 +195,19 @@ def test_weights_of_the_average_and_buffers_are_checked_before_they_are_validate
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_a_run_that_continues_another_equals_one_of_so_many_steps(dataset_dir, tmp_path) -> None:
+    constant = {"lr_scheduler": "const", "ema": 0.5}
+    whole, short = (trained(dataset_dir, tmp_path / f"{steps}", steps=steps, **constant) for steps in (8, 4))
+    run_dir = trained(dataset_dir, short.parent, steps=8, resume=short.name, **constant)
+    assert run_dir not in (whole, short)
+    rows = [[(one["step"], one["loss"], one.get("val_loss")) for one in read_metrics(run)] for run in (whole, run_dir)]
+    assert rows[0] == rows[1]
+    states = [checkpoints.read_checkpoint(run, 8)["trained"] for run in (whole, run_dir)]
+    assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
+    assert checkpoints.read_best(run_dir) == checkpoints.read_best(whole)
+
+
 @pytest.mark.parametrize(("patience", "done_at"), [(3, 25), (1, 15), (0, 40)])
 def test_training_stops_after_as_many_validations_without_improvement_as_its_patience(
     dataset_dir, patience: int, done_at: int

@@ -227,6 +227,15 @@ def test_headers_that_never_end_are_cut_off(start, search: Search, monkeypatch: 
         assert is_ended(silent)
 
 
+def test_a_query_string_without_end_is_refused(start, search: Search) -> None:
+    with connected(start(service_of(search))) as client:
+        try:
+            client.sendall(b"GET /?q=" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+        except ConnectionError:
+            pass
+
+
 def test_a_client_that_closes_its_half_is_answered_if_its_request_is_whole(start, search: Search) -> None:
     url = start(service_of(search))
     with connected(url) as client:

@@ -28,6 +28,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search import embedding_process, engine
 from hubbleclip.search.engine import Search
+from hubbleclip.search.server import running_server
 from hubbleclip.search.server.run_server import listen, run_server
 from hubbleclip.search.server.running_server import RunningServer, ask, find_server, registered
 from hubbleclip.search.server.security import Access
@@ -134,6 +135,7 @@ def test_every_search_prints_the_same_through_the_server_and_alone(
 ) -> None:
     monkeypatch.setattr(searching, "PAGE_HITS", 7)  # of those that the server is asked for
     monkeypatch.setattr(embedding_process, "embed_ahead", lambda *_: None)
+    monkeypatch.setattr(running_server, "CONNECT_S", 60.0)  # the machine may have other work
     layout, secret = search._layout, secrets.token_hex(16)
     port = int(start(service_of(search), Access(host="0.0.0.0", token="s3cret"), secret).rpartition(":")[2])
 
@@ -167,7 +169,10 @@ def test_another_server_at_the_same_port_is_not_believed_and_gets_no_token(tmp_p
     assert not [text for text in ("s3cret", "i" * 32) if text in str(other.seen)]
 
 
-def test_a_server_is_known_by_its_secret_alone(start, search: Search, tmp_path: Path) -> None:
+def test_a_server_is_known_by_its_secret_alone(
+    start, search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_server, "CONNECT_S", 60.0)
     secret, path = secrets.token_hex(16), tmp_path / "server.json"
     port = int(start(service_of(search), instance=secret).rpartition(":")[2])
     for instance, is_found in ((secret, True), (secrets.token_hex(16), False)):

@@ -152,6 +152,7 @@ FIELD = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
         (form_of("a") + FIELD + b"q" * 2**17 + b"\r\n", "; boundary=x", False),
         (b"", "; boundary=x", False),
     ],
+    ids=range(11),
 )
 def test_hostile_forms_are_answered_or_refused(body: bytes, kind: str, is_read: bool, client: TestClient) -> None:
     headers = {"content-type": f"multipart/form-data{kind}".encode("latin-1")}
