@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -149,6 +150,18 @@ def servers() -> set[int]:
 def until_ended(before: set[int]) -> None:
     """Wait until the servers of a command have ended, which they do some seconds after it."""
     until(lambda: servers() <= before, "the end of the servers", 60)
+
+
+def kill_when(ready: Callable[[], bool], *words: str, data: Path, settings: dict, timeout_s: float = 600) -> None:
+    """Start a command and send it SIGKILL at the first moment that `ready` holds."""
+    with subprocess.Popen(
+        command(*words, data=data, settings=settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    ) as process:
+        until(ready, "the moment to kill it", timeout_s, wait_s=0.02, process=process)
+        process.send_signal(signal.SIGKILL)
 
 
 def files_below(folder: Path) -> list[Path]:

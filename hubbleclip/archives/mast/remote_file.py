@@ -15,8 +15,8 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 
 BLOCK_BYTES = 40 * 2**10
-"""Number of bytes requested ahead: 512 rows of an image of ACS/WFC take 171 requests and 6.1 MB, and 256 and 6.7 MB if the
-image was turned north up and is 6,000 px wide."""
+"""Number of bytes requested ahead: 512 rows of an image of ACS/WFC take 171 requests and 6.1 MB; of one that was turned
+north up and is 6,000 px wide, 256 and 6.7 MB."""
 
 
 class RangeFile(io.RawIOBase):
