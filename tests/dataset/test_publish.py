@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def built(tmp_path_factory):
     """Two nights, so that some shards are in another folder."""
     root = tmp_path_factory.mktemp("datasets")
     built_in(root, SAMPLES[:40], PNGS)
-    return built_in(root, SAMPLES, PNGS)
+    return built_in(root, SAMPLES, PNGS, released_on=date(2026, 1, 2))
 
 
 @pytest.mark.parametrize(("num", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (2_500_000, "1M<n<10M")])
