@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import scipy.ndimage
@@ -129,7 +129,7 @@ class MadeArchive(BadServer):
         if any(handler.path.startswith(start) for start in self.table):
             super().respond(handler)
         elif path.path == "/api/v0/invoke":
-            give(json.dumps(self.answer(json.loads(unquote(handler.body.removeprefix("request="))))).encode())(handler)
+            give(json.dumps(self.answer(json.loads(parse_qs(handler.body)["request"][0]))).encode())(handler)
         elif path.path.startswith("/api/v0.1/Download/file"):
             self.give_file(parse_qs(path.query)["uri"][0].rpartition("/")[2])(handler)
         elif path.path.startswith("/stpubdata/"):

@@ -14,9 +14,8 @@ from urllib.parse import quote
 from xml.parsers.expat import ExpatError
 
 from hubbleclip.archives.base import service_url
-from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import RequestLimits, Transport
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError, rows_limit
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches, failed_query
@@ -29,7 +28,7 @@ from hubbleclip.archives.mast.missions_search import (
     product_row,
 )
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.core.errors import BadJsonError, DownloadError, PartialResultError
+from hubbleclip.core.errors import ArchiveError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
@@ -86,7 +85,7 @@ class CadcClient(MissionsClient):
         rows = self._ask({"num": "COUNT(*)"}, PLANES, criteria, 1).rows
         num = whole_number(rows[0].get("num")) if rows else None
         if num is None:
-            raise BadJsonError(f"{self.url}: the response to a count is not a number: try again later")
+            raise ArchiveError(f"{self.url}: the response to a count is not a number: try again later")
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
@@ -125,10 +124,8 @@ class CadcClient(MissionsClient):
         adql = " ".join(("SELECT", selected, "FROM", tables, "WHERE", where(criteria), *order))
         asked = {"LANG": "ADQL", "MAXREC": max_rows, "QUERY": adql}
 
-        def send() -> ResultPage:
-            with expecting_rows(max_rows):  # pyvo's own requests would not be limited in rate and size
-                response = self.transport.session.post(f"{self.url}/argus/sync", data=asked)
-            response.raise_for_status()
+        def send() -> ResultPage:  # pyvo's own requests would not be limited in rate and size
+            response = self.transport.ask(f"{self.url}/argus/sync", rows_limit(max_rows), data=asked)
             return read_votable(response.content, columns)
 
         return self.retried(send, tries)

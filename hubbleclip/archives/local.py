@@ -21,7 +21,6 @@ from hubbleclip.archives.base import (
     proposal_id_of,
     reject,
 )
-from hubbleclip.archives.folder import FITS, JPEG, FolderFiles, scan_folder
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -30,9 +29,16 @@ from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection
 from hubbleclip.core.text_cleaning import without_zeros
+from hubbleclip.fits.integrity import content_name
 from hubbleclip.fits.keywords import FileFacts, read_facts
 
 LOG = logging.getLogger(__name__)
+FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
+JPEG = (".jpg", ".jpeg")
+USABLE = {"a FITS file": FITS, "a JPEG file": JPEG}
+"""For each kind of content that can be read, the suffixes that its files may have."""
+PACKED = (".fz", ".bz2", ".xz", ".z", ".zip", ".tar", ".tar.gz", ".tgz")
+"""Suffixes of packed files, which are not read."""
 SUFFIXES = {"science": FITS, "preview": JPEG, "total_preview": JPEG}
 """File name suffixes of the files to use, by the value of `archive.products`."""
 SKIPPED = "skipped"
@@ -41,6 +47,36 @@ PROPOSALS_NAME = "proposals.jsonl"
 """Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""
 BYTES_PER_MB = 1_000_000
 OBSERVATIONS_PER_PAGE = 5000
+
+
+def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """List the files below a folder that are neither hidden nor in `own_folder`, sorted by their relative path.
+
+    Files whose name ends in one of `suffixes` (lower case, with the dot) are read. For each other file, its relative
+    path and a text are returned that says what the file is or how it can be made usable.
+    """
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(own_folder))
+    by_name = {path.relative_to(folder).as_posix(): path for path in files}
+    names = sorted(name for name in by_name if not any(part.startswith(".") for part in name.split("/")))
+    read = [by_name[name] for name in names if name.lower().endswith(suffixes)]
+    return read, {name: _why(by_name[name], suffixes) for name in names if not name.lower().endswith(suffixes)}
+
+
+def _why(path: Path, suffixes: tuple[str, ...]) -> str:
+    """Explain why a file whose name ends in none of `suffixes` is skipped, or how it can be made usable."""
+    if path.name.lower().endswith(PACKED):
+        return "a packed file: unpack it"
+    try:
+        with path.open("rb") as file:
+            content = content_name(file.read(512))
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    usable = USABLE.get(content or "")
+    if usable is None:
+        return f"{content or 'a file'} whose name ends in none of {', '.join(suffixes)}"
+    if path.name.lower().endswith(usable):
+        return f"{content}, which this value of archive.products does not use"
+    return f"{content} under another name: rename it so that it ends in {usable[0]}"
 
 
 class LocalArchive(ProcessLocal):
@@ -70,15 +106,15 @@ class LocalArchive(ProcessLocal):
         self._lock = threading.Lock()
 
     @cached_property
-    def files(self) -> FolderFiles:
-        """Files of the folder, except those in the profile's output folder."""
+    def files(self) -> tuple[list[Path], dict[str, str]]:
+        """Files of the folder that are read, and those that are skipped; see `scan_folder`."""
         return scan_folder(self.folder, SUFFIXES[self.settings.products], self.own_folder)
 
     @cached_property
     def facts(self) -> dict[str, FileFacts]:
         """Facts from the header of each file, by `obs_id`, sorted by `obs_id`."""
         with self._lock:  # several threads may need the facts at the same time, but only one reads the headers
-            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in self.files.paths)}
+            return {item.obs_id: item for item in (read_facts(path, self.folder) for path in self.files[0])}
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], ProposalText]:
@@ -87,7 +123,7 @@ class LocalArchive(ProcessLocal):
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """Return every file as an observation, or as a rejection; see `Archive.query_observations`."""
-        skipped = {name: why for name, why in self.files.skipped.items() if self.folder / name != self.proposals_file}
+        skipped = {name: why for name, why in self.files[1].items() if self.folder / name != self.proposals_file}
         if skipped:
             names = ", ".join(list(skipped)[:3])
             LOG.warning("%d files are skipped, such as %s: see `hubbleclip status`", len(skipped), names)

@@ -19,10 +19,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from hubbleclip.catalog.duckdb_errors import to_catalog_error, typed_errors
 from hubbleclip.catalog.migrations import pending_migrations, read_sql
 from hubbleclip.contracts.schema import tables, to_arrow
-from hubbleclip.core.errors import CatalogError
+from hubbleclip.core.errors import CatalogError, DamagedCatalogError, machine_error
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
@@ -38,6 +37,11 @@ SEARCHES = """
 SELECT function_name AS name, comment FROM duckdb_functions()
 WHERE NOT internal AND function_type = 'table_macro'
 """
+
+DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
+"""Errors of DuckDB for a file whose content is damaged."""
+DAMAGE_TEXT = "Corrupt database file"
+"""Text of DuckDB's error for a block with a wrong checksum, which has no class of its own."""
 
 
 class Catalog:
@@ -58,8 +62,6 @@ class Catalog:
     ----------
     changed : bool
         Whether anything was written since the catalog was opened.
-    connection_lock : threading.Lock
-        Lock that is held while the connection is replaced, and while other threads read.
 
     """
 
@@ -74,7 +76,6 @@ class Catalog:
         self.max_s = max_s
         self.path = path
         self.changed = False
-        self.connection_lock = threading.Lock()
         self._after_write = after_write
         self._is_writing = False
 
@@ -202,8 +203,7 @@ class Catalog:
                 with suppress(duckdb.Error):  # after a commit, also a failed one, there is nothing to roll back
                     self.connection.rollback()
         self.changed = True
-        with self.connection_lock:
-            self._after_write(self)
+        self._after_write(self)
 
     def run(
         self, name: str, incoming: Mapping[str, Sequence[Record] | pa.Table] | None = None, **parameters: Any
@@ -289,6 +289,32 @@ class Catalog:
             f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming ON CONFLICT ({keys}) DO {action}'  # noqa: S608
         )
         self.connection.unregister("incoming")
+
+
+@contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """Raise DuckDB's errors in the block as MachineError or DamagedCatalogError; others are not changed."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if failure := machine_error(error, path):
+            raise failure from error
+        if _is_damage(error):
+            raise to_catalog_error(error, path) from error
+        raise
+
+
+def to_catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
+    """Convert an error of DuckDB to an error whose message is one line."""
+    words = str(error).strip().splitlines()[0]
+    if _is_damage(error):
+        return DamagedCatalogError(f"{path} is damaged: move it away and run again ({words})")
+    return CatalogError(words)
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Check whether an error means that the file is damaged."""
+    return isinstance(error, DAMAGE) or DAMAGE_TEXT in str(error)
 
 
 def _bound(parameters: Sequence[Any] | Mapping[str, Any]) -> Any:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from hubbleclip.catalog.catalog import Catalog, attach
-from hubbleclip.catalog.duckdb_errors import typed_errors
+from hubbleclip.catalog.catalog import Catalog, attach, typed_errors
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.migrations import migrate, pending_migrations, read_sql, schema_version
 from hubbleclip.core.errors import CatalogError, DamagedCatalogError
@@ -73,10 +72,9 @@ def writing_catalog(
             raise
         finally:
             is_due = (catalog.changed or is_new) and not is_damaged
-            with catalog.connection_lock:
-                if is_due:
-                    _count_tiles(catalog.connection, layout.working_catalog)
-                _detach(catalog.connection, layout.working_catalog)
+            if is_due:
+                _count_tiles(catalog.connection, layout.working_catalog)
+            _detach(catalog.connection, layout.working_catalog)
             if is_due:
                 _copy(layout.working_catalog, layout.catalog)
 

@@ -89,7 +89,7 @@ def contracts(
 ) -> None:
     """Check the catalog against every rule of the data contracts. The exit code is 1 if a row breaks a rule."""
     from hubbleclip.catalog.catalog import read_catalog
-    from hubbleclip.contracts.audit import check_rules, joined_contract
+    from hubbleclip.contracts.validation import check_rules, joined_contract
 
     layout = options.layout()
     if joined is not None:

@@ -1,4 +1,6 @@
-"""Validate the rows that a stage writes. Rows that break their contract become Rejections.
+"""Check rows against the contracts: those that a stage writes, and those of a whole catalog.
+
+Rows of a stage that break their contract become Rejections.
 
 A row that refers to a rejected row is rejected too, so that no dangling references remain. The first foreign key of a
 table refers to the item that a row was produced from. If all rows that were produced from an item are rejected, the
@@ -8,12 +10,15 @@ item is rejected too, so that later runs do not process it again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from hubbleclip.contracts.schema import cast_rows, tables
+import pyarrow as pa
+from open_data_contract_standard.model import Server
+
+from hubbleclip.contracts.schema import CONTRACT_NAMES, Table, cast_rows, read_contract, tables
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Rejection
 
@@ -21,6 +26,8 @@ Rows = Mapping[str, Sequence[Any]]
 """Records by table name."""
 RowKey = tuple[str, tuple[Any, ...]]
 """Identity of a row: table name and key values."""
+Query = Callable[[str], pa.Table]
+"""Function that runs SQL on the catalog and returns the rows."""
 FAILURE_TABLES = ("rejection", "attempt")
 """Tables of failed items. Their rows are not validated, because they may name items that are not in the catalog."""
 MAX_DETAIL = 500
@@ -41,12 +48,14 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     """
     passed = {name: list(rows) for name, rows in batch.items()}
     names = [name for name, rows in batch.items() if name in tables() and name not in FAILURE_TABLES and len(rows)]
-    partition = _Partition({name: batch[name] for name in names}, item)
+    violations: dict[RowKey, Violation] = {}
     for name in names:
-        partition.violations.update(contract_violations(name, batch[name]))
-    if not partition.violations:
+        violations |= contract_violations(name, batch[name])
+    if not violations:
         return passed
-    partition.propagate()
+    _propagate({name: batch[name] for name in names}, item, violations)
+    for name in names:
+        passed[name] = [row for row in passed[name] if _row_key(name, row) not in violations]
     now = datetime.now(UTC)
     rejected = [
         Rejection(
@@ -58,12 +67,12 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
             settings_digest=settings_digest,
             rejected_at=now,
         )
-        for (table, key), violation in partition.violations.items()
+        for (table, key), violation in violations.items()
     ]
     # One Rejection is kept per key. If the stage rejected the same item itself, the violation replaces that Rejection.
     known = [*batch.get("rejection", ()), *rejected]
     rejections = {(row.entity, row.entity_id, row.stage): row for row in known}
-    return {**passed, **partition.valid_rows(), "rejection": list(rejections.values())}
+    return {**passed, "rejection": list(rejections.values())}
 
 
 def whole(batch: Rows) -> Rows:
@@ -87,58 +96,46 @@ def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Vi
     return violations
 
 
-@dataclass(slots=True)
-class _Partition:
-    """Division of a batch into valid and invalid rows. `violations` may also contain items outside the batch."""
+def _propagate(rows: Rows, item: str, violations: dict[RowKey, Violation]) -> None:
+    """Add the rows and items that depend on rejected rows, until no further rows or items are found."""
+    num = 0
+    while len(violations) > num:
+        num = len(violations)
+        for key, violation in [*_dependants(rows, violations), *_emptied_parents(rows, item, violations)]:
+            violations.setdefault(key, violation)
 
-    rows: Rows
-    item: str
-    violations: dict[RowKey, Violation] = field(default_factory=dict)
 
-    def propagate(self) -> None:
-        """Reject the rows and items that depend on rejected rows, until no further rows or items are found."""
-        num = 0
-        while len(self.violations) > num:
-            num = len(self.violations)
-            for key, violation in [*self._dependants(), *self._emptied_parents()]:
-                self.violations.setdefault(key, violation)
+def _dependants(rows: Rows, violations: Mapping[RowKey, Violation]) -> Iterator[tuple[RowKey, Violation]]:
+    """Yield the rows that refer to a rejected row of the batch."""
+    for name, children in rows.items():
+        for reference in tables()[name].references:
+            rejected = {
+                _values(parent, reference.to_columns)
+                for parent in rows.get(reference.to_table, ())
+                if _row_key(reference.to_table, parent) in violations
+            }
+            rule = f"{name}.{'_'.join(reference.columns)}.in_{reference.to_table}"
+            for row in children if rejected else ():
+                value = _values(row, reference.columns)
+                if value in rejected:
+                    yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
 
-    def valid_rows(self) -> dict[str, list[Any]]:
-        """Return the rows without a violation, by table name."""
-        return {
-            name: [row for row in rows if _row_key(name, row) not in self.violations]
-            for name, rows in self.rows.items()
-        }
 
-    def _dependants(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Yield the rows that refer to a rejected row of this batch."""
-        for name, rows in self.rows.items():
-            for reference in tables()[name].references:
-                parents = self.rows.get(reference.to_table, ())
-                rejected = {
-                    _values(parent, reference.to_columns)
-                    for parent in parents
-                    if _row_key(reference.to_table, parent) in self.violations
-                }
-                rule = f"{name}.{'_'.join(reference.columns)}.in_{reference.to_table}"
-                for row in rows if rejected else ():
-                    value = _values(row, reference.columns)
-                    if value in rejected:
-                        yield _row_key(name, row), Violation(rule, f"{reference.to_table} {value} was rejected")
-
-    def _emptied_parents(self) -> Iterator[tuple[RowKey, Violation]]:
-        """Yield the items and rows whose dependent rows are all rejected, with the violation of the first such row."""
-        for name, rows in self.rows.items():
-            origin = next(iter(tables()[name].references), None)
-            if origin is None or origin.to_table not in {self.item, *self.rows}:
-                continue
-            by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
-            for row in rows:
-                parent = (origin.to_table, _values(row, origin.columns))
-                by_parent[parent].append(self.violations.get(_row_key(name, row)))
-            for parent, (first, *others) in by_parent.items():
-                if first is not None and None not in others:
-                    yield parent, first
+def _emptied_parents(
+    rows: Rows, item: str, violations: Mapping[RowKey, Violation]
+) -> Iterator[tuple[RowKey, Violation]]:
+    """Yield the items and rows whose dependent rows are all rejected, with the violation of the first such row."""
+    for name, children in rows.items():
+        origin = next(iter(tables()[name].references), None)
+        if origin is None or origin.to_table not in {item, *rows}:
+            continue
+        by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
+        for row in children:
+            parent = (origin.to_table, _values(row, origin.columns))
+            by_parent[parent].append(violations.get(_row_key(name, row)))
+        for parent, (first, *others) in by_parent.items():
+            if first is not None and None not in others:
+                yield parent, first
 
 
 def _row_key(table_name: str, row: Any) -> RowKey:
@@ -149,3 +146,48 @@ def _row_key(table_name: str, row: Any) -> RowKey:
 def _values(row: Any, columns: Sequence[str]) -> tuple[Any, ...]:
     """Return the values of several columns of a row."""
     return tuple(getattr(row, column) for column in columns)
+
+
+class RuleResult(NamedTuple):
+    """Result of one rule: the number of rows in the table, and the number of rows that break the rule."""
+
+    table: str
+    rule: str
+    num_rows: int
+    num_broken: int
+
+
+def check_rules(query: Query) -> Iterator[RuleResult]:
+    """Check every rule of every table, with one column in memory at a time."""
+    for table in tables().values():
+
+        def read(column: str, name: str = table.name) -> pa.ChunkedArray:
+            return query(f'SELECT "{column}" FROM "{name}"')[0]  # noqa: S608
+
+        yield from check_columns(table, read)
+        num_rows = query(f'SELECT count(*) FROM "{table.name}"')[0][0].as_py()  # noqa: S608
+        for rule in table.row_rules():
+            yield RuleResult(table.name, rule.name, num_rows, query(rule.sql)[0][0].as_py())
+
+
+def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Iterator[RuleResult]:
+    """Check the rules of each column of a table."""
+    for column in table.columns:
+        if column.rules:
+            values = read(column.name)
+            for rule in column.rules:
+                name = f"{column.name}.{rule.name}"
+                yield RuleResult(table.name, name, len(values), len(rule.broken_rows(values)))
+
+
+def joined_contract(catalog: Path) -> str:
+    """Join all contracts to one YAML text whose server is a catalog.
+
+    One file is needed because datacontract-cli does not follow references from one file to another.
+    """
+    contracts = [read_contract(name) for name in CONTRACT_NAMES]
+    database = str(catalog.resolve())
+    server = Server.model_validate({"server": "local", "type": "duckdb", "database": database, "schema": "main"})
+    schemas = [schema for contract in contracts for schema in contract.schema_ or ()]
+    changes = {"id": "hubbleclip", "name": "Catalog", "servers": [server], "schema_": schemas}
+    return contracts[0].model_copy(update=changes).to_yaml()

@@ -62,39 +62,12 @@ class ArchiveDownError(ArchiveError):
     """The whole archive is unavailable. The run stops, and the next run resumes."""
 
 
-class ArchiveUnreachableError(ArchiveDownError):
-    """A connection to the archive's host could not be opened."""
-
-
-class ArchiveBusyError(ArchiveError):
-    """The archive is busy, and the request must be retried later.
-
-    The archive either answered with HTTP status 429 or 503, or was still executing the query at the time limit.
-    """
-
-
 class ArchiveTimeoutError(ArchiveError):
     """The archive did not respond in time; a smaller query may succeed."""
 
 
-class WebPageError(ArchiveError):
-    """The request was for data, but the response is an HTML page with status 200."""
-
-
-class BadJsonError(ArchiveError):
-    """The response is not JSON, or the JSON has an unexpected structure."""
-
-
-class EmptyResultError(ArchiveError):
-    """The response has no rows, although the archive's own row count for the query is greater than zero."""
-
-
 class PartialResultError(ArchiveError):
     """The number of rows in the response differs from the archive's own row count for the query."""
-
-
-class NullColumnsError(ArchiveError):
-    """Columns that are never empty in valid responses are empty or missing in this response."""
 
 
 class DownloadError(ItemError, ArchiveError):

@@ -101,13 +101,7 @@ class FitsSieve:
         """Restore the state that the filter had when it had written the first `size` bytes of a filtered file."""
         while file.tell() < size:
             self.skip()
-            while not self._header or end_of(bytes(self._header[-BLOCK_BYTES:])) is None:
-                block = file.read(BLOCK_BYTES)
-                if len(block) < BLOCK_BYTES or len(self._header) > MAX_HEADER_BYTES:
-                    raise UnsoundError("truncated", "the partial file ends within a header")
-                self._header += block
-            self.offset += len(self._header)
-            self._finish_header()
+            list(self.feed(file.read(BLOCK_BYTES)))  # a block of a header
             have = 0 if self.must_skip else min(self._left, size - file.tell())
             self._left -= have
             self.offset += have

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from hubbleclip.archives.check import check_archive as run_checks
 from hubbleclip.archives.check.estimate import Estimate, estimate
 from hubbleclip.archives.check.probe import CheckReport, Level
-from hubbleclip.archives.check.run import check_archive as run_checks
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.errors import ArchiveError, SettingsError

@@ -16,8 +16,7 @@ from hubbleclip.archives.http.download import DownloadRequest, FetchedFile, fetc
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.product_sources import FileSources
-from hubbleclip.archives.mast.public_bucket import object_url
+from hubbleclip.archives.mast.product_sources import FileSources, object_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation

@@ -13,14 +13,14 @@ from tests.made_archive import MadeArchive, SparseFile, observation
 class Mallory(MadeArchive):
     """A MAST that returns `observation` and `product`; files and pages are `responses`.
 
-    `posted` has the responses that replace those to a `query`, and to astroquery's request of the `columns`.
+    `query`, if it is set, replaces the responses to queries.
     """
 
     def __init__(self) -> None:
         seen = observation("ibol02010", "12345", "WFC3/UVIS", "F606W", 3)
         super().__init__("HST", [(seen, {"drz.fits": SparseFile({})})])
-        self.posted: dict[str, Respond] = {}
-        self.responses, self.table = [give(FITS)], {"/portal/": self.table["/portal/"]}
+        self.query: Respond | None = None
+        self.responses, self.table = [give(FITS)], {}
         self.observation, self.product = self.rows[0], self.products[0]
         self.observation |= {"t_obs_release": 59000.0, "obsid": "77"}
         self.product |= {"obsID": "77", "parent_obsid": "77", "size": None, "proposal_id": None}
@@ -28,8 +28,8 @@ class Mallory(MadeArchive):
     def respond(self, handler: Any) -> None:
         if handler.command == "GET":
             BadServer.respond(self, handler)
-        elif respond := self.posted.get("columns" if handler.path.endswith("columnsconfig") else "query"):
-            respond(handler)
+        elif self.query is not None:
+            self.query(handler)
         else:
             super().respond(handler)
 

@@ -14,7 +14,7 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from hubbleclip.archives.cadc import CadcArchive, read_votable
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.archives.mast.client import TOKEN_VARIABLE
 from hubbleclip.archives.registry import open_archive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -193,7 +193,7 @@ def test_the_archive_is_registered_and_a_failure_is_typed(cadc: Cadc, tmp_path: 
     cadc.table["/argus/"] = give(b"", 503)
     archive = open_archive(ArchiveSettings(name="cadc"), FetchSettings(), Layout(tmp_path))
     assert archive.mast.url == "https://ws.cadc-ccda.hia-iha.nrc-cnrc.gc.ca"
-    assert archive.transport.session.redirect_hosts == ("*.nrc-cnrc.gc.ca", "*.canfar.net")
+    assert archive.transport.fetch.redirect_hosts == ("*.nrc-cnrc.gc.ca", "*.canfar.net")
     with pytest.raises(DownloadError, match="begins with neither"):
         archive.mast.download_url("file:///etc/passwd")
     with pytest.raises(ArchiveError):

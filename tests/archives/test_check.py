@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hubbleclip.archives.check import check_archive
 from hubbleclip.archives.check.estimate import (
     Estimate,
     duration,
@@ -22,7 +23,6 @@ from hubbleclip.archives.check.estimate import (
 )
 from hubbleclip.archives.check.listing import FILTERED
 from hubbleclip.archives.check.probe import CheckReport, Level, Measured, Probe
-from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
 from hubbleclip.config.settings import FetchSettings, TileSettings

@@ -1,4 +1,4 @@
-"""The Hubble archive's client against a real HTTP server that speaks MAST's language; astroquery does the asking."""
+"""The Hubble archive's client against a real HTTP server that speaks MAST's language."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import pytest
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.simulator.observations import make_proposals, observations_of
-from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pages import is_in_bulk_list
 from tests.archives.conftest import SKY, archive_at, observe
-from tests.faulty_archive.archive import running_archive
-from tests.faulty_archive.plan import FaultPlan, FaultRule
 
 EXPECTED = {item.obs_id: item for proposal in make_proposals(SKY) for item in observations_of(SKY, proposal)}
 
@@ -73,16 +70,6 @@ def test_settings_narrow_what_is_asked_for(simulator: str, tmp_path: Path) -> No
         assert {item.obs_id for item in observe(archive_at(simulator, tmp_path, **settings))} == wanted, settings
 
 
-@pytest.mark.slow
-def test_two_servers_in_one_process_do_not_mix(simulator: str, tmp_path: Path) -> None:
-    other_sky = SKY.model_copy(update={"num_proposals": 3})
-    with running_simulator(other_sky) as url:
-        here, there = archive_at(simulator, tmp_path / "a"), archive_at(url, tmp_path / "b")
-        counts = [len(observe(archive)) for archive in (here, there, here)]
-    fewer = sum(len(observations_of(other_sky, proposal)) for proposal in make_proposals(other_sky))
-    assert counts == [len(EXPECTED), fewer, len(EXPECTED)]
-
-
 def test_each_observation_gets_its_best_file_once(archive: MastArchive) -> None:
     products, rejections = archive.list_products(observe(archive))
     assert len({product.uri for product in products}) == len(products) == len(EXPECTED)
@@ -105,12 +92,6 @@ def test_observations_without_a_usable_file_are_rejected_with_the_reason(archive
     assert not products
     assert {item.reason for item in rejections} == {"no_proposal", "no_obsid", "reprocessed", STALE_NUMBER}
     assert all(item.stage == "products" and item.settings_digest == archive.settings.digest() for item in rejections)
-
-
-def test_a_query_survives_a_fault_of_the_column_service(tmp_path: Path) -> None:
-    faults = tuple(FaultRule(kind=kind, path="/portal", times=1) for kind in ("html", "503"))
-    with running_archive(SKY, FaultPlan(rules=faults)) as url:
-        assert len(observe(archive_at(url, tmp_path))) == len(EXPECTED)
 
 
 def test_an_observation_without_product_rows_is_looked_up_by_its_number(archive: MastArchive) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
 from hubbleclip.archives.mast.missions_search import (

@@ -14,8 +14,7 @@ import pytest
 from stages import product
 
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
-from hubbleclip.archives.mast.public_bucket import object_url, public_path
+from hubbleclip.archives.mast.product_sources import SOURCES, FileSources, object_url, public_path
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.io import sha256_bytes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.http.body_limits import PAGE_BYTES
+from hubbleclip.archives.http.responses import PAGE_BYTES
 from hubbleclip.archives.stsci.client import ADS, APT, BULK, FIELD_SOURCES, LISTING, MAX_PROVENANCE_CHARS, PAGE, merge
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,

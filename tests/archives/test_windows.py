@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubbleclip.archives.mast.caom_rows import CaomRow
-from hubbleclip.archives.mast.client import ResultPage
-from hubbleclip.archives.mast.date_windows import MIN_DAYS, Window, WindowedQuery, spans
+from hubbleclip.archives.mast.client import Criteria, ResultPage
+from hubbleclip.archives.mast.date_windows import MIN_DAYS, TIMEOUTS_PER_WINDOW, Window, WindowedQuery, spans
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 SPAN = Window(48000.0, 61000.0)
@@ -35,14 +35,17 @@ class Server:
             {"obsid": i} for i, date in enumerate(self.dates) if window.low <= date <= window.high and i != self.lost
         ]
 
-    def count(self, window: Window) -> int:
+    def count(self, criteria: Criteria) -> int:
+        window = Window(*criteria["t_obs_release"])
         self.counts.append(window)
         found = self.rows(window)
         if len(found) > 2 * self.slow_rows and window.is_divisible:
             raise ArchiveTimeoutError("too many to count")
         return len(found) + self.lie
 
-    def ask(self, window: Window, page: int) -> ResultPage:
+    def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int) -> ResultPage:
+        window = Window(*criteria["t_obs_release"])
+        assert (page_size, tries) == (self.page_size, TIMEOUTS_PER_WINDOW if window.is_divisible else 0)
         self.asked.append((window, page))
         found = self.rows(window)
         if len(found) > self.slow_rows and window.is_divisible:
@@ -52,7 +55,7 @@ class Server:
         return ResultPage(rows=found[(page - 1) * self.page_size : page * self.page_size], total=len(found))
 
     def query(self) -> WindowedQuery:
-        return WindowedQuery(self.count, self.ask, self.page_size)
+        return WindowedQuery(self, {}, self.page_size)
 
     def all_rows(self, *, is_wide: bool = True) -> list[int]:
         query = self.query()
@@ -107,15 +110,16 @@ def test_a_narrow_window_that_fits_costs_one_request_and_no_count() -> None:
 
 
 def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
-    server = Server([50000.0] * 20)
+    server, windows = Server([50000.0] * 20), []
 
-    def never(window: Window, page: int) -> ResultPage:
-        server.asked.append((window, page))
+    def never(criteria: Criteria, **_: object) -> ResultPage:
+        windows.append(criteria)
         raise ArchiveTimeoutError("slow")
 
+    server.observations = never
     with pytest.raises(ArchiveTimeoutError, match="slow"):
-        list(WindowedQuery(server.count, never, 10).pages(SPAN))
-    assert len(server.asked) < 50
+        list(server.query().pages(SPAN))
+    assert len(windows) < 50
 
 
 @pytest.mark.parametrize("lie", [-3, -1, 1, 4])
@@ -129,10 +133,11 @@ def test_a_count_that_has_changed_since_is_no_error(page_size: int, change: int)
     server = Server([50000.0 + i for i in range(45)], page_size=page_size)
     first = server.count
 
-    def other_at_first(window: Window) -> int:
-        return first(window) + change * (len(server.counts) == 1)
+    def other_at_first(criteria: Criteria) -> int:
+        return first(criteria) + change * (len(server.counts) == 1)
 
-    query = WindowedQuery(other_at_first, server.ask, page_size)
+    server.count = other_at_first
+    query = server.query()
     assert sum(len(page) for page in query.pages(SPAN, query.num_in(SPAN))) == 45
 
 
@@ -145,14 +150,13 @@ def test_a_window_too_dense_to_halve_is_paged_until_every_row_has_come_once(is_s
 
 def test_a_dense_window_whose_pages_repeat_for_ever_is_an_error() -> None:
     server = Server([50000.0] * 27)
-
-    def first_page(window: Window, page: int) -> ResultPage:
-        return server.ask(window, 1)
-
+    ask = server.observations
+    server.observations = lambda criteria, **more: ask(criteria, **more | {"page": 1})
     with pytest.raises(PartialResultError, match="10 of 27"):
-        list(WindowedQuery(server.count, first_page, 10).pages(SPAN, 27))
+        list(server.query().pages(SPAN, 27))
+    server.observations = lambda *_, **__: ResultPage(rows=[{}], total=10_001)
     with pytest.raises(PartialResultError, match="10001 rows .* too many"):
-        list(WindowedQuery(server.count, lambda *_: ResultPage(rows=[{}], total=10_001), 10).pages(Window(5e4, 5e4)))
+        list(server.query().pages(Window(5e4, 5e4)))
 
 
 def test_pages_come_before_the_next_window_is_asked_for() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.archives.base import reject
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.cli import models, output, searching
 from hubbleclip.cli.app import main
 from hubbleclip.cli.live import PrintableFormatter

@@ -23,7 +23,6 @@ from hubbleclip.catalog.migrations import migrate, read_migrations
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts import schema
-from hubbleclip.contracts.audit import joined_contract
 from hubbleclip.contracts.schema import (
     ARROW_TYPES,
     CONTRACT_NAMES,
@@ -35,6 +34,7 @@ from hubbleclip.contracts.schema import (
     tables,
     to_arrow,
 )
+from hubbleclip.contracts.validation import joined_contract
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.layout import Layout

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from valid_catalog import RUNS, hex_of, valid_rows
 
-from hubbleclip.contracts.audit import check_columns, check_rules
 from hubbleclip.contracts.schema import RULE_PREDICATES, ColumnRule, Table, tables, to_arrow
+from hubbleclip.contracts.validation import check_columns, check_rules
 
 D2, D1 = hex_of("2", 32), hex_of("1", 32)
 FAULTS: dict[str, list[str]] = {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from hubbleclip.contracts.audit import RuleResult, check_rules
+from hubbleclip.contracts.validation import RuleResult, check_rules
 from hubbleclip.core import records
 from hubbleclip.core.records import Record
 

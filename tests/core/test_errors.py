@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.core.errors import DiskFullError, ItemError, MachineError, machine_error
 
 STALE = f"I/O error: {os.strerror(errno.ESTALE)} (os error 116)"

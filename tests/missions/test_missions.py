@@ -11,7 +11,7 @@ import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
-from hubbleclip.archives.mast.public_bucket import public_path
+from hubbleclip.archives.mast.product_sources import public_path
 from hubbleclip.archives.registry import ARCHIVES, open_archive
 from hubbleclip.archives.stsci.ads import ads_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hubbleclip.archives.check import check_archive
 from hubbleclip.archives.check.listing import FILTERED
 from hubbleclip.archives.check.probe import Level
-from hubbleclip.archives.check.run import check_archive
 from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.catalog.working_copy import writing_catalog

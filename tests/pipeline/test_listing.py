@@ -16,7 +16,7 @@ from test_fetching import archive_at
 from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.catalog.pending import pending_fetch, pending_products
-from hubbleclip.core.errors import ArchiveBusyError, ArchiveDownError
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.attempts import Batch
 from hubbleclip.pipeline.engine.stage import Stage
@@ -92,7 +92,7 @@ class Lists:
 
     name = "hst"
 
-    def __init__(self, failing: str = "", error: type[Exception] = ArchiveBusyError, stale: str = "") -> None:
+    def __init__(self, failing: str = "", error: type[Exception] = ArchiveError, stale: str = "") -> None:
         self.failing, self.error, self.stale = failing, error, stale
         self.barrier = threading.Barrier(1)
         self.threads: set[int] = set()
@@ -215,7 +215,7 @@ def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> No
         )
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
-        assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archivebusy")
+        assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archive")
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}

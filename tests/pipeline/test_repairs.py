@@ -11,7 +11,7 @@ import pytest
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
-from hubbleclip.core.errors import ArchiveUnreachableError
+from hubbleclip.core.errors import ArchiveDownError
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.verify import verify_dataset
 from hubbleclip.pipeline.dataset import dataset
@@ -128,6 +128,6 @@ def test_what_was_fetched_is_cut_and_packed_while_the_archive_is_down(tmp_path: 
     with running_simulator(SKY) as url:
         settings = settings_at(tmp_path, url)
         ingest(settings)
-    with pytest.raises(ArchiveUnreachableError, match="cannot reach"):
+    with pytest.raises(ArchiveDownError, match="cannot reach"):
         dataset(settings)
     assert newest_inputs(settings)

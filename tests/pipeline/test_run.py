@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from stages import rejection, stage_at
 
-from hubbleclip.core.errors import ArchiveUnreachableError, DownloadError, HubbleclipError, ImageError, SettingsError
+from hubbleclip.core.errors import ArchiveDownError, DownloadError, HubbleclipError, ImageError, SettingsError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.engine.batches import map_ordered, num_counted
@@ -38,7 +38,7 @@ def test_an_item_that_fails_becomes_a_rejection(error: Exception, reason: str, d
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ArchiveUnreachableError("no host"), "no host"),
+        (ArchiveDownError("no host"), "no host"),
         (SettingsError("proposals.jsonl, line 3: not JSON"), "line 3"),
         (OSError(errno.ENOSPC, "No space left on device"), "make room or set --data or --out"),
     ],

@@ -11,7 +11,7 @@ from real.test_archives_real import DATA, NOW, rows_of
 
 from hubbleclip.archives.mast.caom_rows import observation_from_row
 from hubbleclip.archives.mast.product_selection import select_products
-from hubbleclip.archives.mast.public_bucket import public_path
+from hubbleclip.archives.mast.product_sources import public_path
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product
 from hubbleclip.missions.hst import HST

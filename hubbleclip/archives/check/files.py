@@ -13,7 +13,7 @@ from hubbleclip.archives.base import proposal_id_of, service_url
 from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened, size_of
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB
-from hubbleclip.archives.mast.public_bucket import S3Source
+from hubbleclip.archives.mast.product_sources import S3Source
 from hubbleclip.archives.stsci.client import PROGRAMS_URL
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,

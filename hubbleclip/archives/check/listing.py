@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-
-import requests
+from functools import partial
 
 from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened
-from hubbleclip.archives.http.client import to_archive_error
+from hubbleclip.archives.http.responses import parse_json
 from hubbleclip.archives.mast.caom_rows import COLUMNS, CaomRow, observation_from_row, plane_key
-from hubbleclip.archives.mast.client import COLUMN_CONFIG, OBSIDS_PER_REQUEST, Criteria, ResultPage
+from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST, Criteria, ResultPage
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
 from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
@@ -59,23 +57,14 @@ WINDOW_ROWS = 200
 
 def check_columns(probe: Probe) -> Iterator[Finding]:
     """Check that the table of observations has the columns that are filtered and read."""
-    found = json.loads(probe.columns or _request_columns(probe))
+    url = f"{probe.mast.url}/portal/Mashup/Mashup.asmx/columnsconfig"
+    asked = partial(probe.transport.ask, url, data={"colConfigId": "Mast.Caom.Cone"})
+    found = parse_json(probe.transport.retried(url, asked).content)
     lost: Set[str] = FILTERED - set(found)
     yield compare("columns of queries", shortened(FILTERED, 3), f"missing: {shortened(lost)}", not lost, Level.STOPS)
     read = COLUMNS.keys() - FILTERED
     lost = read - set(found)
     yield compare("columns of records", shortened(read, 3), f"missing: {shortened(lost)}", not lost)
-
-
-def _request_columns(probe: Probe) -> bytes:
-    """Request the description of the columns, which astroquery requests once per process."""
-    url = f"{probe.mast.url}/portal/Mashup/Mashup.asmx/columnsconfig"
-    try:
-        response = probe.transport.session.post(url, data={"colConfigId": COLUMN_CONFIG})
-        response.raise_for_status()
-    except requests.RequestException as error:
-        raise to_archive_error(error, url) from error
-    return response.content
 
 
 def check_counts(probe: Probe) -> Iterator[Finding]:

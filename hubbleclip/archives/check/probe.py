@@ -126,7 +126,6 @@ class Probe:
         self.counted: list[tuple[Criteria, int]] = []  # queries of the profile, and the rows of each
         self.files: dict[str, PinnedFile] = {}  # files to download, by kind
         self.abstract_sources: list[str] = []  # sources in which an abstract was found
-        self.columns = b""  # description of the columns, if astroquery has requested it
         self._kept: list[dict[str, Any]] = []
         self.transport.session.hooks["response"].append(self._on_response)
 
@@ -143,6 +142,7 @@ class Probe:
         def send() -> ProbeResponse:
             asked = time.monotonic()
             with self.transport.open(url, headers) as response:
+                response.raise_for_status()
                 started = time.monotonic()
                 body = bytearray()
                 for chunk in self.transport.iter_chunks(response, 1 << 62):
@@ -158,9 +158,7 @@ class Probe:
         return answer
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:
-        """Save a response to a request through the session, such as one of astroquery."""
-        if response.ok and response.url.endswith("/columnsconfig"):
-            self.columns = response.content
+        """Save the response to a query."""
         body = response.request.body
         about = {
             "method": response.request.method,

@@ -9,27 +9,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import stamina
+from requests.adapters import HTTPAdapter
+from requests.cookies import extract_cookies_to_jar
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.exceptions import HTTPError as PoolError
 
 from hubbleclip import __version__
-from hubbleclip.archives.http.body_limits import PAGE_BYTES
 from hubbleclip.archives.http.rate_limit import CircuitBreaker, RateLimiter, resolve_redirect, retry_after_s
-from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.archives.http.session import MAX_REDIRECTS, QuerySession, RateLimitedAdapter, TimedHttp
+from hubbleclip.archives.http.responses import PAGE_BYTES, DamagedError, IncompleteError, RefusedError, ResponseError
+from hubbleclip.archives.http.timed_connections import POOLS, TimedHttp
 from hubbleclip.config.settings import FetchSettings
-from hubbleclip.core.errors import (
-    ArchiveBusyError,
-    ArchiveError,
-    ArchiveTimeoutError,
-    ArchiveUnreachableError,
-    WebPageError,
-)
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError, PartialResultError
 from hubbleclip.core.io import TooLargeError, chunks
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -43,10 +38,17 @@ MAX_WAIT_S = 30.0
 """Longest pause (s) between two tries, without the random jitter that is added to the pause."""
 QUERY_PATIENCE = 5
 """Longest time from the first to the last byte of a page or a query's response, as a multiple of `fetch.timeout_s`."""
-BUSY_STATUS = frozenset({429, 503})
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
+TIMEOUT_STATUS = frozenset({408, 504})
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
+SMALLER_HELPS: dict[str, type[ArchiveError]] = {
+    "timeout": ArchiveTimeoutError,
+    "partial": PartialResultError,
+    "too_large": PartialResultError,
+}
+"""Type of the error for an unusable response, by `ResponseError.reason`, if a smaller query may succeed."""
 
 
 Result = TypeVar("Result")
@@ -99,21 +101,21 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     problem = certificate_problem(error)
     if problem:
         hint = "check the clock of this machine, or set REQUESTS_CA_BUNDLE to the certificates of your network"
-        return ArchiveUnreachableError(f"the certificate of {host} cannot be verified ({problem}): {hint}")
+        return ArchiveDownError(f"the certificate of {host} cannot be verified ({problem}): {hint}")
     if isinstance(error, requests.exceptions.ProxyError):
         words = " ".join(str(getattr(_pool_error(error), "original_error", error)).split())[:160]
         hint = "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
-        return ArchiveUnreachableError(f"the proxy gives no connection to {host} ({words}): {hint}")
+        return ArchiveDownError(f"the proxy gives no connection to {host} ({words}): {hint}")
     if is_unreachable(error):
         hint = "check the network and the archive's address, or use PROFILE=demo, which needs neither"
-        return ArchiveUnreachableError(f"cannot reach {host}: {hint}")
+        return ArchiveDownError(f"cannot reach {host}: {hint}")
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
-        error_type = ArchiveBusyError if status in BUSY_STATUS else ArchiveError
+        error_type = ArchiveTimeoutError if status in TIMEOUT_STATUS else ArchiveError
         return error_type(f"{host} responded with {status} to {urlsplit(url).path or 'a query'}: try again later")
     if isinstance(error, requests.Timeout):
         return ArchiveTimeoutError(f"{host} did not respond in time: try again later, or raise fetch.timeout_s")
-    error_type = WebPageError if getattr(error, "reason", "") == "html" else ArchiveError
+    error_type = SMALLER_HELPS.get(getattr(error, "reason", ""), ArchiveError)
     return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
 
 
@@ -160,12 +162,14 @@ class Transport:
         stall_s = limits.stall_s if limits.stall_bytes else math.inf
         self.file_timeout = self.timeout[0], min(fetch.timeout_s, stall_s, limits.file_timeout_s)
         self.reached_hosts: set[str] = set()
-        self.session = QuerySession(fetch.redirect_hosts)
+        self.session = requests.Session()
+        # without this function, credentials in ~/.netrc would replace the Authorization header of a request
+        self.session.auth = lambda request: request
         contact = f" (+{fetch.contact})" if fetch.contact else ""
         self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
-        self.adapter = RateLimitedAdapter(self)
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, self.adapter)
+        self.adapter = HTTPAdapter(pool_connections=4, pool_maxsize=max(fetch.connections, 4))
+        self.adapter.poolmanager.pool_classes_by_scheme = POOLS
+        self.tokens: dict[str, str] = {}  # of MAST, by host, so that no redirect takes a token to another host
 
     def breaker_of(self, host: str) -> CircuitBreaker:
         """Return the circuit breaker of a host. A host that is down does not stop the others."""
@@ -239,25 +243,29 @@ class Transport:
         *,
         redirect_hosts: Sequence[str] | None = None,
         is_waited_for: bool = True,
+        **content: Any,
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
-        Raises requests.RequestException, also for an error status, and RefusedError for a redirect to another host that
+        The request is a GET or, with the `json` or `data` to send, a POST. Raises requests.RequestException, also for a
+        failure of the server (see `is_server_failure`), and RefusedError for a redirect to another host that
         `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
+        method, timeout = ("POST", self.timeout) if content else ("GET", self.file_timeout)
         for _ in range(MAX_REDIRECTS + 1):
             host = urlsplit(url).netloc
-            request = self.session.prepare_request(requests.Request("GET", url, headers))
-            options = self.session.merge_environment_settings(url, {}, True, None, None)
+            cookies = {"mast_token": self.tokens[host]} if host in self.tokens else None
+            request = self.session.prepare_request(requests.Request(method, url, headers, cookies=cookies, **content))
+            options: Mapping[str, Any] = self.session.merge_environment_settings(url, {}, True, None, None)
             # not `Session.send`, which would read the whole body of a redirect, without limits
             with (
                 self.monitored(host, is_waited_for=is_waited_for),
-                self.adapter.send(request, timeout=self.file_timeout, **options) as response,
+                self.adapter.send(request, timeout=timeout, **options) as response,
             ):
+                extract_cookies_to_jar(self.session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
                 if response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)
-                    response.raise_for_status()
                     yield response
                     return
                 url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
@@ -306,6 +314,15 @@ class Transport:
         len(response.content)  # the property reads the body and caches it
         response.raw = raw
 
+    def ask(self, url: str, limit_bytes: int = PAGE_BYTES, **request: Any) -> requests.Response:
+        """Send one request without retries, as `open` does, and read the whole response; HTTPError for its status."""
+        with self.open(url, **request) as response:
+            self.read_body(response, limit_bytes)
+        response.raise_for_status()
+        for hook in self.session.hooks["response"]:
+            hook(response)
+        return response
+
     def get(
         self, url: str, headers: Mapping[str, str] | None = None, limit_bytes: int = PAGE_BYTES
     ) -> requests.Response:
@@ -313,14 +330,8 @@ class Transport:
 
         Raises ArchiveError if all tries failed, and HTTPError for a status that a retry would not change, such as 404.
         """
-
-        def send() -> requests.Response:
-            with self.open(url, headers) as response:
-                self.read_body(response, limit_bytes)
-                return response
-
         try:
-            return self.retried(url, send)
+            return self.retried(url, lambda: self.ask(url, limit_bytes, headers=headers))
         except (requests.RequestException, ResponseError) as error:
             if isinstance(error, requests.HTTPError) and not is_retryable(error):
                 raise

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import requests
 
 from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
-from hubbleclip.archives.http.response_errors import DamagedError, IncompleteError, RefusedError, ResponseError
+from hubbleclip.archives.http.responses import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.core.errors import ArchiveError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes, writing
 from hubbleclip.core.layout import Layout, product_suffix
@@ -128,6 +128,7 @@ def request_etag(transport: Transport, url: str) -> str | None:
     def send() -> str:
         headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
         with transport.open(url, headers, is_waited_for=False) as response:
+            response.raise_for_status()
             return _read_headers(response).etag or ""
 
     try:
@@ -170,6 +171,7 @@ def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFil
         try:
             start = _find_start(request, may_skip=may_skip)
             with transport.open(url, _headers(start), is_waited_for=request.is_waited_for) as response:
+                response.raise_for_status()
                 info = _read_headers(response)
                 file = _receive(transport, response, info, start=start, request=request)
             if file is not None:

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from urllib.parse import urljoin, urlsplit
 
-from hubbleclip.archives.http.response_errors import RefusedError
+from hubbleclip.archives.http.responses import RefusedError
 from hubbleclip.core.errors import ArchiveDownError
 
 LOG = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from hubbleclip.archives.mast.caom_rows import (
     rows_by_day,
     rows_by_observation,
 )
-from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage
+from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.criteria import (
     criteria_of,
     mjd_now,
@@ -60,8 +60,6 @@ OBSERVATIONS_PER_PAGE = 1000
 """Number of observations that are yielded at a time. It is limited, because the records of observations take more
 memory than the rows of the response.
 """
-TIMEOUTS_PER_WINDOW = 2
-"""Number of timeouts after which a window of release dates is halved, because a smaller query may be fast enough."""
 
 
 LISTINGS: dict[str, Callable[[str, Transport, Mission], MastClient]] = {
@@ -136,21 +134,9 @@ class MastArchive(ProcessLocal):
         """Make the queries that together return all observations which the settings ask for."""
         settings = self.settings
         in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
-        criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
-        return [self._query(criteria) for criteria in criteria_list]
-
-    def _query(self, criteria: Criteria) -> WindowedQuery:
-        """Make a query from criteria. The query can be run over any window of release dates."""
         page_size = self.transport.limits.page_rows
-
-        def within(window: Window) -> Criteria:
-            return {**criteria, "t_obs_release": [window.low, window.high]}
-
-        def request(window: Window, page: int) -> ResultPage:
-            tries = TIMEOUTS_PER_WINDOW if window.is_divisible else 0
-            return self.mast.observations(within(window), page=page, page_size=page_size, tries=tries)
-
-        return WindowedQuery(lambda window: self.mast.count(within(window)), request, page_size)
+        criteria_list = criteria_of(settings, self.mission, proposal_numbers(settings, in_cycles))
+        return [WindowedQuery(self.mast, criteria, page_size) for criteria in criteria_list]
 
     def _page(self, groups: Sequence[Sequence[CaomRow]]) -> ObservationPage:
         """Convert rows, grouped by observation, to a page. Observations outside `archive.cone_deg` are dropped."""

@@ -1,11 +1,7 @@
-"""Client for MAST's observation and product queries, which are sent with astroquery and whose responses are checked.
+"""Client for MAST's observation and product queries, whose responses are checked.
 
-astroquery sends its requests through the session of a `Transport`. URLs and time limits are set on the astroquery
-object, because the defaults of astroquery's classes are fixed when the module is imported.
-
-This module builds the filters itself. astroquery would use a table of column types that all of its objects share, so
-the columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
-astroquery's tables are slow to build and do not contain the total number of rows.
+A query is sent as `astroquery.mast` sends it: to the portal's service `invoke`, which is asked again while it executes
+the query. Rows are read directly from the JSON response, which also has the total number of rows.
 """
 
 from __future__ import annotations
@@ -14,52 +10,27 @@ import json
 import math
 import os
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 import requests
 
-from hubbleclip.archives.http.body_limits import expecting_rows
 from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_error
-from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
+from hubbleclip.archives.http.responses import DamagedError, ResponseError, parse_json, rows_limit
 from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key, whole_number
-from hubbleclip.core.errors import (
-    ArchiveBusyError,
-    ArchiveError,
-    ArchiveTimeoutError,
-    BadJsonError,
-    DownloadError,
-    EmptyResultError,
-    NullColumnsError,
-    PartialResultError,
-    SettingsError,
-    WebPageError,
-)
+from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, DownloadError, PartialResultError, SettingsError
 from hubbleclip.core.records import Observation, Product
 
 Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
 
 TOKEN_VARIABLE = "MAST_API_TOKEN"  # noqa: S105 - the name of a variable, as in astroquery, not a token
-OBSERVATIONS, PRODUCTS, COLUMN_CONFIG = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
-ERRORS: dict[str, type[ArchiveError]] = {
-    "busy": ArchiveBusyError,
-    "timeout": ArchiveTimeoutError,
-    "html": WebPageError,
-    "bad_json": BadJsonError,
-    "empty": EmptyResultError,
-    "partial": PartialResultError,
-    "null_columns": NullColumnsError,
-    "too_large": PartialResultError,
-}
-"""Type of the error that is raised when all retries failed, by `DamagedError.reason`."""
-TIMEOUT_STATUS = frozenset({408, 504})
+OBSERVATIONS, PRODUCTS = "Mast.Caom.Filtered", "Mast.Caom.Products"
 PRODUCT_PAGE_ROWS = 50_000
 OBSIDS_PER_REQUEST = 100
 CONTINUOUS = frozenset({"s_dec", "s_ra", "t_exptime", "t_min", "t_obs_release"})
@@ -69,8 +40,6 @@ SEPARATORS = {"obs_collection": ";"}
 POLL_PATIENCE = 10
 """Longest time that a query may take, as a multiple of `fetch.timeout_s`. The server is polled during this time."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 5.0
-ANSWERS_PER_QUERY = 2
-"""Largest number of responses to one query: astroquery's table of columns, and the page of rows."""
 MAX_PRODUCT_PAGES = 20
 
 
@@ -83,15 +52,6 @@ class ResultPage:
 
 
 Name = TypeVar("Name", str, int)
-
-
-class Polls(threading.local):
-    """State of the query that a thread is sending."""
-
-    wait_s = FIRST_POLL_S
-    """Next pause before the server is asked again whether the query has ended."""
-    answers_left = math.inf
-    """Number of responses that the query may still get."""
 
 
 class MastClient:
@@ -109,39 +69,7 @@ class MastClient:
         if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token):
             raise SettingsError(f"the variable {TOKEN_VARIABLE} holds odd characters: copy the token again")
         if token and (parts.scheme == "https" or parts.hostname in LOOPBACK):
-            transport.adapter.tokens[parts.netloc] = token
-        self._lock = threading.Lock()
-        self._polls = Polls()
-        self._portal: Any = None
-
-    def _client(self) -> Any:
-        """Return the astroquery object for this server. The first call creates it, because the import takes seconds."""
-        with self._lock:
-            if self._portal is None:
-                from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415 - slow; `local` never needs it
-
-                portal = PortalAPI(session=self.transport.session)
-                portal.MAST_REQUEST_URL = f"{self.url}/api/v0/invoke"
-                portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
-                portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
-                portal.PAGESIZE = PRODUCT_PAGE_ROWS
-                self.transport.session.hooks["response"].append(self._pause)
-                self._portal = portal
-        return self._portal
-
-    def _pause(self, response: requests.Response, **_: Any) -> None:
-        """Pause if the query is still executing, because astroquery polls without a pause. Pauses double in length.
-
-        Raises DamagedError if a query gets too many responses, because astroquery would request pages without end.
-        """
-        if b"EXECUTING" in response.content[:200]:
-            time.sleep(self._polls.wait_s)
-            self._polls.wait_s = min(self._polls.wait_s * 2, LONGEST_POLL_S)
-            return
-        if not response.is_redirect:
-            self._polls.answers_left -= 1
-        if self._polls.answers_left < 0:
-            raise DamagedError("the response announces further pages without end", "bad_json")
+            transport.tokens[parts.netloc] = token
 
     def _query(
         self,
@@ -155,10 +83,27 @@ class MastClient:
     ) -> ResultPage:
         """Send one query with retries, and return one page of its result. Every failure becomes an ArchiveError.
 
-        `keys` are columns that every result must have, and `tries` is as in `retried`. The page is always given,
-        because without one astroquery would request pages as long as a hostile server announces more.
+        While the server executes the query, it is asked again. `keys` are columns that every result must have, and
+        `tries` is as in `retried`.
         """
-        return self.retried(lambda: self._try(service, params, keys, {"page": page, "pagesize": pagesize}), tries)
+        limit, patience_s = rows_limit(pagesize), self.transport.fetch.timeout_s * POLL_PATIENCE
+
+        def send() -> ResultPage:
+            # with the same unique value, the server knows the query again and does not give an older result
+            query = {"service": service, "params": params, "format": "json", "pagesize": pagesize, "page": page}
+            form = {"request": json.dumps(query | {"cacheBreaker": str(uuid4())})}
+            end, wait_s = time.monotonic() + patience_s, FIRST_POLL_S
+            while True:
+                response = self.transport.ask(f"{self.url}/api/v0/invoke", limit, data=form)
+                try:
+                    return read_result(response.content, keys, page=page, pagesize=pagesize)
+                except DamagedError as error:
+                    if error.reason != "busy" or time.monotonic() > end:
+                        raise
+                time.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_POLL_S)
+
+        return self.retried(send, tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
         """Send one query with retries. After timeouts, at most `tries` are made (0: as many as after other failures).
@@ -170,45 +115,17 @@ class MastClient:
         def send_once() -> ResultPage:
             num = next(num_sent)
             try:
-                with _typed_timeouts():
-                    return send()
-            except DamagedError as error:
-                if error.reason == "timeout" and num == tries:
-                    raise self._archive_error(error) from error
+                return send()
+            except (requests.RequestException, ResponseError) as error:
+                failure = to_archive_error(error, self.url)
+                if num == tries and isinstance(failure, ArchiveTimeoutError):
+                    raise failure from error
                 raise
 
         try:
             return self.transport.retried(self.url, send_once)
         except (requests.RequestException, ResponseError) as error:
-            raise self._archive_error(error) from error
-
-    def _archive_error(self, error: Exception) -> ArchiveError:
-        """Convert the exception of a failed query to an ArchiveError."""
-        kind = ERRORS.get(getattr(error, "reason", ""))
-        if kind is None:
-            return to_archive_error(error, self.url)
-        words = " ".join(str(error).split())[:200]
-        return kind(f"{urlsplit(self.url).netloc}: {words}: try again later")
-
-    def _try(self, service: str, params: dict[str, Any], keys: Sequence[str], page: dict[str, int]) -> ResultPage:
-        """Send one query without retries. Raises DamagedError for a response that is not valid."""
-        portal = self._client()
-        self._polls.wait_s, self._polls.answers_left = FIRST_POLL_S, ANSWERS_PER_QUERY
-        try:
-            with expecting_rows(page["pagesize"]):
-                _load_columns(portal, service)
-                responses = portal.service_request_async(service, params, **page)
-        except requests.exceptions.JSONDecodeError as error:
-            raise _unreadable(error.doc) from error
-        except requests.RequestException:
-            raise
-        except TimeoutError as error:
-            raise DamagedError("the query is still executing", "busy") from error
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise DamagedError(f"the response has no valid status ({error})", "bad_json") from error
-        finally:
-            self._polls.answers_left = math.inf
-        return read_result(responses[0].content, keys, **page)
+            raise to_archive_error(error, self.url) from error
 
     def count(self, criteria: Criteria) -> int:
         """Count the observations that meet all criteria."""
@@ -216,7 +133,7 @@ class MastClient:
         rows = self._query(OBSERVATIONS, params, keys=("Column1",), pagesize=1).rows
         num = whole_number(rows[0]["Column1"]) if len(rows) == 1 else None
         if num is None:
-            raise BadJsonError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
+            raise ArchiveError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
@@ -275,33 +192,9 @@ class MastClient:
         return [self.download_url(product.uri)]
 
 
-@contextmanager
-def _typed_timeouts() -> Iterator[None]:
-    """Convert the errors of a query that timed out into DamagedError."""
-    try:
-        yield
-    except requests.HTTPError as error:
-        if error.response is not None and error.response.status_code in TIMEOUT_STATUS:
-            raise DamagedError(f"the server responded {error.response.status_code}", "timeout") from error
-        raise
-    except requests.ReadTimeout as error:
-        raise DamagedError("the server did not respond within fetch.timeout_s", "timeout") from error
-
-
 def batches(names: Sequence[Name], size: int = OBSIDS_PER_REQUEST) -> list[Sequence[Name]]:
     """Divide names or numbers of observations or proposals into slices for one request each."""
     return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-def _load_columns(portal: Any, service: str) -> None:
-    """Let astroquery load its table of a service's columns, which it loads once per process before the first query.
-
-    This module does not use the table, so an unusable response is ignored.
-    """
-    from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - slow; `local` never needs it
-
-    with suppress(InvalidQueryError, AttributeError, TypeError):
-        portal.build_filter_set(COLUMN_CONFIG, service, dataproduct_type="image")
 
 
 def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
@@ -356,14 +249,16 @@ def _check_columns(rows: list[CaomRow], keys: Sequence[str]) -> None:
 def _table(body: bytes) -> dict[str, Any]:
     """Parse a response body, and return its table of rows. Raises DamagedError if the body is not valid."""
     try:
-        table = json.loads(body)
+        table = parse_json(body)
+        if table["status"] == "EXECUTING":
+            raise DamagedError("the query is still executing", "busy")
         if table["status"] == "ERROR":
             raise failed_query(str(table.get("msg") or "an error without a message"))
         is_whole = table["status"] == "COMPLETE" and all(isinstance(row, dict) for row in table["data"])
         total = table["paging"]["rowsFiltered"]
         if is_whole and isinstance(total, int) and whole_number(total) is not None:
             return dict(table)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(body.decode(errors="replace")) from error
     raise _unreadable(body.decode(errors="replace"))
 

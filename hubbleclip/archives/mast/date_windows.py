@@ -7,11 +7,11 @@ therefore repeat rows of another page, and other rows can be missing. A window w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key
-from hubbleclip.archives.mast.client import ResultPage
+from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
@@ -22,6 +22,8 @@ FULL_SHARE = 0.8
 """Share of a page. If half of a window's rows would fill at most this share of a page, the two halves of the window are
 requested without counting their rows first, because each half probably fits into one page.
 """
+TIMEOUTS_PER_WINDOW = 2
+"""Number of timeouts after which a window is halved, because a smaller query may be fast enough."""
 MAX_DENSE_PAGES = 1000
 """Largest number of pages of a window that cannot be halved."""
 MAX_ROUNDS = 5
@@ -48,19 +50,26 @@ class Window:
         return Window(self.low, middle), Window(math.nextafter(middle, math.inf), self.high)
 
 
-Count = Callable[[Window], int]
-Request = Callable[[Window, int], ResultPage]
-"""Function that requests one page of a window; pages are counted from 1. No row is repeated in the page."""
-
-
 class WindowedQuery:
-    """A query over a span of release dates, which is split into windows of at most `page_size` rows."""
+    """A query over a span of release dates, which is split into windows of at most `page_size` rows.
 
-    def __init__(self, count: Count, request: Request, page_size: int) -> None:
-        self.count = count
-        self.request = request
+    `criteria` are those of the query for any release date.
+    """
+
+    def __init__(self, client: MastClient, criteria: Criteria, page_size: int) -> None:
+        self.client = client
+        self.criteria = criteria
         self.page_size = page_size
         self.num_rows = 0
+
+    def _within(self, window: Window) -> Criteria:
+        """Add a window to the criteria."""
+        return {**self.criteria, "t_obs_release": [window.low, window.high]}
+
+    def _request(self, window: Window, page: int) -> ResultPage:
+        """Request one page of a window; pages are counted from 1. No row is repeated in the page."""
+        tries = TIMEOUTS_PER_WINDOW if window.is_divisible else 0
+        return self.client.observations(self._within(window), page=page, page_size=self.page_size, tries=tries)
 
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[CaomRow]]:
         """Yield the rows of the window `whole`, each row once. `promised` is the number of rows, if it is known.
@@ -78,7 +87,7 @@ class WindowedQuery:
             if expected == 0:
                 continue
             try:
-                result = self.request(window, 1)
+                result = self._request(window, 1)
             except (ArchiveTimeoutError, PartialResultError):
                 if not window.is_divisible:
                     raise
@@ -98,7 +107,7 @@ class WindowedQuery:
     def num_in(self, window: Window) -> int:
         """Count the rows of a window."""
         try:
-            return self.count(window)
+            return self.client.count(self._within(window))
         except ArchiveTimeoutError:
             if not window.is_divisible:
                 raise
@@ -123,7 +132,7 @@ class WindowedQuery:
         if num_pages > MAX_DENSE_PAGES:
             raise PartialResultError(f"{result.total} rows have the release date MJD {window.low}, which is too many")
         for turn in range(MAX_ROUNDS * num_pages):
-            rows = (result if turn == 0 else self.request(window, turn % num_pages + 1)).rows
+            rows = (result if turn == 0 else self._request(window, turn % num_pages + 1)).rows
             new = [row for row in rows if plane_key(row) not in seen]
             seen.update(map(plane_key, new))
             if new:

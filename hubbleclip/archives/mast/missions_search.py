@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from hubbleclip.archives.http.body_limits import expecting_rows, parse_json
 from hubbleclip.archives.http.client import Transport
-from hubbleclip.archives.http.response_errors import DamagedError
+from hubbleclip.archives.http.responses import DamagedError, parse_json, rows_limit
 from hubbleclip.archives.mast.caom_rows import CaomRow, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches
 from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_EPOCH, mjd_of
@@ -92,10 +91,9 @@ class MissionsClient(MastClient):
 
     def _post(self, service: str, params: dict[str, Any]) -> dict[str, Any]:
         """Send one request without retries. Raises DamagedError for a response that is not a JSON object."""
+        limit = rows_limit(1 if params.get("count_only") else params.get("limit", MAX_PRODUCTS))
+        response = self.transport.ask(f"{self.api}/{service}", limit, json=params)
         try:
-            with expecting_rows(1 if params.get("count_only") else params.get("limit", MAX_PRODUCTS)):
-                response = self.transport.session.post(f"{self.api}/{service}", json=params)
-            response.raise_for_status()
             body = parse_json(response.content)
         except ValueError as error:
             is_page = response.content.lstrip()[:1] == b"<"

@@ -1,20 +1,28 @@
-"""Sources from which a product's file can be downloaded: the archive's own server, or a public copy in the cloud."""
+"""Sources from which a product's file can be downloaded: the archive's own server, or a public copy in the cloud.
+
+The public copy (s3://stpubdata) is read over HTTPS without credentials. A file's path in it is derived from the names
+of the file and its observation, or requested from MAST's service `path_lookup`, which astroquery.mast.cloud uses too.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import quote
 
-from hubbleclip.archives.base import Delivery
+import requests
+
+from hubbleclip.archives.base import Delivery, service_url
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, FetchedFile, fetch_file, request_etag
+from hubbleclip.archives.http.responses import ResponseError, parse_json
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.public_bucket import S3Source
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -22,6 +30,9 @@ from hubbleclip.core.records import Product
 from hubbleclip.missions.base import PublicBucket
 
 LOG = logging.getLogger(__name__)
+MAX_RESPONSE_BYTES = 1_000_000
+SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
+"""Matches a relative path without hidden files and without `..`, which would lead out of the mission's folder."""
 
 
 class FileSource(Protocol):
@@ -34,6 +45,58 @@ class FileSource(Protocol):
 
     def addresses(self, product: Product) -> Iterable[str]:
         """List the URLs at which a file may be, the likeliest first; DownloadError if this source cannot have it."""
+
+
+def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
+    """Derive a file's path in the mission's folder from lower-case names; None if they match no pattern."""
+    names = f"{obs_id}/{file_name}"
+    matches = ((pattern.fullmatch(names), template) for pattern, template in bucket.paths)
+    return next((match.expand(template) for match, template in matches if match), None)
+
+
+def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | None:
+    """Request a file's path in the mission's folder from MAST; None without a valid response."""
+    try:
+        response = mast.transport.ask(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}", MAX_RESPONSE_BYTES)
+        path = str(parse_json(response.content)[uri]["path"]).lstrip("/")
+    except (ArchiveError, ResponseError, requests.RequestException, KeyError, TypeError, ValueError):
+        return None
+    below = path.removeprefix(bucket.path_prefix)
+    return below if below != path and SAFE_PATH.fullmatch(below) else None
+
+
+def object_url(root: str, endpoint: str = "") -> str:
+    """Convert an S3 URL to an HTTP URL, at Amazon's server if `endpoint` is empty."""
+    bucket, _, prefix = root.removeprefix("s3://").strip("/").partition("/")
+    base = f"{endpoint.rstrip('/')}/{bucket}" if endpoint else f"https://{bucket}.s3.amazonaws.com"
+    return f"{base}/{quote(prefix)}".rstrip("/")
+
+
+class S3Source:
+    """Source of files in the public copy of the archive, in which some files are missing."""
+
+    absent = frozenset({"missing", "denied"})
+    """Values of `DownloadError.reason` which mean that the file is not in the bucket.
+
+    The reason `denied` is included, because S3 responds 403 for a missing file if the client may not list the bucket.
+    """
+
+    def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
+        self.name = fetch.s3_root
+        self.url = object_url(fetch.s3_root, service_url(mast.url))
+        self.mast = mast
+        self.bucket = bucket
+
+    def addresses(self, product: Product) -> Iterator[str]:
+        """See `FileSource.addresses`. The URL made from the names comes first, then the URL that MAST gives."""
+        if not product.uri.lower().startswith(self.bucket.uri_prefix):
+            return
+        named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket, product.obs_id.lower())
+        if named is not None:
+            yield f"{self.url}/{quote(named)}"
+        looked_up = looked_up_path(self.mast, product.uri, self.bucket)
+        if looked_up not in {None, named}:
+            yield f"{self.url}/{quote(looked_up or '')}"
 
 
 SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSource]] = {

@@ -16,9 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import requests
 
-from hubbleclip.archives.http.body_limits import PAGE_BYTES, parse_json
 from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_error
-from hubbleclip.archives.http.response_errors import RefusedError, ResponseError
+from hubbleclip.archives.http.responses import RefusedError, ResponseError, parse_json
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.text_cleaning import clean_number, decode
@@ -59,9 +58,7 @@ class AdsClient:
         """Send one request. If the token's quota is exhausted, RefusedError is raised, which is not retried."""
         try:
             # redirects to other hosts are not followed, because the token must not reach another host
-            with self.transport.open(url, self._headers, redirect_hosts=(), is_waited_for=False) as response:
-                self.transport.read_body(response, PAGE_BYTES)
-                content = response.content
+            response = self.transport.ask(url, headers=self._headers, redirect_hosts=(), is_waited_for=False)
         except requests.HTTPError as error:
             status = 0 if error.response is None else error.response.status_code
             if status in {401, 403}:
@@ -75,7 +72,7 @@ class AdsClient:
         # the response to the last request of the quota is still valid
         if response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
             self._stop("the quota of the token is exhausted")
-        return content
+        return response.content
 
     def _stop(self, reason: str) -> None:
         """Send no more queries in this run, and log a warning if this is the first call."""

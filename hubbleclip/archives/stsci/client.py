@@ -21,10 +21,9 @@ from typing import TypeVar
 import requests
 
 from hubbleclip.archives.base import proposal_id_of, reject, service_url
-from hubbleclip.archives.http.body_limits import LIST_BYTES
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
-from hubbleclip.archives.http.response_errors import RefusedError
+from hubbleclip.archives.http.responses import LIST_BYTES, RefusedError
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
 from hubbleclip.archives.stsci.parsers import (
     ProposalText,

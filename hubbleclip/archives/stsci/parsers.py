@@ -22,7 +22,7 @@ from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
-from hubbleclip.archives.http.body_limits import PAGE_BYTES
+from hubbleclip.archives.http.responses import PAGE_BYTES
 from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.records import Proposal
 from hubbleclip.core.text_cleaning import INVISIBLE, clean_cycle, clean_name, clean_number, clean_text, decode

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 
 from hubbleclip.archives.http.client import LOOPBACK, RequestLimits, Transport, is_retryable, to_archive_error
-from hubbleclip.archives.http.response_errors import DamagedError, ResponseError
+from hubbleclip.archives.http.responses import DamagedError, ResponseError, parse_json
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer, without_fence
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
@@ -193,17 +193,16 @@ class OpenAICompatible:
         if self._key:
             confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        response = self._transport.session.post(self._url, json=body, headers=headers, allow_redirects=False)
-        response.raise_for_status()
+        response = self._transport.ask(self._url, headers=headers, redirect_hosts=(), json=body)
         try:
-            answered = response.json()
+            answered = parse_json(response.content)
             content = answered["choices"][0]["message"]["content"]
             usage = answered.get("usage") or {}
             tokens = [number_of(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
             return parse(str(content)), tokens
         except AnswerError as error:
             raise DamagedError(error.detail, error.reason) from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DamagedError("the response is no chat completion", "bad_response") from error
 
     def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:

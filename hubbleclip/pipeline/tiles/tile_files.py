@@ -14,8 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hubbleclip.archives.folder import scan_folder
-from hubbleclip.archives.local import SKIPPED
+from hubbleclip.archives.local import SKIPPED, scan_folder
 from hubbleclip.catalog.tile_facts import Column
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.contracts.schema import tables
@@ -107,9 +106,9 @@ def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], 
     skipped: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            found = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # the archive `local` does not read .fz files
-            named += [(file, file.relative_to(path).as_posix()) for file in found.paths]
-            skipped |= found.skipped
+            read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # the archive `local` reads no .fz files
+            named += [(file, file.relative_to(path).as_posix()) for file in read]
+            skipped |= others
         elif path.is_file():
             named.append((path, path.name))
         else:

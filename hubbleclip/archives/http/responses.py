@@ -1,4 +1,7 @@
-"""Exceptions for responses that cannot be used. The archives convert these exceptions to errors of `core.errors`.
+"""Limits on the size of responses, and exceptions for responses that cannot be used.
+
+Every response is limited before it is parsed, because a small compressed body can unpack to gigabytes, and a small JSON
+text can take thirty times its size as Python objects. The archives convert the exceptions to errors of `core.errors`.
 
 The codes in `ResponseError.reason` and `DownloadError.reason` are:
 
@@ -31,14 +34,24 @@ server_error
 connection
     The connection broke.
 
-Queries of MAST have further codes, which `mast.client.ERRORS` lists.
+Queries of MAST have further codes: bad_json, empty, partial, null_columns and error.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hubbleclip.core.errors import without_control
+from hubbleclip.core.io import from_json
+
+PAGE_BYTES = 20_000_000
+"""Maximum size of a web page, an APT file, a listing, or another response about one item."""
+LIST_BYTES = 100_000_000
+"""Maximum size of a list of proposals."""
+ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
+"""Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
+VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
+"""Upper estimates of the memory of a parsed value and of a parsed list or object; and the limit of their sum."""
 
 
 class ResponseError(Exception):
@@ -67,3 +80,17 @@ class RefusedError(ResponseError):
     """A response that is not used, for a reason that a retry would not change."""
 
     default_reason = "redirect"
+
+
+def rows_limit(num_rows: int) -> int:
+    """Compute the maximum size (bytes, unpacked) of a response to a query, from the number of rows requested."""
+    return min(ENVELOPE_BYTES + num_rows * ROW_BYTES, ROWS_BYTES)
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON; ValueError if it is not JSON, RefusedError if it may take more than `PARSED_BYTES` of memory."""
+    num_containers = body.count(b"[") + body.count(b"{")
+    needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
+    if needed > PARSED_BYTES:
+        raise RefusedError(f"the response would take {needed / 1e9:.1f} GB of memory", "too_large")
+    return from_json(body)

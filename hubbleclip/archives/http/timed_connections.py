@@ -1,4 +1,4 @@
-"""Session through which libraries such as astroquery send queries, with the limits and the rules of a `Transport`."""
+"""Connections on which a response must arrive in time, whatever the pace at which its bytes come."""
 
 from __future__ import annotations
 
@@ -7,72 +7,15 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Sequence
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from hubbleclip.archives.http.body_limits import LIMIT_BYTES, check_json
-from hubbleclip.archives.http.rate_limit import resolve_redirect
-
-if TYPE_CHECKING:
-    from hubbleclip.archives.http.client import Transport
-
 LOG = logging.getLogger(__name__)
-MAX_REDIRECTS = 5
 LOGGED_S, SLOW_BYTES = 60.0, 60_000
 """If fewer than `SLOW_BYTES` of a response arrive within `LOGGED_S` seconds, the response is logged as slow."""
-
-
-class QuerySession(requests.Session):
-    """A session that follows a redirect to another host only if `redirect_hosts` has this host."""
-
-    def __init__(self, redirect_hosts: Sequence[str]) -> None:
-        super().__init__()
-        self.max_redirects = MAX_REDIRECTS
-        self.redirect_hosts = redirect_hosts
-        # without this function, credentials in ~/.netrc would replace the Authorization header of a request
-        self.auth = lambda request: request
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the address to which a response redirects; RefusedError if it is not allowed."""
-        location = super().get_redirect_target(resp)
-        return None if location is None else resolve_redirect(resp.url, location, self.redirect_hosts)
-
-
-class RateLimitedAdapter(HTTPAdapter):
-    """Adapter that applies the rate limit, timeouts and circuit breakers of a transport to a session's requests.
-
-    The limits thus also apply to libraries that send requests through the session, such as astroquery. Requests whose
-    response is streamed are exempt, because `Transport.open`, which sends them, applies the limits itself.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=max(transport.fetch.connections, 4))
-        self.poolmanager.pool_classes_by_scheme = {"http": TimedHttpPool, "https": TimedHttpsPool}
-        self.transport = transport
-        self.tokens: dict[str, str] = {}  # by host; `send` adds a token, so that no redirect takes it to another host
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request when the rate limit allows it, and read the whole response unless it is streamed."""
-        host = urlsplit(request.url or "").netloc
-        if host in self.tokens:
-            cookies = request.headers.get("Cookie"), f"mast_token={self.tokens[host]}"  # as astroquery's MastAuth
-            request.headers["Cookie"] = "; ".join(filter(None, cookies))
-        if kwargs.get("stream"):
-            return super().send(request, *args, **kwargs)
-        kwargs["timeout"] = kwargs.get("timeout") or self.transport.timeout
-        with self.transport.monitored(host):
-            response = super().send(request, *args, **kwargs)
-            self.transport.check_status(host, response)
-            self.transport.read_body(response, LIMIT_BYTES.get())
-        check_json(response.content)
-        return response
 
 
 class TimedReader(io.RawIOBase):
@@ -142,3 +85,7 @@ class TimedHttpsPool(HTTPSConnectionPool):
     """A pool of `TimedHttps` connections."""
 
     ConnectionCls = TimedHttps
+
+
+POOLS = {"http": TimedHttpPool, "https": TimedHttpsPool}
+"""Pools of connections, by the scheme of an address."""
