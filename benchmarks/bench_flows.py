@@ -85,8 +85,7 @@ def cut_all(settings: Settings) -> None:
     from hubbleclip.catalog.pending import pending_tiles, product_batches
     from hubbleclip.contracts.validation import reject_broken_rows
     from hubbleclip.pipeline.engine.stage import Stage
-    from hubbleclip.pipeline.tiles.run import cut_product
-    from hubbleclip.pipeline.tiles.stored_tiles import write_cut
+    from hubbleclip.pipeline.tiles.run import cut_product, write_cut
 
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog, ThreadPoolExecutor(settings.flows.workers) as pool:

@@ -26,7 +26,7 @@ from benchmarks.measure import QUICK, Row, each, figure_row, read_machine, repor
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.loader import TrainBatch, TrainBatches, iterate_batches, open_train_batches
+from hubbleclip.dataset.loader import TrainBatch, TrainBatches, iterate_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distributed import World, process_group
@@ -111,7 +111,7 @@ class Bench:
 
     def open_batches(self) -> TrainBatches:
         """Open batches whose tiles are read from the shards every time."""
-        return open_train_batches(
+        return TrainBatches(
             open_split(self.info, "train"),
             self.settings,
             image_size=self.loaded.image_size,

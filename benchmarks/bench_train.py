@@ -22,7 +22,7 @@ from benchmarks.measure import Row, Seconds, figure_row, progress, rate_row, rep
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.loader import CACHE_BYTES, TrainBatch, TrainBatches, iterate_batches, open_train_batches
+from hubbleclip.dataset.loader import CACHE_BYTES, TrainBatch, TrainBatches, iterate_batches
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.training.distributed import World, process_group
@@ -68,7 +68,7 @@ class Bench:
 
     def open(self, cache_bytes: int) -> TrainBatches:
         """Open batches whose tiles are cached in at most `cache_bytes` of memory."""
-        return open_train_batches(
+        return TrainBatches(
             open_split(self.info, "train"),
             SETTINGS,
             image_size=self.loaded.image_size,

@@ -19,7 +19,7 @@ from benchmarks.measure import Row, Seconds, each, progress, rate_row, sized
 from benchmarks.synthetic_data import make_pngs, make_samples
 from hubbleclip.config.settings import ShardSettings, TrainSettings
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_train_batches
+from hubbleclip.dataset.loader import TrainBatches, iterate_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_split
 
@@ -56,7 +56,7 @@ def open_ours(info: DatasetInfo, *, workers: int = WORKERS, steps: int = NUM // 
     """Open our batches without a cache: tiles are read and decoded each time."""
     settings = TrainSettings(steps=steps, batch_size=BATCH, workers=workers, captions={"abstract": 1.0})
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
-    return open_train_batches(
+    return TrainBatches(
         open_split(info, "train"),
         settings,
         image_size=SIDE_PX // 2,

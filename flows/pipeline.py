@@ -28,7 +28,7 @@ from hubbleclip.pipeline.captions import captions as write_captions
 from hubbleclip.pipeline.engine.progress import live
 from hubbleclip.pipeline.engine.stage import LOCK_WAIT_S, layout_of
 from hubbleclip.pipeline.ingest.run import ingest as fetch_from_archive
-from hubbleclip.pipeline.shards.run import shards as build_dataset
+from hubbleclip.pipeline.shards import shards as build_dataset
 from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
 
 RETRIED = ("ingest", "captions")

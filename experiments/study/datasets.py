@@ -23,7 +23,7 @@ from hubbleclip.dataset.shard_writer import unit_hash
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.shards.splitting import read_material
+from hubbleclip.pipeline.shards import read_material
 
 Assignments = Mapping[str, SplitAssignment]
 

@@ -262,36 +262,28 @@ def _write_shards(
     sidecars: Sidecars,
     map_fn: MapFn[PlannedShard, PackedShard],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the missing shards and return the properties of all shards by name. Raises TileFileError.
-
-    Shards that an interrupted build has written are not written again.
-    """
-    tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
-    missing = [name for name in plan if name not in tars]
+    """Write the shards, and return their properties by name. Raises TileFileError."""
     planned = [
         PlannedShard(
             path=building / name,
-            samples=plan[name],
-            sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in plan[name]},
+            samples=samples,
+            sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in samples},
         )
-        for name in missing
+        for name, samples in plan.items()
     ]
-    damaged: list[str] = []
-    for name, packed in zip(missing, map_fn(partial(write_shard, read_png), planned), strict=True):
-        if isinstance(packed, TileFileError):
-            damaged += packed.tile_ids
-        else:
-            tars[name] = packed
-    if damaged:
+    packed = list(map_fn(partial(write_shard, read_png), planned))
+    if damaged := [tile_id for one in packed if isinstance(one, TileFileError) for tile_id in one.tile_ids]:
         raise TileFileError(damaged)
-    return tars
+    return {name: one for name, one in zip(plan, packed, strict=True) if isinstance(one, shard_writer.ShardFile)}
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
-    """Write one shard atomically.
+    """Write one shard atomically, unless an interrupted build has written it.
 
     A TileFileError is returned instead of raised, so that one build finds the damaged tiles of all shards.
     """
+    if shard.path.is_file():
+        return shard_writer.read_shard_file(shard.path)
     try:
         tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     except TileFileError as error:

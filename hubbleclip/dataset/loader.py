@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -21,10 +20,10 @@ from hubbleclip.config.model import GAIN_JITTER, WHOLE_SHARE
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
-from hubbleclip.dataset.caption_sampling import CaptionSampler
 from hubbleclip.dataset.reader import GreyLevels, SplitTiles
 from hubbleclip.dataset.sampler import (
     AUGMENTATION_STREAM,
+    CaptionSampler,
     GroupBatchSampler,
     Ints,
     derangement,
@@ -79,46 +78,66 @@ def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> 
             yield torch.from_numpy(images_byx)[:, None]  # insert the channel axis
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class TrainBatches:
     """Sequence of training batches, indexed by step.
 
     This process gets only the rows rank, rank + world, rank + 2 world, ... of each batch.
 
-    Attributes
+    Parameters
     ----------
     tiles
         Open train split.
     settings
         Training settings: seed, number of steps, augmentation and caption shares are used.
-    store_px
-        Side of a batch's tiles in pixels, which is twice the side of the model's input. The views that the model sees
-        are cut from the tiles on the training device.
-    tokenize
-        Tokenizer with a cache.
-    caption_sampler
-        Sampler that draws a text for each tile.
-    sampler
-        Sampler that chooses the groups and tiles of each step.
-    partner
-        Group numbers of shape (number of groups,). When pairs are shuffled, group i gets the texts of group partner[i].
+    image_size
+        Side of the model's input in pixels. The tiles of a batch have twice this side, and the views that the model
+        sees are cut from them on the training device.
+    tokenizer
+        Tokenizer of the model.
+    context_length
+        Number of tokens that the model reads, with the start token and the end token.
     rank, world
         Index of this process, and number of processes.
-    cached
-        Grey levels of all tiles, shape (n, store_px, store_px); None if they exceed the memory limit.
+    cache_bytes
+        The tiles are kept in memory if they need at most this number of bytes.
 
     """
 
-    tiles: SplitTiles
-    settings: TrainSettings
-    store_px: int
-    tokenize: Tokenize
-    caption_sampler: CaptionSampler
-    sampler: GroupBatchSampler
-    partner: Ints
-    rank: int
-    world: int
-    cached: GreyLevels | None = field(repr=False)
+    def __init__(
+        self,
+        tiles: SplitTiles,
+        settings: TrainSettings,
+        *,
+        image_size: int,
+        tokenizer: Any,
+        context_length: int,
+        rank: int = 0,
+        world: int = 1,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        if tiles.num_groups < 2:
+            raise DatasetError(
+                f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
+            )
+        self.tiles, self.settings, self.rank, self.world = tiles, settings, rank, world
+        self.tokenize = cached_tokenizer(tokenizer)
+        captions = CaptionSampler(max_tokens=context_length - SPECIAL_TOKENS, count_tokens=token_counter(tokenizer))
+        samples = zip(tiles.captions, tiles.caption_kinds, strict=True)
+        self.caption_sampler = captions.with_token_shares(settings.captions, samples)
+        ends = np.cumsum(np.bincount(tiles.group_n))[:-1]  # end index of each group in the rows sorted by group
+        self.sampler = GroupBatchSampler(
+            rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            class_of_group=_class_of_group(tiles) if settings.hard_share else None,
+            hard_share=settings.hard_share,
+        )
+        self.partner = derangement(tiles.num_groups, settings.seed)  # the group that gives each group its texts
+        self.store_px = (
+            2 * image_size
+        )  # twice the side, so that a crop of a quarter of the tile's area is not upsampled
+        fits = len(tiles.rows) * self.store_px**2 <= cache_bytes
+        self.cached = tiles.read_all_tiles(self.store_px) if fits else None
 
     def __len__(self) -> int:
         return self.settings.steps
@@ -162,48 +181,6 @@ class TrainBatches:
         if self.cached is not None:
             return self.cached[rows_b]
         return self.tiles.read_tiles(rows_b, self.store_px)
-
-
-def open_train_batches(
-    tiles: SplitTiles,
-    settings: TrainSettings,
-    *,
-    image_size: int,
-    tokenizer: Any,
-    context_length: int,
-    rank: int = 0,
-    world: int = 1,
-    cache_bytes: int = CACHE_BYTES,
-) -> TrainBatches:
-    """Open the training batches of a train split; `context_length` includes the start token and the end token."""
-    if tiles.num_groups < 2:
-        raise DatasetError(
-            f"train has {tiles.num_groups} proposal groups, 2 are needed: add proposals and build the dataset again"
-        )
-    ends = np.cumsum(np.bincount(tiles.group_n))[:-1]  # end index of each group in the rows sorted by group
-    store_px = 2 * image_size  # twice the side, so that a crop of a quarter of the tile's area is not upsampled
-    fits = len(tiles.rows) * store_px**2 <= cache_bytes
-    return TrainBatches(
-        tiles=tiles,
-        settings=settings,
-        store_px=store_px,
-        tokenize=cached_tokenizer(tokenizer),
-        caption_sampler=CaptionSampler(
-            max_tokens=context_length - SPECIAL_TOKENS,
-            count_tokens=token_counter(tokenizer),
-        ).with_token_shares(settings.captions, zip(tiles.captions, tiles.caption_kinds, strict=True)),
-        sampler=GroupBatchSampler(
-            rows_of_group=np.split(np.argsort(tiles.group_n, kind="stable"), ends),
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            class_of_group=_class_of_group(tiles) if settings.hard_share else None,
-            hard_share=settings.hard_share,
-        ),
-        partner=derangement(tiles.num_groups, settings.seed),
-        rank=rank,
-        world=world,
-        cached=tiles.read_all_tiles(store_px) if fits else None,
-    )
 
 
 def _class_of_group(tiles: SplitTiles) -> Ints:

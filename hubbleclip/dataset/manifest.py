@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +28,7 @@ SPLITS = ("train", "val", "test")
 DESCRIPTION = "dataset.json"
 MANIFEST = "manifest.parquet"
 TEST_LIST = "test_tiles.txt"
+SPLIT_REPORT = "split_report"
 REBUILD_HINT = "delete the dataset's folder and run `hubbleclip shards` again"
 LOCATION_COLUMNS = ("shard", "offset", "length")
 REQUIRED_COLUMNS = ("tile_id", "split", "group_id", "caption_kinds", "captions", *LOCATION_COLUMNS)
@@ -39,15 +39,7 @@ REQUIRED_FIELDS = {
     "counts": dict,
     "shards": list,
     "files": dict,
-    "split_report": dict,
-}
-REQUIRED_SHARD_FIELDS = {
-    "shard": str,
-    "split": str,
-    "sha256": str,
-    "size_bytes": int,
-    "num_samples": int,
-    "home_digest": str | None,
+    SPLIT_REPORT: dict,
 }
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
 """Matches the path of a file in the dataset's folder."""
@@ -209,35 +201,30 @@ def read_description(place: str | Path) -> Row:
     except (OSError, ValueError) as error:
         raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
     try:
-        _check_fields(description, REQUIRED_FIELDS)
-        _check_files(description["files"])
+        _check_fields(description)
         # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
         parse_digest(description["digest"])
+        shards = [Shard(dataset_digest=description["digest"], **shard) for shard in description["shards"]]
         for shard in description["shards"]:
-            _check_fields(shard, REQUIRED_SHARD_FIELDS)
             parse_shard_name(shard["shard"])
             if shard["home_digest"] is not None:
                 parse_digest(shard["home_digest"])
-        whole({"shard": [Shard(dataset_digest=description["digest"], **shard) for shard in description["shards"]]})
-    except (ValueError, TypeError, ContractError) as error:
+        whole({"shard": shards})
+    except (KeyError, ValueError, TypeError, ContractError) as error:
         raise DatasetError(f"{address} does not describe a dataset ({error}): {REBUILD_HINT}") from error
     return dict(description)
 
 
-def _check_fields(row: object, types: Mapping[str, type | UnionType]) -> None:
-    """Raise ValueError if a required field is missing or has the wrong type."""
-    if not isinstance(row, dict):
-        raise ValueError(f"{row!r} is not a JSON object")
-    for name, type_ in types.items():
-        if name not in row or not isinstance(row[name], type_):
-            raise ValueError(f"{name} is invalid: {row.get(name)!r:.80}")
-
-
-def _check_files(files: Mapping[str, object]) -> None:
-    """Raise ValueError unless `files` are names of files in the dataset's folder, each with its hash."""
-    for name, sha256 in files.items():
+def _check_fields(description: object) -> None:
+    """Raise ValueError if a required field is missing or has the wrong type, or if a file has no name or hash."""
+    if not isinstance(description, dict):
+        raise ValueError(f"{description!r} is not a JSON object")
+    for name, type_ in REQUIRED_FIELDS.items():
+        if not isinstance(description.get(name), type_):
+            raise ValueError(f"{name} is invalid: {description.get(name)!r:.80}")
+    for name, sha256 in description["files"].items():
         if not (FILE_NAME.fullmatch(name) and isinstance(sha256, str) and SHA256.fullmatch(sha256)):
-            raise ValueError(f"files is invalid: {files!r:.80}")
+            raise ValueError(f"files is invalid: {description['files']!r:.80}")
 
 
 def check_version(place: str | Path, version: str) -> None:

@@ -6,10 +6,10 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from hubbleclip.archives.base import reject
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import (
     HEADER_SOURCE,
@@ -42,8 +42,6 @@ def make_samples(
     A tile without a caption, or without a proposal, gives a rejection.
     """
     samples, rejections = [], []
-    now = datetime.now(UTC)
-
     images = press_images(material.observations.values())
     splits_of: dict[str, set[str]] = defaultdict(set)
     for tile in material.tiles:
@@ -67,7 +65,9 @@ def make_samples(
         if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id, assignment.split)):
             samples.append(make_sample(tile, material.observations[tile.obs_id], proposal, assignment, captions))
         else:
-            rejections.append(_rejection(tile, settings, now))
+            detail = f"proposal {tile.proposal_id} has no {', '.join(settings.caption_kinds)}"
+            about = {"reason": "no_caption", "detail": detail, "settings_digest": settings.digest()}
+            rejections.append(reject("tile", tile.tile_id, "shards", **about))
     return samples, rejections
 
 
@@ -113,17 +113,3 @@ def make_sample(
         "caption_source": HEADER_SOURCE if proposal.source == HEADER_SOURCE else PROPOSAL_SOURCE,
     }
     return Sample(**values | own)
-
-
-def _rejection(tile: Tile, settings: ShardSettings, now: datetime) -> Rejection:
-    """Make the rejection of a tile whose proposal has no text of any of the requested caption kinds."""
-    kinds = ", ".join(settings.caption_kinds)
-    return Rejection(
-        entity="tile",
-        entity_id=tile.tile_id,
-        stage="shards",
-        reason="no_caption",
-        detail=f"proposal {tile.proposal_id} has no {kinds}",
-        settings_digest=settings.digest(),
-        rejected_at=now,
-    )

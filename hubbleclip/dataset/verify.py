@@ -4,15 +4,20 @@ The bytes of a shard are determined by the manifest's rows and by the images, an
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
 
-The splits are searched for leaks with the functions by which they were made; see `leaks`.
+The splits are searched for leaks, from the rows of the manifest alone, with the functions by which they were made. The
+search does not check tiles without corners (previews), whose positions the manifest lacks, or proposals that continue
+each other by title or programme number (`continuations`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,11 +28,11 @@ from hubbleclip.core.errors import ContractError, DatasetError
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.build import content_digest, count_by_split
-from hubbleclip.dataset.leaks import find_leaks
 from hubbleclip.dataset.manifest import (
     DESCRIPTION,
     MANIFEST,
     REBUILD_HINT,
+    SPLIT_REPORT,
     TEST_LIST,
     DatasetInfo,
     Row,
@@ -40,8 +45,19 @@ from hubbleclip.dataset.manifest import (
 )
 from hubbleclip.dataset.publish import SKY_PICTURES
 from hubbleclip.dataset.shard_writer import BLOCK_BYTES, canonical_json, member_bytes, members
-from hubbleclip.dataset.splits.report import REPORT
+from hubbleclip.dataset.splits.moving_targets import designation
+from hubbleclip.dataset.splits.near_duplicates import near_duplicates, shingles, similarity
+from hubbleclip.dataset.splits.sky_guard import SkyPositions, find_conflicts, is_quad, sky_positions
 from hubbleclip.dataset.storage import file_address, open_storage
+
+MAX_NAMED = 10
+"""Number of leaks of each kind that are named; the others are counted."""
+SHARED = {"proposal": "proposal_id", "group": "group_id", "image": "png_sha256"}
+"""Columns of which no value may occur in two splits, by the name that a message uses for the value."""
+COMPARED = (("test", ("train", "val")), ("val", ("train",)))
+"""Comparisons that cover each pair of splits once: a split, and the splits with which it is compared."""
+
+Splits = npt.NDArray[np.object_]
 
 
 def verify_dataset(place: str | Path) -> DatasetInfo:
@@ -66,7 +82,7 @@ def find_faults(place: str | Path) -> Iterator[str]:
     yield from broken
     yield from _wrong_facts(info)
     if not broken:  # the search for leaks needs every column
-        recorded = info.description[REPORT].get("settings", {})
+        recorded = info.description[SPLIT_REPORT].get("settings", {})
         thresholds = {name: recorded[name] for name in ("near_duplicate", "guard_arcsec") if name in recorded}
         yield from (f"{info.path}: {leak}" for leak in find_leaks(info.manifest, SplitSettings(**thresholds)))
     for shard in info.description["shards"]:
@@ -196,3 +212,73 @@ def _picture_faults(info: DatasetInfo) -> Iterator[str]:
             rows = [{"tile_id": "", "picture": b""}]
         if any(sha256_bytes(row["picture"]) != hashes.get(row["tile_id"]) for row in rows):
             yield f"{folder}/{path} is damaged: publish the dataset again with --pictures"
+
+
+def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
+    """Find the proposals, texts, moving targets, pieces of sky and images that several splits share.
+
+    Yields at most `MAX_NAMED` lines per kind of leak, each with the ids of two tiles, then the number of the others. Of
+    the settings, only `near_duplicate` and `guard_arcsec` are used.
+    """
+    splits: Splits = np.array(manifest["split"].to_pylist(), dtype=object)
+    tiles = zip(splits, *(manifest[name].to_pylist() for name in ("tile_id", "proposal_id")), strict=True)
+    names = [f"{split} tile {tile_id} of {proposal_id}" for split, tile_id, proposal_id in tiles]
+    for what, column in SHARED.items():
+        pairs = _shared(manifest[column].to_pylist(), splits)
+        yield from _few((f"{names[a]} and {names[b]} have the same {what}" for a, b in pairs), len(pairs))
+    yield from _text_leaks(manifest, splits, names, settings.near_duplicate)
+    targets = zip(manifest["target_name"].to_pylist(), manifest["is_moving"].to_pylist(), strict=True)
+    positions = sky_positions(
+        [[corners] if is_quad(corners) else [] for corners in manifest["corners_deg"].to_pylist()],
+        [designation(name, is_moving=is_moving) for name, is_moving in targets],
+    )
+    yield from _sky_leaks(positions, splits, names, settings.guard_arcsec)
+
+
+def _few(lines: Iterator[str], num: int) -> Iterator[str]:
+    """Yield the first `MAX_NAMED` of `num` lines about one kind of leak, then the number of the others."""
+    yield from (f"leak: {line}" for line in islice(lines, MAX_NAMED))
+    if num > MAX_NAMED:
+        yield f"leak: {num - MAX_NAMED} more like the last one"
+
+
+def _shared(values: Sequence[str], splits: Splits) -> list[tuple[int, int]]:
+    """Find the values that occur in several splits, and return for each value a row in one split and one in another."""
+    first: dict[str, dict[str, int]] = {}
+    for row, (value, split) in enumerate(zip(values, splits, strict=True)):
+        first.setdefault(value, {}).setdefault(split, row)
+    rows = (list(row_of.values()) for row_of in first.values())
+    return [(one, others[0]) for one, *others in rows if others]
+
+
+def _text_leaks(manifest: pa.Table, splits: Splits, names: Sequence[str], threshold: float) -> Iterator[str]:
+    """Find near-duplicate main captions in different splits."""
+    row_of: dict[str, int] = {}  # the first row of each proposal, which has its main caption
+    for row, proposal_id in enumerate(manifest["proposal_id"].to_pylist()):
+        row_of.setdefault(proposal_id, row)
+    captions = manifest["captions"].take(list(row_of.values())).to_pylist()
+    sets = {key: words for key, texts in zip(row_of, captions, strict=True) if (words := shingles(texts[0]))}
+    found = near_duplicates(sets, threshold, similarity)
+    pairs = [(one, other) for one, other in found if splits[row_of[one]] != splits[row_of[other]]]
+    lines = (
+        f"{names[row_of[one]]} and {names[row_of[other]]} have near-duplicate captions"
+        f" (similarity {similarity(sets[one], sets[other]):.2f})"
+        for one, other in pairs
+    )
+    yield from _few(lines, len(pairs))
+
+
+def _sky_leaks(positions: SkyPositions, splits: Splits, names: Sequence[str], guard_arcsec: float) -> Iterator[str]:
+    """Find tiles that show the same piece of sky, or the same moving target, as a tile of another split."""
+    shown: dict[str, Callable[[int], str]] = {
+        "moving_target": lambda row: f"show the same moving target {positions.targets[row]}",
+        "overlap": lambda _: f"overlap on the sky, or are nearer than {guard_arcsec:g} arcsec",
+    }
+    for split, others in COMPARED:
+        theirs, mine = np.flatnonzero(splits == split), np.flatnonzero(np.isin(splits, others))
+        conflicts = find_conflicts(positions, mine, theirs, guard_arcsec)
+        for cause, what in shown.items():
+            rows = [row for row, found in conflicts.items() if found == cause]
+            # The guard finds only the tiles that conflict. The tile with which one conflicts is looked up to name it.
+            pairs = ((min(find_conflicts(positions, theirs, np.array([row]), guard_arcsec)), row) for row in rows)
+            yield from _few((f"{names[other]} and {names[row]} {what(row)}" for other, row in pairs), len(rows))

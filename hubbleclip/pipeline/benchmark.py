@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hubbleclip.captions.backends.openai_compatible import NUM_RANKED, OpenAICompatible
-from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_file
@@ -29,7 +28,7 @@ from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
-from hubbleclip.pipeline.promotion import find_run, promoted
+from hubbleclip.pipeline.promotion import find_run, read_promoted
 from hubbleclip.training.checkpoints import load_base_model
 from hubbleclip.training.embeddings import embed_open_tiles, embed_texts, prepare_for_embedding
 from hubbleclip.training.models.builder import LoadedModel, load_model
@@ -45,15 +44,11 @@ def open_dataset(place: str, settings: Settings) -> DatasetInfo:
 def run_folder(name: str, settings: Settings) -> Path | None:
     """Find the folder of the run `name`, or of the promoted run if `name` is empty; None if there is no such run."""
     layout = layout_of(settings)
-    if name:
-        known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]
-        is_run = (Path(name) / RUN).is_file() or any(one.startswith(name) for one in known)
-        return find_run(layout, name) if is_run else None
-    with read_catalog(layout) as catalog:
-        row = promoted(catalog, layout)
-    if row is None:
-        raise EvaluationError("no run is promoted yet: run `hubbleclip pipeline` first, or give --model")
-    return Path(row["path"])
+    if not name:
+        return Path(read_promoted(layout)["path"])
+    known = [path.parent.name for path in layout.runs.glob(f"*/{RUN}")]
+    is_run = (Path(name) / RUN).is_file() or any(one.startswith(name) for one in known)
+    return find_run(layout, name) if is_run else None
 
 
 def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:

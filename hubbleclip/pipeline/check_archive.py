@@ -15,7 +15,7 @@ from hubbleclip.archives.check import check_archive as run_checks
 from hubbleclip.archives.check.estimate import Estimate, estimate
 from hubbleclip.archives.check.probe import CheckReport, Level
 from hubbleclip.archives.mast.archive import MastArchive
-from hubbleclip.config.settings import ArchiveSettings, Settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
@@ -41,16 +41,8 @@ def pins_of(settings: Settings) -> ArchivePins:
 def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckReport, Estimate | None]:
     """Check the archive of a profile, and estimate the size and duration of the first ingest."""
     pins = pins_of(settings)
-    with served_archive(settings) as served:
-        return check_served(settings, served, pins, keep)
-
-
-def check_served(
-    settings: Settings, served: ArchiveSettings, pins: ArchivePins, keep: Path | None = None
-) -> tuple[CheckReport, Estimate | None]:
-    """Check an archive that is already served."""
-    archive = served.model_copy(update={"use_ads": False})
-    with TemporaryDirectory(prefix="hubbleclip-check-") as folder:
+    with served_archive(settings) as served, TemporaryDirectory(prefix="hubbleclip-check-") as folder:
+        archive = served.model_copy(update={"use_ads": False})
         report = run_checks(MastArchive(archive, settings.fetch, Layout(Path(folder))), pins, keep)
     return report, estimate(report.measured, settings.fetch, settings.tiles)
 
@@ -69,13 +61,13 @@ def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:
     return needed <= free, f"{files} of files and {tiles} of tiles, {decimal(free)} are free at {place}{advice}"
 
 
-def check_before_first(stage: Stage, served: ArchiveSettings) -> None:
+def check_before_first(stage: Stage) -> None:
     """Check a mission's archive before the first ingest, that is, while the catalog has no watermark of the archive."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):
         return
-    report, estimated = check_served(settings, served, pins_of(settings))
+    report, estimated = check_archive(settings)
     wrong = [finding for finding in report.findings if finding.level > Level.OK]
     for one in wrong:
         level = one.level.name.lower()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -17,7 +16,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.remote_store import pull_runs
-from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.run import tiles
 from hubbleclip.training.runs import FINISHED, runs_in
@@ -65,21 +64,13 @@ def dataset(settings: Settings, run: RunStage = run_here) -> None:
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """Count the samples of the newest dataset that the last training did not have."""
+    """Count the samples of the newest dataset that the last training did not have; controls do not count."""
     with read_catalog(layout) as catalog:
         built = catalog.rows(NEWEST_DATASET)
         if not built:
             return None
         digest = built[0]["digest"]
         pull_runs(layout)
-        trained = last_trained(layout.runs)
+        runs = runs_in(layout.runs, status=FINISHED, is_shuffled=False)
+        trained = next((str(facts["dataset_digest"]) for _, facts in runs), None)
         return Growth(digest, catalog.named_query("new_samples", digest=digest, trained=trained)[0]["num"])
-
-
-def last_trained(runs_dir: Path) -> str | None:
-    """Return the digest of the dataset on which the newest finished run was trained.
-
-    Runs of the shuffled-pairs baseline are ignored.
-    """
-    runs = runs_in(runs_dir, status=FINISHED, is_shuffled=False)
-    return next((str(facts["dataset_digest"]) for _, facts in runs), None)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hubbleclip.archives.base import reject
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
-from hubbleclip.contracts.validation import Rows, reject_broken_rows
+from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Promotion, Report
@@ -141,17 +141,11 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     return write_decision(stage, decision)
 
 
-def write_decision(stage: Stage, decision: Promotion) -> Promotion | None:
-    """Write a decision to the catalog; a decision that breaks its data contract is rejected and promotes no run."""
+def write_decision(stage: Stage, decision: Promotion) -> Promotion:
+    """Write a decision to the catalog."""
     newest = stage.catalog.rows("SELECT max(decided_at) AS at FROM promotion")[0]["at"]
     decision = replace(decision, decided_at=next_time(newest, "decision on a promotion"))
-    rows = reject_broken_rows({"promotion": [decision]}, "evaluate", "promotion", stage.settings.evaluation.digest())
-    stage.catalog.upsert(rows)
-    if not rows["promotion"]:
-        stage.rejected += 1
-        reason = rows["rejection"][0].reason
-        log.warning("evaluate: no run is promoted, because the record of the decision is not valid: %s", reason)
-        return None
+    stage.catalog.upsert(whole({"promotion": [decision]}))
     verdict = "promoted" if decision.is_promoted else "not promoted"
     log.info("evaluate: %s is %s, %s on val %.4f", decision.run_id, verdict, decision.metric, decision.value)
     return decision

@@ -1,4 +1,4 @@
-"""List the datasets, runs and reports of a profile, newest first, with their dates and headline metrics."""
+"""List the datasets, runs and reports of a profile, newest first, and trace the lineage of a tile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.config.settings import Settings
+from hubbleclip.core.id_prefixes import find_id
 from hubbleclip.core.layout import Layout
+from hubbleclip.core.reasons import reason_words
+from hubbleclip.dataset.manifest import DESCRIPTION, SPLIT_REPORT, read_description
 from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import chosen_run
@@ -17,8 +20,8 @@ from hubbleclip.training.runs import runs_in, state_of
 
 Row = dict[str, Any]
 HEADLINES = """
-SELECT run_id, value, low, high FROM metric
-WHERE protocol = 'fair' AND split = 'test' AND name = ? AND model = ?
+SELECT run_id, printf('%.1f %%', 100 * value) || coalesce(printf(' (%.1f-%.1f)', 100 * low, 100 * high), '') AS text
+FROM metric WHERE protocol = 'fair' AND split = 'test' AND name = ? AND model = ?
 """
 DATASETS = """
 SELECT digest, strftime(built_at, '%Y-%m-%d %H:%M') AS built_at, num_samples AS samples, num_new_samples AS new,
@@ -26,6 +29,7 @@ SELECT digest, strftime(built_at, '%Y-%m-%d %H:%M') AS built_at, num_samples AS 
 """
 REPORTS = "SELECT made_at, run_id, path FROM report"
 PAGE = "index.html"
+STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile_id LIMIT 10"
 
 
 def list_runs(layout: Layout) -> list[Row]:
@@ -101,18 +105,41 @@ def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) ->
     }
 
 
-def headline_text(value: float, low: float | None, high: float | None) -> str:
-    """Format the headline metric with its 95 % interval."""
-    interval = "" if low is None or high is None else f" ({100 * low:.1f}-{100 * high:.1f})"
-    return f"{100 * value:.1f} %{interval}"
-
-
 def _headlines(catalog: Catalog, model: str = "fine_tuned") -> dict[str, str]:
-    """Read the headline metric of each run as text, by run id."""
-    rows = catalog.rows(HEADLINES, [HEADLINE, model])
-    return {row["run_id"]: headline_text(row["value"], row["low"], row["high"]) for row in rows}
+    """Read the headline metric of each run with its 95 % interval as text, by run id."""
+    return {row["run_id"]: row["text"] for row in catalog.rows(HEADLINES, [HEADLINE, model])}
 
 
 def _minute(time: datetime | str) -> str:
     """Format a time in UTC to the minute."""
     return f"{datetime.fromisoformat(str(time)):%Y-%m-%d %H:%M}"
+
+
+def explain(layout: Layout, tile_id: str) -> dict[str, Any]:
+    """Return the lineage of one tile, according to the published catalog, as one flat row."""
+    with read_catalog(layout) as catalog:
+        return explain_tile(catalog, layout, tile_id)
+
+
+def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, Any]:
+    """Return the lineage of one tile as one flat row."""
+    known = [row["tile_id"] for row in catalog.rows(STARTING, [tile_id])]
+    tile_id = find_id(tile_id, known, kind="tile", listed_by='hubbleclip sql "FROM tile"')
+    (lineage,) = catalog.named_query("explain", tile_id=tile_id)
+    described = _description(layout, lineage["dataset"])
+    if lineage["split_reason"]:  # an excluded tile is in no dataset
+        newest = [_description(layout, row["path"]) for row in catalog.rows(NEWEST_DATASET)]
+        splits = newest[0].get(SPLIT_REPORT, {}).get("settings") if newest else None
+        lineage["split_reason"] = reason_words(lineage["split_reason"], splits)
+    product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
+    # product_sha256 is the hash of the bytes on the disk, which may lack extensions that no stage reads
+    lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
+    return lineage | {
+        f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")
+    }
+
+
+def _description(layout: Layout, path: str | None) -> dict[str, Any]:
+    """Read the description of a dataset; empty if there is no dataset, or if its folder no longer exists."""
+    folder = layout.absolute(path) if path else None
+    return read_description(folder) if folder and (folder / DESCRIPTION).is_file() else {}

@@ -23,7 +23,7 @@ from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.pending_work import tiles_to_index
 from hubbleclip.pipeline.promotion import not_promoted, promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
-from hubbleclip.pipeline.tiles.stored_tiles import forget_damaged, read_tile
+from hubbleclip.pipeline.tiles.run import forget_damaged, read_tile
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.open_index import STORE, STORES, CurrentIndex, open_store, write_current
 from hubbleclip.search.stores.base import VectorStore

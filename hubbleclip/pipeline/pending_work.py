@@ -55,7 +55,7 @@ def has_tiles(stage: Stage) -> bool:
         return True
     if not stage.settings.tiles.colour:
         return False
-    from hubbleclip.pipeline.tiles.rgb_visits import pending_visits
+    from hubbleclip.pipeline.tiles.run import pending_visits
 
     return bool(pending_visits(stage.catalog, stage.settings.tiles))
 
@@ -77,7 +77,7 @@ def has_samples(stage: Stage) -> bool:
     from hubbleclip.dataset.manifest import DESCRIPTION
     from hubbleclip.dataset.samples import make_samples
     from hubbleclip.dataset.splits.schemes import RANDOM
-    from hubbleclip.pipeline.shards.splitting import plan_splits, read_material
+    from hubbleclip.pipeline.shards import plan_splits, read_material
 
     newest = stage.catalog.rows(NEWEST_DATASET)
     if stage.settings.splits.scheme != RANDOM or not newest:

@@ -12,7 +12,7 @@ from typing import Any
 from hubbleclip.captions.registry import writer_of
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.pending import count_pending
-from hubbleclip.config.settings import CaptionSettings, Settings, SplitSettings
+from hubbleclip.config.settings import CaptionSettings, Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.training.runs import find_run, settings_digest
@@ -71,6 +71,7 @@ def read_status(settings: Settings) -> Status:
         tiles = catalog.named_query("tile_counts", tile_settings=settings.tiles.digest())
         report = newest(catalog, layout, NEWEST_REPORT, "path")
         run = newest(catalog, layout, NEWEST_REPORT, "run_path")
+        numbers = settings.splits.model_dump()
         captions = read_caption_status(catalog, settings.captions, writer_of(settings.captions))
         return Status(
             profile=settings.profile,
@@ -80,7 +81,7 @@ def read_status(settings: Settings) -> Status:
             report=str(report / "index.html") if report else None,
             counts=catalog.counts()
             | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
-            | {"excluded": excluded(catalog, settings.splits)}
+            | {"excluded": [row | {"words": reason_words(row["reason"], numbers)} for row in catalog.rows(EXCLUDED)]}
             | {"largest_proposals": largest_proposals(tiles), "superseded": catalog.rows(SUPERSEDED_FILES)[0]},
             pending=pending(catalog, layout, settings, tiles, captions.get("num_pending", 0)),
             captions=captions,
@@ -121,12 +122,6 @@ def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | No
     rows = catalog.rows(sql)
     path = layout.absolute(rows[0][column]) if rows else None
     return path if path and path.exists() else None
-
-
-def excluded(catalog: Catalog, settings: SplitSettings) -> list[dict[str, Any]]:
-    """Count the tiles that are excluded from all splits, by reason, and say the reasons in words."""
-    numbers = settings.model_dump()
-    return [row | {"words": reason_words(row["reason"], numbers)} for row in catalog.rows(EXCLUDED)]
 
 
 def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

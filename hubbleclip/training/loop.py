@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.dataset.loader import TrainBatches, iterate_batches, open_train_batches
+from hubbleclip.dataset.loader import TrainBatches, iterate_batches
 from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.training import checkpoints
@@ -96,7 +96,7 @@ def _open_batches(info: DatasetInfo, settings: TrainSettings, loaded: LoadedMode
             f"train.batch_size {settings.batch_size} cannot be divided among {world.size} processes: "
             "make it a multiple of their number"
         )
-    return open_train_batches(
+    return TrainBatches(
         open_split(info, "train"),
         settings,
         image_size=loaded.image_size,

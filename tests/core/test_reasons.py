@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hubbleclip.core.reasons import REASON_WORDS, reason_words
-from hubbleclip.dataset.splits import assign, caps, schemes
+from hubbleclip.dataset.splits import assign, schemes
 
 ROOMS = ("archives", "captions", "fits", "images", "pipeline")
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 SPLIT_CODES = {
     *assign.PERMANENT,
-    *caps.CAPS,
+    *assign.CAPS,
     schemes.MIXED_GROUP,
     schemes.UNKNOWN,
     schemes.GROUP_CHANGED,

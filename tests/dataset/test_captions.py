@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset.caption_sampling import CaptionSampler
 from hubbleclip.dataset.captions import (
     clean,
     is_placeholder,
@@ -17,6 +16,7 @@ from hubbleclip.dataset.captions import (
     split_sentences,
     split_to_fit,
 )
+from hubbleclip.dataset.sampler import CaptionSampler
 
 
 def proposal(**values):

@@ -65,7 +65,8 @@ def test_a_description_that_lacks_a_fact_is_refused_in_one_line(built, name, is_
     description = description_of(built)
     del (description["shards"][1] if is_of_shard else description)[name]
     (built / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(DatasetError, match=f"does not describe a dataset .{name} is invalid: None.*again$"):
+    lacking = f".*'{name}'" if is_of_shard else f"{name} is invalid: None"
+    with pytest.raises(DatasetError, match=rf"does not describe a dataset \({lacking}.*again$"):
         read_dataset(built)
 
 

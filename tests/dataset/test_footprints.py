@@ -18,10 +18,9 @@ from sky_cases import (
     vectors,
 )
 
-from hubbleclip.dataset.splits import sky_overlap
-from hubbleclip.dataset.splits.footprints import region_quads
+from hubbleclip.dataset.splits import footprints as module
+from hubbleclip.dataset.splits.footprints import footprints, is_near_any, region_quads
 from hubbleclip.dataset.splits.sky_guard import locate_tiles
-from hubbleclip.dataset.splits.sky_overlap import footprints, is_near_any
 
 
 def covers(quads, ra_deg, dec_deg):
@@ -224,7 +223,7 @@ def test_a_pair_that_is_too_large_for_the_projection_is_near(dec_deg):
 
 
 def test_footprints_are_compared_chunk_by_chunk(monkeypatch):
-    monkeypatch.setattr(sky_overlap, "CHUNK", 2)
+    monkeypatch.setattr(module, "CHUNK", 2)
     places = (50, 10, 51, 20, 52, 53, 30)
     mine, others = ([square(ra, 0, 20) for ra in ras] for ras in (places, (50, 51, 52, 53)))
     others = [*[square(53 + 24 / 3600, 0, 20)] * 40, *others]  # 40 candidates beside the one that overlaps

@@ -11,11 +11,10 @@ from synthetic_samples import built_in, make_samples_with_pngs
 
 from hubbleclip.config.settings import ShardSettings, SplitSettings
 from hubbleclip.contracts.schema import cast_rows
-from hubbleclip.dataset import leaks
-from hubbleclip.dataset.leaks import find_leaks
+from hubbleclip.dataset import verify
 from hubbleclip.dataset.samples import make_samples
 from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.verify import find_faults
+from hubbleclip.dataset.verify import find_faults, find_leaks
 
 TRAIN, VAL, TEST = 0, 3, 4
 """Indices of one sample of each split in the synthetic dataset."""
@@ -113,8 +112,8 @@ def test_many_leaks_of_one_kind_are_counted():
         find_leaks(cast_rows("sample", [replace(s, corners_deg=square(9, 9, 9)) for s in samples]), SplitSettings())
     )
     num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
-    assert len(found) == leaks.MAX_NAMED + 1 + min(num["train"], leaks.MAX_NAMED + 1)
-    assert f"leak: {num['train'] + num['val'] - leaks.MAX_NAMED} more like the last one" in found
+    assert len(found) == verify.MAX_NAMED + 1 + min(num["train"], verify.MAX_NAMED + 1)
+    assert f"leak: {num['train'] + num['val'] - verify.MAX_NAMED} more like the last one" in found
 
 
 BODIES = {"67P": "67P", "COMET-67P-CHURYUMOV": "67P", "HAUMEA": "HAUMEA"}

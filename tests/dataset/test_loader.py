@@ -21,9 +21,9 @@ from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import (
     GAIN_JITTER,
     WHOLE_SHARE,
+    TrainBatches,
     iterate_batches,
     iterate_eval_images,
-    open_train_batches,
     token_counter,
 )
 from hubbleclip.dataset.reader import open_split, resized
@@ -42,7 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
 
 def open_batches(folder: Path, settings: TrainSettings = SETTINGS, **options):
     tiles = open_split(read_dataset(folder), "train")
-    return open_train_batches(tiles, settings, image_size=8, tokenizer=TOKENIZER, context_length=16, **options)
+    return TrainBatches(tiles, settings, image_size=8, tokenizer=TOKENIZER, context_length=16, **options)
 
 
 def same(one, other) -> bool:
@@ -94,12 +94,12 @@ def test_loader_threads_change_nothing(built) -> None:
 def test_a_damaged_tile_stops_the_loader_threads(built) -> None:
     batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
     spans = [(address, offset + 7, length) for address, offset, length in batches.tiles.spans]
-    damaged = replace(batches, tiles=replace(batches.tiles, spans=spans))
+    batches.tiles = replace(batches.tiles, spans=spans)
     with pytest.raises(DatasetError, match="damaged"):
-        list(iterate_batches(damaged, 0, pin=False))
+        list(iterate_batches(batches, 0, pin=False))
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
     with pytest.raises(DatasetError, match=f"damaged: delete {built[0]} and /there and run `hubbleclip shards` again"):
-        replace(damaged.tiles, place="/there").read_all_tiles(16)
+        replace(batches.tiles, place="/there").read_all_tiles(16)
 
 
 def test_ranks_share_one_batch(built) -> None:

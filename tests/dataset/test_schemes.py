@@ -13,10 +13,9 @@ from stages import stage_at
 from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment
-from hubbleclip.dataset.splits.assign import assign_splits
-from hubbleclip.dataset.splits.caps import PROPOSAL_CAP, sky_patches
+from hubbleclip.dataset.splits.assign import PROPOSAL_CAP, assign_splits, sky_patches
 from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN, program_number
-from hubbleclip.pipeline.shards.splitting import split_tiles
+from hubbleclip.pipeline.shards import split_tiles
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
 BY_CYCLE = SplitSettings(scheme="cycle", test_from_cycle=20, val_share=0.3)

@@ -9,8 +9,16 @@ from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.manifest import TEST_LIST
 from hubbleclip.dataset.splits.continuations import Link
-from hubbleclip.dataset.splits.frozen_tests import check_test_lists, released_splits
-from hubbleclip.dataset.splits.report import EXCLUDED_TILES, LINKS, leak_summary, lineage, split_report, split_tables
+from hubbleclip.dataset.splits.report import (
+    EXCLUDED_TILES,
+    LINKS,
+    check_test_lists,
+    leak_summary,
+    lineage,
+    released_splits,
+    split_report,
+    split_tables,
+)
 
 SETTINGS = SplitSettings(val_share=0.1, test_share=0.3)
 LEAK = {"num_train": 200, "num_shared_abstract": 150, "num_overlap": 40, "num_moving_target": 3, "num_leaking": 160}

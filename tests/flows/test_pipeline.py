@@ -11,7 +11,7 @@ from valid_catalog import broken_rules
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.lineage import explain_tile
+from hubbleclip.pipeline.history import explain_tile
 
 pytestmark = pytest.mark.slow
 

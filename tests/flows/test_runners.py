@@ -25,7 +25,7 @@ from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_unordered, work_on
 from hubbleclip.pipeline.engine.runners import RUNNERS, Submit, fetch_share, open_workers, runner_of
 from hubbleclip.pipeline.remote_store import collect_from_store, push
-from hubbleclip.pipeline.shards.run import pack_shard, read_tile
+from hubbleclip.pipeline.shards import pack_shard, read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
 
 ROWS = {

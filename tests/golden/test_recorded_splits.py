@@ -16,7 +16,7 @@ from hubbleclip.core.records import Observation, Proposal, SplitAssignment, Tile
 from hubbleclip.dataset.splits.assign import LATE_LINK, assign_splits
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.schemes import RANDOM
-from hubbleclip.pipeline.shards.splitting import report_splits
+from hubbleclip.pipeline.shards import report_splits
 
 NUM_PROPOSALS = 220
 SETTINGS = SplitSettings(val_share=0.15, test_share=0.2, salt="s", guard_arcsec=5.0)

@@ -18,7 +18,7 @@ from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index, index_promoted
 from hubbleclip.pipeline.pending_work import newest_dataset
-from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.train import train
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams

@@ -21,7 +21,7 @@ HEAVY = "prefect", "torch", "matplotlib", "numba", "astropy", "astroquery", "fas
         "hubbleclip.pipeline.ingest.run",
         "hubbleclip.pipeline.pending_work",
         "hubbleclip.simulator.__main__",
-        "hubbleclip.pipeline.shards.splitting, hubbleclip.search.open_index",
+        "hubbleclip.pipeline.shards, hubbleclip.search.open_index",
     ],
 )
 def test_a_look_brings_in_no_heavy_library(module: str) -> None:

@@ -37,7 +37,7 @@ def check_first(settings: Settings, *marks: Watermark) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": list(marks)})
         stage = Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
-        check_before_first(stage, settings.archive)
+        check_before_first(stage)
 
 
 def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_as_needed(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.tiles.rgb_visits import colour_pending, pending_visits
-from hubbleclip.pipeline.tiles.run import cut_pending
+from hubbleclip.pipeline.tiles.run import colour_pending, cut_pending, pending_visits
 
 pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}

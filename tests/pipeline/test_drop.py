@@ -81,18 +81,25 @@ def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
         drop(settings, "mast:9", lambda _: True)
 
 
-@pytest.mark.parametrize("step", ["remove_from_index", "remove_files", "write_drop"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "hubbleclip.pipeline.drop.remove_from_index",
+        "hubbleclip.pipeline.drop.remove_files",
+        "hubbleclip.catalog.catalog.Catalog.run",
+    ],
+)
 def test_a_second_drop_finishes_an_interrupted_one(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, own = settings_of(tmp_path), tile_id_of(1, 0)
     layout, dropped = Layout(settings.root), "SELECT entity_id FROM rejection WHERE reason = 'dropped'"
     add_tiles(settings, range(1, 2), range(1))
     add_features(layout, "a", [own])
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(MachineError):
-        patch.setattr(f"hubbleclip.pipeline.drop.{step}", fail)
+        patch.setattr(step, fail)
         drop(settings, "mast:1-0", lambda _: True)
     for num_tiles in (1, 0):
         with read_catalog(layout) as catalog:

@@ -16,7 +16,7 @@ from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.lineage import explain_tile
+from hubbleclip.pipeline.history import explain_tile
 
 
 @pytest.fixture

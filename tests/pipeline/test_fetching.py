@@ -27,9 +27,8 @@ from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import dropped, fetch_pending, is_intact, remove_strays, write_fetched
-from hubbleclip.pipeline.shards.splitting import read_material
-from hubbleclip.pipeline.tiles.run import cut_content, cut_pending, fetch_and_cut
-from hubbleclip.pipeline.tiles.stored_tiles import without_repeated, write_cut
+from hubbleclip.pipeline.shards import read_material
+from hubbleclip.pipeline.tiles.run import cut_content, cut_pending, fetch_and_cut, without_repeated, write_cut
 from hubbleclip.simulator.server.launcher import running_simulator
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)

@@ -14,7 +14,7 @@ from hubbleclip.captions.registry import writer_of
 from hubbleclip.config.settings import ShardSettings, read_settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import build_dataset
-from hubbleclip.pipeline.shards.splitting import read_material, read_summaries, split_tiles
+from hubbleclip.pipeline.shards import read_material, read_summaries, split_tiles
 
 
 @pytest.mark.parametrize("reason", ["late_link", "group_conflict"])

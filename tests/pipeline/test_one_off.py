@@ -14,6 +14,7 @@ from finished_runs import run_command
 from PIL import Image
 from synthetic_fits import starry_sky, write_drz
 
+from hubbleclip.cli.app import main
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.images.encode import decode_png
@@ -163,7 +164,12 @@ def test_a_preview_becomes_a_tile_and_stands_upright_on_the_sheet(tmp_path: Path
 
 
 @pytest.mark.parametrize("out", ["taken", "taken/below"])
-def test_a_place_that_is_no_folder_is_named_before_any_work(image: Path, tmp_path: Path, out: str) -> None:
+def test_a_place_that_is_no_folder_is_named_before_any_work(
+    image: Path, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(HubbleclipError, match=r"taken.* cannot be written .*: give another folder by --out"):
-        next(tile_files([image], tmp_path / out, TILES))
+    with pytest.raises(SystemExit) as ended:
+        main(["tile", str(image), f"--out={tmp_path / out}"])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert f"{tmp_path / out} cannot be used" in said.err and "--out" in said.err

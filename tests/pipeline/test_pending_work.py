@@ -24,7 +24,7 @@ from hubbleclip.pipeline.captions import captions
 from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
-from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.train import check_training
 from hubbleclip.training.runs import read_run
 

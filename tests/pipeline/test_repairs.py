@@ -18,7 +18,7 @@ from hubbleclip.pipeline.dataset import dataset
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.pending_work import newest_dataset
-from hubbleclip.pipeline.shards.run import shards
+from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.tiles.run import tiles
 from hubbleclip.simulator.server.launcher import running_simulator
 

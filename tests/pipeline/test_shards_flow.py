@@ -17,7 +17,7 @@ from hubbleclip.dataset.splits.material import Material
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.remote_store import push
-from hubbleclip.pipeline.shards.run import newest_release, reuse_dataset, shards
+from hubbleclip.pipeline.shards import newest_release, reuse_dataset, shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(

@@ -18,9 +18,8 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.core.errors import PartialResultError
 from hubbleclip.core.records import Observation
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.query_observations import day_of
+from hubbleclip.pipeline.ingest.query_observations import Days, changed_parts, day_of
 from hubbleclip.pipeline.ingest.run import update_observations
-from hubbleclip.pipeline.ingest.verify_counts import Days, changed_parts, forgotten_parts
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 YEAR_2020 = Days(day_of(date(2020, 1, 1)), day_of(date(2021, 1, 1)))
@@ -164,13 +163,6 @@ def test_days_that_are_forgotten_are_queried_together_with_the_year_that_is_due(
         nights(stage, archive, 1, first=1)
         year = day_of(date(2017, 1, 1)), day_of(date(2018, 1, 1))
         assert [days for days in archive.asked if days[1]] == [(year[0], Days(*year).last_mjd)]
-
-
-def test_forgotten_days_are_joined_if_their_rows_fit_on_a_page() -> None:
-    known = {5: None, 7: 3, 8: None, 9: 4, 20: None}
-    assert forgotten_parts(Days(0, 30), known, 7) == [Days(5, 21)]
-    assert forgotten_parts(Days(0, 30), known, 6) == [Days(5, 9), Days(20, 21)]
-    assert forgotten_parts(Days(0, 8), known, 1) == [Days(5, 6)]
 
 
 def test_the_halves_of_a_range_have_equal_numbers_of_rows() -> None:

@@ -10,7 +10,7 @@ from valid_catalog import make
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.contracts.schema import cast_rows
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset import leaks
+from hubbleclip.dataset import verify
 from hubbleclip.dataset.captions import clean, is_placeholder, split_sentences
 from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_duplicate_links, text_links
 
@@ -64,11 +64,11 @@ def test_one_real_abstract_is_a_placeholder():
 
 
 def test_the_real_near_duplicates_of_other_splits_are_leaks(monkeypatch):
-    monkeypatch.setattr(leaks, "MAX_NAMED", 10_000)
+    monkeypatch.setattr(verify, "MAX_NAMED", 10_000)
     texts = [text for text in read_texts() if not is_placeholder(text)]
     samples, _ = make_samples_with_pngs(len(texts), len(texts))
     rows = [replace(one, captions=[text]) for one, text in zip(samples, texts, strict=True)]
-    lines = list(leaks.find_leaks(cast_rows("sample", rows), SplitSettings(near_duplicate=0.7)))
+    lines = list(verify.find_leaks(cast_rows("sample", rows), SplitSettings(near_duplicate=0.7)))
     for link in near_duplicate_links(proposals_of(texts), 0.7):
         one, other = rows[int(link.one[2:])], rows[int(link.other[2:])]
         is_named = any(one.tile_id in line and other.tile_id in line for line in lines)

@@ -16,7 +16,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.images.encode import decode_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import CutTile, tile_file
-from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not DATA.is_dir(), reason=f"no real files at {DATA}")]
@@ -87,7 +87,8 @@ def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_s
         label = f"{path.name} {tile.view}"
         assert shares[0] < 0.25 and shares[255] < 0.005, label
         assert entropy(shares, base=2) > 0.4, label
-    write_sheet(levels, [f"{tile.view} {path.name}" for path, tile in tiles], SHEET, columns=6, cell_px=200)
+    SHEET.parent.mkdir(exist_ok=True)
+    render_sheet(levels, [f"{tile.view} {path.name}" for path, tile in tiles], columns=6, cell_px=200).save(SHEET)
 
 
 @pytest.mark.slow

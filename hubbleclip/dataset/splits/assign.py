@@ -1,11 +1,11 @@
-"""Assign tiles permanently to train, val and test: first by proposal group, then by position on the sky."""
+"""Assign tiles permanently to train, val and test: by proposal group, then by position on the sky, then by caps."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import SplitAssignment, Tile
 from hubbleclip.dataset.shard_writer import unit_hash
-from hubbleclip.dataset.splits.caps import CAPS, exceeding
 from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.dataset.splits.near_duplicates import group_id, group_proposals, text_links
@@ -27,6 +26,11 @@ GROUP_CONFLICT = "group_conflict"
 """Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
 LATE_LINK = "late_link"
 """Exclusion reason of a tile whose proposal was linked by text, after its assignment, to one in another split."""
+PROPOSAL_CAP, PATCH_CAP = "proposal_cap", "patch_cap"
+CAPS = frozenset({PROPOSAL_CAP, PATCH_CAP})
+"""Exclusion reasons that end when the cap is raised."""
+PATCH_ORDER = 10
+"""HEALPix order of a sky patch, which has a side of 3.4 arcminutes, about the field of ACS/WFC."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
 """Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
 RANKS = {"test": 0, "val": 1, "train": 2}
@@ -34,15 +38,6 @@ RANKS = {"test": 0, "val": 1, "train": 2}
 MIN_GROUPS = 3
 """Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
 Member = TypeVar("Member")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalSplit:
-    """Group and split of a proposal; `split` is None until a split is drawn for the group."""
-
-    group_id: str
-    split: str | None
-    reason: str | None = None
 
 
 def assign_splits(
@@ -77,7 +72,10 @@ def assign_splits(
     if settings.scheme == RANDOM:
         known |= {key: replace(known[key], split=EXCLUDED, reason=LATE_LINK) for key in late}
         splits = split_proposals(material, existing, settings, known, by_text)
-        planned = [existing.get(tile.tile_id) or _assignment(tile, splits[tile.proposal_id]) for tile in material.tiles]
+        planned = [
+            existing.get(tile.tile_id) or replace(splits[tile.proposal_id], tile_id=tile.tile_id)
+            for tile in material.tiles
+        ]
     else:
         planned = plan_scheme(material, existing, settings, by_text)
     labels = [plan.split for plan in planned]
@@ -143,16 +141,6 @@ def _exclude_bodies(material: Material, existing: Mapping[str, SplitAssignment])
     return {plan.tile_id: _excluded(plan, "sky_guard:moving_target") for plan in _outranked(shown)}
 
 
-def _assignment(tile: Tile, of_proposal: ProposalSplit) -> SplitAssignment:
-    """Make the assignment of a tile from the group and the split of its proposal."""
-    return SplitAssignment(
-        tile_id=tile.tile_id,
-        group_id=of_proposal.group_id,
-        split=of_proposal.split or EXCLUDED,
-        reason=of_proposal.reason,
-    )
-
-
 def _excluded(plan: SplitAssignment, reason: str) -> SplitAssignment:
     """Copy an assignment and change its split to `excluded`, with the given reason."""
     return replace(plan, split=EXCLUDED, reason=reason)
@@ -165,21 +153,53 @@ def _capped(
     settings: SplitSettings,
 ) -> list[SplitAssignment]:
     """Exclude the new tiles that exceed a cap."""
-    place = {tile.tile_id: index for index, tile in enumerate(material.tiles)}
-    candidates = [place[plan.tile_id] for plan in new if plan.split != EXCLUDED]
-    counted = [place[key] for key, plan in existing.items() if key in place and plan.split != EXCLUDED]
-    reasons = exceeding(material.tiles, candidates, counted, settings)
-    return [_excluded(plan, reasons[place[plan.tile_id]]) if place[plan.tile_id] in reasons else plan for plan in new]
+    limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
+    if not any(limits.values()):
+        return list(new)
+    places: dict[str, dict[str, str | int]] = {}  # proposal and patch of each tile, by the name of the cap
+    for tile, patch in zip(material.tiles, sky_patches(material.tiles), strict=True):
+        of_tile = {PROPOSAL_CAP: tile.proposal_id, PATCH_CAP: patch}
+        places[tile.tile_id] = {name: key for name, key in of_tile.items() if limits[name] and key is not None}
+    counted = [key for key, plan in existing.items() if key in places and plan.split != EXCLUDED]
+    num_used = Counter(place for tile_id in counted for place in places[tile_id].items())
+    candidates = {plan.tile_id for plan in new if plan.split != EXCLUDED}
+    reasons: dict[str, str] = {}
+    for tile_id in _in_turn([tile for tile in material.tiles if tile.tile_id in candidates]):
+        full = next((name for name, key in places[tile_id].items() if num_used[name, key] >= limits[name]), None)
+        if full:
+            reasons[tile_id] = full
+        else:
+            num_used.update(places[tile_id].items())
+    return [_excluded(plan, reasons[plan.tile_id]) if plan.tile_id in reasons else plan for plan in new]
+
+
+def sky_patches(tiles: Sequence[Tile]) -> list[int | None]:
+    """Find the HEALPix pixel of each tile's centre; None without a position."""
+    import astropy.units as u  # noqa: PLC0415 - imports astropy, and few profiles have caps
+    from astropy_healpix import HEALPix  # noqa: PLC0415
+
+    positions = np.array([(tile.ra_deg or 0.0, tile.dec_deg or 0.0) for tile in tiles]).reshape(-1, 2) * u.deg
+    pixels = HEALPix(nside=2**PATCH_ORDER, order="nested").lonlat_to_healpix(positions[:, 0], positions[:, 1])
+    return [None if tile.ra_deg is None else int(pixel) for tile, pixel in zip(tiles, pixels, strict=True)]
+
+
+def _in_turn(tiles: Sequence[Tile]) -> list[str]:
+    """Sort the ids of tiles so that each file gives one tile, then each file a second tile, and so on."""
+    files: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for tile in tiles:
+        files[tile.product_uri].append((unit_hash(tile.tile_id), tile.tile_id))
+    turns = ((turn, *member) for members in files.values() for turn, member in enumerate(sorted(members)))
+    return [tile_id for *_, tile_id in sorted(turns)]
 
 
 def split_proposals(
     material: Material,
     existing: Mapping[str, SplitAssignment],
     settings: SplitSettings,
-    known: Mapping[str, ProposalSplit],
+    known: Mapping[str, SplitAssignment],
     by_text: Sequence[Link],
-) -> dict[str, ProposalSplit]:
-    """Determine the group and the split of every proposal that has a tile.
+) -> dict[str, SplitAssignment]:
+    """Determine the group and the split of every proposal that has a tile; the tile ids of the result have no meaning.
 
     A group that has an existing split keeps it; for the other groups a split is drawn.
     """
@@ -195,7 +215,7 @@ def split_proposals(
         proposal_id: known.get(proposal_id) or _new_proposal_split(proposal_id, linked_by_text, linked_by_any)
         for proposal_id in sorted(with_tiles)
     }
-    undecided = {split.group_id for split in splits.values() if split.split is None}
+    undecided = {split.group_id for split in splits.values() if not split.split}
     drawn = draw_splits(undecided, split_of_group, settings)
     return {
         proposal_id: split if split.split else replace(split, split=drawn[split.group_id])
@@ -205,8 +225,8 @@ def split_proposals(
 
 def known_splits(
     material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
-) -> dict[str, ProposalSplit]:
-    """Determine the group and the split of every proposal that has, or had, an assigned tile."""
+) -> dict[str, SplitAssignment]:
+    """Determine the group of every proposal that has, or had, an assigned tile, and its split; "" if it has none."""
     split_of_group = _splits_of_groups(existing)
     # The last tile of a proposal decides. Tiles that were excluded for a permanent reason are sorted last.
     order = sorted(
@@ -216,9 +236,9 @@ def known_splits(
     )
     plans = {**former, **{proposal_id: existing[tile_id] for _, tile_id, proposal_id in order}}
     return {
-        proposal_id: ProposalSplit(group_id=plan.group_id, split=EXCLUDED, reason=plan.reason)
+        proposal_id: plan
         if plan.reason in PERMANENT
-        else ProposalSplit(group_id=plan.group_id, split=split_of_group.get(plan.group_id))
+        else replace(plan, split=split_of_group.get(plan.group_id, ""), reason=None)
         for proposal_id, plan in plans.items()
     }
 
@@ -243,7 +263,7 @@ class LinkedGroups:
     """
 
     def __init__(
-        self, roots: Mapping[str, str], known: Mapping[str, ProposalSplit], split_of_group: Mapping[str, str]
+        self, roots: Mapping[str, str], known: Mapping[str, SplitAssignment], split_of_group: Mapping[str, str]
     ) -> None:
         self.roots = roots
         self.split_of_group = split_of_group
@@ -259,7 +279,7 @@ class LinkedGroups:
         return groups, {self.split_of_group[group] for group in groups if group in self.split_of_group}
 
 
-def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> ProposalSplit:
+def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> SplitAssignment:
     """Return the group and the split of a new proposal, which joins the group of proposals that it is linked to.
 
     Links by text have priority over links by a shared field. A proposal that is linked by text to groups in different
@@ -268,13 +288,14 @@ def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: Linke
     """
     groups, splits = by_text.existing_groups(proposal_id)
     if len(splits) > 1:
-        return ProposalSplit(group_id=min(groups), split=EXCLUDED, reason=GROUP_CONFLICT)
+        return SplitAssignment(tile_id="", group_id=min(groups), split=EXCLUDED, reason=GROUP_CONFLICT)
     root = by_text.roots[proposal_id]
     if not groups:  # links by a shared field are used only if there is no link by text
         field_groups, field_splits = by_field.existing_groups(proposal_id)
         if len(field_splits) <= 1:
             groups, splits, root = field_groups, field_splits, by_field.roots[proposal_id]
-    return ProposalSplit(group_id=min(groups, default=group_id(root)), split=next(iter(splits), None))
+    group = min(groups, default=group_id(root))
+    return SplitAssignment(tile_id="", group_id=group, split=next(iter(splits), ""), reason=None)
 
 
 def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settings: SplitSettings) -> dict[str, str]:

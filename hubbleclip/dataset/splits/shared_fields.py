@@ -16,8 +16,8 @@ from hubbleclip.config.settings import FIELD_SHARE
 from hubbleclip.core.records import Observation
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.splits.continuations import Link
+from hubbleclip.dataset.splits.footprints import ARCSEC, Ints
 from hubbleclip.dataset.splits.moving_targets import moving_target
-from hubbleclip.dataset.splits.sky_overlap import ARCSEC, Ints
 
 CELL_SIDE_RAD = 120 * ARCSEC
 """Side of the cubic cells into which the unit sphere is divided.

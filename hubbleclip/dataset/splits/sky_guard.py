@@ -13,14 +13,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from hubbleclip.core.records import Observation
-from hubbleclip.dataset.splits.footprints import Quad, circle_quads, region_quads
+from hubbleclip.dataset.splits.footprints import Bools, Footprints, Ints, footprints, is_near_any, observation_quads
 from hubbleclip.dataset.splits.material import Material
-from hubbleclip.dataset.splits.sky_overlap import Bools, Footprints, Ints, footprints, is_near_any
 
 EXCLUDED = "excluded"
-CAMERA_RADIUS_DEG = 143 / 3600
-"""Half the diagonal of the field of view of ACS/WFC, which is the camera with the widest field."""
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
@@ -56,12 +52,12 @@ def locate_tiles(material: Material) -> SkyPositions:
     """Determine the positions of tiles on the sky, in the order of the material's tiles."""
     targets = [material.body_of(tile) for tile in material.tiles]
     # The footprints are cached, because many tiles have the same observation.
-    quads_of = cache(lambda obs_id: _observation_quads(material.observations.get(obs_id)))
+    quads_of = cache(lambda obs_id: observation_quads(material.observations.get(obs_id)))
     quads = [[tile.corners_deg] if is_quad(tile.corners_deg) else quads_of(tile.obs_id) for tile in material.tiles]
     return sky_positions(quads, targets)
 
 
-def sky_positions(quads: Sequence[Sequence[Quad]], targets: Sequence[str | None]) -> SkyPositions:
+def sky_positions(quads: Sequence[Sequence[Sequence[float]]], targets: Sequence[str | None]) -> SkyPositions:
     """Collect the positions of tiles from their quadrangles and moving targets; a target replaces the position."""
     of_tiles = [() if target else of_tile for of_tile, target in zip(quads, targets, strict=True)]
     return SkyPositions(
@@ -74,17 +70,6 @@ def sky_positions(quads: Sequence[Sequence[Quad]], targets: Sequence[str | None]
 def is_quad(corners_deg: Sequence[float]) -> bool:
     """Return whether a tile has four finite corners. Previews have no corners, and an invalid WCS gives NaN."""
     return len(corners_deg) == 8 and all(map(math.isfinite, corners_deg))
-
-
-def _observation_quads(observation: Observation | None) -> list[Quad]:
-    """Return the footprint of an observation as quadrangles; [] if its position is not known.
-
-    If the archive gives no footprint, the field of the widest camera around the observation's position is used.
-    """
-    quads = region_quads(observation.footprint or "") if observation else []
-    if quads or observation is None or observation.ra_deg is None or observation.dec_deg is None:
-        return quads
-    return circle_quads(observation.ra_deg, observation.dec_deg, CAMERA_RADIUS_DEG)
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:

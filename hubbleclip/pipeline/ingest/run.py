@@ -20,8 +20,7 @@ from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
-from hubbleclip.pipeline.ingest.query_observations import query_observations
-from hubbleclip.pipeline.ingest.verify_counts import verify_counts
+from hubbleclip.pipeline.ingest.query_observations import query_observations, verify_counts
 
 log = logging.getLogger("hubbleclip.pipeline")
 
@@ -44,7 +43,7 @@ def ingest(settings: Settings, *, retry: bool = False) -> None:
         archive = open_archive(served, fetch_share(settings), stage.layout)
         if retry:
             stage.catalog.run("clear_all_failures")
-        check_before_first(stage, served)
+        check_before_first(stage)
         update_observations(stage, archive)
         list_pending(stage, archive)
         fetch_pending_proposals(stage, archive)
@@ -56,7 +55,7 @@ def poll(settings: Settings) -> bool:
     """Write new and changed observations to the catalog, and return whether the ingest has further work to do."""
     with open_stage("poll", settings) as stage, served_archive(settings) as served:
         archive = open_archive(served, settings.fetch, stage.layout)
-        check_before_first(stage, served)
+        check_before_first(stage)
         update_observations(stage, archive)
         todo = pending_products(stage.catalog, settings.archive) or pending_proposals(stage.catalog, settings.archive)
         return bool(archive.is_local or todo or (settings.fetch.keep_fits and pending_fetch(stage.catalog, settings)))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-
-from hubbleclip.core.io import write_bytes
 
 LABEL_PX = 14
 GAP_PX = 4
@@ -32,19 +28,6 @@ def render_sheet(
         x, y = GAP_PX + index % columns * pitch_x, GAP_PX + index // columns * pitch_y
         picture = Image.fromarray(np.ascontiguousarray(levels_yx))
         sheet.paste(picture.resize((cell_px, cell_px), Image.Resampling.BOX), (x, y + LABEL_PX))
-        draw.text((x, y), _to_latin1(label)[: cell_px // LABEL_CHARACTER_PX], fill=INK)
+        shown = label.encode("latin-1", "replace").decode("latin-1")  # Pillow's default font has no other characters
+        draw.text((x, y), shown[: cell_px // LABEL_CHARACTER_PX], fill=INK)
     return sheet
-
-
-def write_sheet(
-    tiles_yx: Sequence[NDArray[np.uint8]], labels: Sequence[str], path: Path, columns: int = 4, cell_px: int = 256
-) -> None:
-    """Write a contact sheet as a PNG file, atomically."""
-    buffer = io.BytesIO()
-    render_sheet(tiles_yx, labels, columns, cell_px).save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
-
-
-def _to_latin1(label: str) -> str:
-    """Return the label with `?` in place of each character that Pillow's default font lacks."""
-    return label.encode("latin-1", "replace").decode("latin-1")

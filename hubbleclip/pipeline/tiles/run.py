@@ -1,20 +1,31 @@
-"""The stage `tiles`, which cuts every fetched product into tiles."""
+"""The stage `tiles`, which cuts every fetched product into tiles, and visits in three filters into colour tiles."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from hubbleclip.archives import Archive, open_archive
+from hubbleclip.archives.base import reject
+from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings, TileSettings
+from hubbleclip.core.errors import ImageError
+from hubbleclip.core.io import sync_files, write_bytes
 from hubbleclip.core.layout import Layout, product_suffix
+from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product, Rejection
-from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, tile_file
-from hubbleclip.pipeline.engine.attempts import UNEXPECTED, Batch, Step, attempt
+from hubbleclip.fits.instruments import wavelength_nm
+from hubbleclip.images.rgb import cut_colour, pick_parts
+from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, CutResult, read_images, tile_file, to_tile_record
+from hubbleclip.pipeline.engine.attempts import UNEXPECTED, Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
@@ -30,11 +41,10 @@ from hubbleclip.pipeline.ingest.fetch import (
     remove_strays,
     write_fetched,
 )
-from hubbleclip.pipeline.remote_store import local_files
-from hubbleclip.pipeline.tiles.rgb_visits import colour_pending
-from hubbleclip.pipeline.tiles.stored_tiles import store_tiles, without_repeated, write_cut
+from hubbleclip.pipeline.remote_store import local_files, push
 
 log = logging.getLogger("hubbleclip.pipeline")
+PRODUCT = tuple(Product.__slots__)
 
 
 def cut_product(product: Product, layout: Layout, settings: TileSettings) -> Batch:
@@ -127,3 +137,128 @@ def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> Non
         write_fetched(stage, without_repeated(stage, batch))
 
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write)
+
+
+class Visit(NamedTuple):
+    """A visit, and its products for the three colour channels, red first."""
+
+    name: str
+    parts: tuple[Product, ...]
+
+
+def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
+    """List the visits whose colour tiles are pending.
+
+    A visit is pending when it has products in at least three filters and was never cut or rejected, or when one of the
+    three chosen products was fetched after the visit was last cut or rejected.
+    """
+    rows = catalog.named_query("colour_parts", settings_digest=settings.digest(), now=datetime.now(UTC))
+    visits = []
+    for name, group in groupby(rows, itemgetter("visit")):
+        chosen = _pick(list(group))
+        if chosen and any(row["coloured_at"] is None or row["coloured_at"] < row["fetched_at"] for row in chosen):
+            visits.append(Visit(name, tuple(Product(**{key: row[key] for key in PRODUCT}) for row in chosen)))
+    return visits
+
+
+def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Select one row for each of three filters of a visit, red first; [] if there are fewer filters."""
+    found = {row["uri"]: wavelength_nm(row["filter"], row["instrument"]) for row in rows}
+    uris = pick_parts({uri: wavelength for uri, wavelength in found.items() if wavelength})
+    by_uri = {row["uri"]: row for row in rows}
+    return [by_uri[uri] for uri in uris]
+
+
+def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
+    """Write the colour tiles of a visit; a file that the disk has lost is fetched again by the next ingest."""
+    now = datetime.now(UTC)
+    with local_files(layout, (part.path for part in visit.parts if part.path)):
+        if lost := [forgotten(part, layout) for part in visit.parts if not is_intact(part, layout)]:
+            return {"product": lost}
+        images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
+    cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
+    uris = [part.uri for part in visit.parts]
+    return store_tiles(
+        cut, visit.parts[1], layout, stage="colour", digest=settings.digest(), cut_at=now, part_uris=uris
+    )
+
+
+def colour_pending(stage: Stage) -> None:
+    """Cut the colour tiles of all pending visits."""
+    settings = stage.settings
+    pending = pending_visits(stage.catalog, settings.tiles)
+    step = Step(name="colour-visits", stage="colour", entity="visit", digest=settings.tiles.digest(), key="name")
+    work = partial(colour_visit, layout=stage.layout, settings=settings.tiles)
+    run_batches(stage, step, work, pending, total=len(pending), write=write_cut)
+
+
+def store_tiles(
+    cut: CutResult,
+    product: Product,
+    layout: Layout,
+    *,
+    stage: str,
+    digest: str,
+    cut_at: datetime,
+    part_uris: list[str] | None = None,
+) -> Batch:
+    """Write the tile files of one product or visit, and make the rows of its tiles and rejected tiles."""
+    if not cut.tiles:
+        counted = Counter(rejection.reason for rejection in cut.rejections)
+        reason = counted.most_common(1)[0][0] if counted else "no_image"
+        raise ImageError(reason, "; ".join(f"{reason_words(r.reason)}: {r.detail}" for r in cut.rejections[:3]))
+    records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in cut.tiles]
+    for tile, record in zip(cut.tiles, records, strict=True):
+        write_bytes(layout.absolute(record.path), tile.encoded, is_synced=False)
+    rejections = [
+        reject("tile", r.entity_id, stage, reason=r.reason, detail=r.detail, settings_digest=digest)
+        for r in cut.rejections
+    ]
+    push(layout, (record.path for record in records))
+    return {"tile": records, "rejection": rejections}
+
+
+def without_repeated(stage: Stage, batch: Batch) -> Batch:
+    """Reject all but one of the products with equal content, because their tiles would have the same ids.
+
+    The product that was cut before is kept, or else the first one by proposal and URI.
+    """
+    tiles, digest = batch.get("tile", []), stage.settings.tiles.digest()
+    contents = {product.uri: product.sha256 for product in batch.get("product", []) if product.sha256}
+    contents |= {tile.product_uri: tile.product_sha256 for tile in tiles}
+    sql = {"uris": list(contents), "contents": list(contents.values()), "settings_digest": digest}
+    first = {row["sha256"]: row["uri"] for row in stage.catalog.named_query("cut_contents", **sql)}
+    for _, uri in sorted({(tile.proposal_id, tile.product_uri) for tile in tiles}):
+        first.setdefault(contents[uri], uri)
+    repeated = {uri: first[content] for uri, content in contents.items() if first.get(content, uri) != uri}
+    if not repeated:
+        return batch
+    new = [
+        reject("product", uri, "tiles", reason="repeated", detail=f"equal to {other}", settings_digest=digest)
+        for uri, other in repeated.items()
+    ]
+    rejections = {(row.entity, row.entity_id): row for row in [*batch.get("rejection", []), *new]}
+    kept = [tile for tile in tiles if tile.product_uri not in repeated]
+    return batch | {"tile": kept, "rejection": list(rejections.values())}
+
+
+def write_cut(stage: Stage, batch: Batch) -> None:
+    """Synchronise the files of tiles to the disk, then write their rows to the catalog."""
+    if batch.get("product"):
+        num = len(batch["product"])
+        log.warning("%s: %d files are missing or changed: the next ingest fetches them again", stage.name, num)
+    batch = without_repeated(stage, batch)
+    sync_files(stage.layout.absolute(tile.path) for tile in batch.get("tile", ()))
+    write_with_retries(stage, batch)
+
+
+def read_tile(layout: Layout, tile_id: str) -> bytes:
+    """Read the encoded image of a tile."""
+    return layout.existing_tile(tile_id).read_bytes()
+
+
+def forget_damaged(stage: Stage, tile_ids: Collection[str]) -> None:
+    """Delete the rows of damaged tiles, so that their products are pending again."""
+    stage.catalog.run("forget_tiles", tile_ids=sorted(tile_ids))
+    reason = "their images are missing or damaged: the next `hubbleclip dataset` cuts their products again"
+    log.warning("%s: %d tiles are not used, because %s", stage.name, len(tile_ids), reason)

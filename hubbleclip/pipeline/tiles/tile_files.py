@@ -6,8 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from hubbleclip.catalog.tile_facts import Column
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.contracts.schema import tables
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.io import write_bytes, write_text
+from hubbleclip.core.io import atomic_write, write_bytes, write_text
 from hubbleclip.core.layout import tile_file_name, tile_file_stem
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
@@ -27,7 +26,7 @@ from hubbleclip.images.avm import with_avm
 from hubbleclip.images.encode import decode_tile, with_texts
 from hubbleclip.images.tiling import READERS, CutTile, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import Step, attempt
-from hubbleclip.pipeline.tiles.contact_sheet import write_sheet
+from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 from hubbleclip.search.export import as_astropy
 
 Row = dict[str, Any]
@@ -48,43 +47,36 @@ CONTRACT_COLUMNS = (
 """Columns whose type, unit and description are those of the catalog's table of tiles."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenFile:
-    """A file to cut: its path, its name in messages, and the stem of the file names of its tiles."""
-
-    path: Path
-    name: str
-    stem: str
-
-
 def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
     """Cut files into tiles, write an index of tiles and rejections, and draw a contact sheet of all tiles."""
     files, skipped = given_files(paths, out_dir)
     step = Step(name="tile", stage="tiles", entity="product", digest=settings.digest())
-    with _writing_to(out_dir):
-        out_dir.mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     shown = []
+    counted: Counter[str] = Counter()  # files by stem; equal stems are made unique by numbers
     rows: list[Row] = [{"file": name, "reason": SKIPPED, "detail": why} for name, why in skipped.items()]
     yield from (f"{name}: skipped, {why}" for name, why in skipped.items())
-    for file in files:
-        cut = attempt(step, file.path.name, partial(tile_file, file.path, settings=settings))
+    for path, name in files:
+        stem = tile_file_stem(name)
+        counted[stem] += 1
+        number = f"-{counted[stem]}" if counted[stem] > 1 else ""
+        cut = attempt(step, path.name, partial(tile_file, path, settings=settings))
         if isinstance(cut, Rejection):
-            rows.append({"file": file.name, "reason": cut.reason, "detail": cut.detail})
-            yield f"{file.name}: rejected, {reason_words(cut.reason)}: {cut.detail}"
+            rows.append({"file": name, "reason": cut.reason, "detail": cut.detail})
+            yield f"{name}: rejected, {reason_words(cut.reason)}: {cut.detail}"
             continue
-        with _writing_to(out_dir):
-            for tile in cut.tiles:
-                rows.append(tile_row(tile, file.name, file.stem))
-                write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
-        rows += [rejection_row(rejection, file.name) for rejection in cut.rejections]
-        shown += [(decode_tile(tile.encoded), f"{tile.view} {file.name}") for tile in cut.tiles]
-        yield "; ".join([f"{file.name}: {count_of(len(cut.tiles), 'tile')}", *rejection_words(cut.rejections)])
-    with _writing_to(out_dir):
-        write_index(out_dir, rows, settings)
-        if not shown:
-            raise HubbleclipError(f"none of {len(files)} files gave a tile: see {out_dir / ECSV}")
-        sheet = out_dir / "sheet.png"
-        write_sheet([levels_yx for levels_yx, _ in shown], [name for _, name in shown], sheet)
+        for tile in cut.tiles:
+            rows.append(tile_row(tile, name, f"{stem}{number}"))
+            write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
+        rows += [rejection_row(rejection, name) for rejection in cut.rejections]
+        shown += [(decode_tile(tile.encoded), f"{tile.view} {name}") for tile in cut.tiles]
+        yield "; ".join([f"{name}: {count_of(len(cut.tiles), 'tile')}", *rejection_words(cut.rejections)])
+    write_index(out_dir, rows, settings)
+    if not shown:
+        raise HubbleclipError(f"none of {len(files)} files gave a tile: see {out_dir / ECSV}")
+    sheet, (levels, labels) = out_dir / "sheet.png", zip(*shown, strict=True)
+    with atomic_write(sheet) as temporary:
+        render_sheet(levels, labels).save(temporary, "PNG")
     yield f"{count_of(len(shown), 'tile')}, {out_dir / ECSV} and {sheet}"
 
 
@@ -97,39 +89,20 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
         yield f"{num} rejected: {reason_words(reason)} (such as {where}: {first[reason].detail})"
 
 
-def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[GivenFile], dict[str, str]]:
-    """List the given files and the files of given folders, and the reason for each skipped file.
-
-    Equal stems are made unique by numbers.
-    """
-    named: list[tuple[Path, str]] = []
+def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, str]], dict[str, str]]:
+    """List the given files and those of given folders, each with its name in messages, and why files are skipped."""
+    files: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
             read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # the archive `local` reads no .fz files
-            named += [(file, file.relative_to(path).as_posix()) for file in read]
+            files += [(file, file.relative_to(path).as_posix()) for file in read]
             skipped |= others
         elif path.is_file():
-            named.append((path, path.name))
+            files.append((path, path.name))
         else:
             raise HubbleclipError(f"there is no file {path}: give paths of FITS or JPEG files, or of folders of them")
-    files: list[GivenFile] = []
-    counted: Counter[str] = Counter()
-    for path, name in named:
-        stem = tile_file_stem(name)
-        counted[stem] += 1
-        number = f"-{counted[stem]}" if counted[stem] > 1 else ""
-        files.append(GivenFile(path, name, f"{stem}{number}"))
     return files, skipped
-
-
-@contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Replace an error of the operating system in a `with` block by a HubbleclipError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise HubbleclipError(f"{folder} cannot be written ({error.strerror}): give another folder by --out") from error
 
 
 def tile_row(tile: CutTile, file: str, stem: str) -> Row:

@@ -1,1 +1,0 @@
-"""The stage `shards`, which builds a dataset from the tiles."""
