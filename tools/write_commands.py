@@ -17,7 +17,7 @@ COMMANDS = [name for name in app if not name.startswith("-")]
 
 def arguments(command: str) -> list[Argument]:
     """List the arguments of a command that a person may give."""
-    return [one for one in app[command].assemble_argument_collection() if one.parse and one.show]
+    return [one for one in app[command].assemble_argument_collection(parse_docstring=True) if one.parse and one.show]
 
 
 def spelling(argument: Argument) -> str:
@@ -40,8 +40,9 @@ def tables() -> Iterator[str]:
             text = spelling(one)
             if not text.startswith("-") or one.required:
                 words.append(text if not text.startswith("-") else f"{text} {text.lstrip('-').upper()}")
-            meanings.setdefault((text, one.parameter.help or ""), []).append(name)
-        yield f"| `{' '.join(words)}` | {_cell(' '.join(app[name].help.split()))} |\n"
+            meanings.setdefault((text, " ".join((one.parameter.help or "").split())), []).append(name)
+        meaning = app[name].help.partition("Parameters\n")[0]
+        yield f"| `{' '.join(words)}` | {_cell(' '.join(meaning.split()))} |\n"
     yield "\n| option | of | meaning |\n|---|---|---|\n"
     for (text, meaning), names in meanings.items():
         of = "most" if len(names) > len(COMMANDS) // 2 else ", ".join(f"`{name}`" for name in names)

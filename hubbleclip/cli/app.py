@@ -24,7 +24,7 @@ from hubbleclip.cli.listing import print_summary, status
 from hubbleclip.cli.live import start_logging
 from hubbleclip.cli.options import Options, Port, Server, complete_advice, given_flags
 from hubbleclip.cli.output import print_line, print_rows
-from hubbleclip.cli.running import redirect_caches, run_flow, run_stage
+from hubbleclip.cli.running import redirect_caches, run_stage
 from hubbleclip.cli.searching import SearchOptions
 from hubbleclip.core.errors import NO_ACCESS_ERRNOS, HubbleclipError, machine_error, without_control
 from hubbleclip.core.interrupts import ending_on_interrupt, silence
@@ -36,6 +36,7 @@ app = App(
     help="From the Hubble archive to image-text models.",
     version=__version__,
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=()),
 )
 STAGES = ("ingest", "tiles", "captions", "shards", "dataset", "train", "evaluate", "index", "pipeline", "demo")
 DEMO_DATA = Path("hubbleclip-demo")
@@ -52,26 +53,37 @@ RESUMED = frozenset((*STAGES, "publish"))
 def ingest(
     options: Options = Options(),
     *,
-    retry: Annotated[bool, Parameter(negative=(), help="Retry all failed items now.")] = False,
-    files: Annotated[
-        bool, Parameter(help="Fetch files as well as metadata; --no-files fetches metadata alone.")
-    ] = True,
-    from_raw: Annotated[bool, Parameter(negative=(), help="Read stored responses and send no requests.")] = False,
+    retry: bool = False,
+    files: Annotated[bool, Parameter(negative="--no-files")] = True,
+    from_raw: bool = False,
     server: Server = True,
 ) -> None:
-    """Query the archive for new observations and fetch their files."""
+    """Query the archive for new observations and fetch their files.
+
+    Parameters
+    ----------
+    retry
+        Retry all failed items now.
+    files
+        Fetch files as well as metadata; --no-files fetches metadata alone.
+    from_raw
+        Read stored responses and send no requests.
+
+    """
     changes = ["fetch.files=false"] * (not files) + ["archive.from_raw=true"] * from_raw
     run_stage("ingest", replace(options, set=(*options.set, *changes)), server, retry=retry)
 
 
 @app.command
-def retry(
-    reasons: Annotated[
-        list[str], Parameter(help="Codes of reasons, such as unexpected: see `hubbleclip status --json`.")
-    ],
-    options: Options = Options(),
-) -> None:
-    """Take rejections back, by their reasons, so that the next run tries the items again."""
+def retry(reasons: list[str], options: Options = Options()) -> None:
+    """Take rejections back, by their reasons, so that the next run tries the items again.
+
+    Parameters
+    ----------
+    reasons
+        Codes of reasons, such as unexpected: see `hubbleclip status --json`.
+
+    """
     from hubbleclip.pipeline.engine.attempts import retry as take_back
 
     print_line(f"{count_of(take_back(options.settings(), reasons), 'item')} are tried again by the next run")
@@ -103,37 +115,33 @@ def dataset(options: Options = Options(), *, server: Server = True) -> None:
 
 
 @app.command
-def train(
-    options: Options = Options(),
-    *,
-    sweep: Annotated[
-        Path | None, Parameter(help="Train a grid: TOML file of settings whose values are lists, such as grid.toml.")
-    ] = None,
-    server: Server = True,
-) -> None:
-    """Train on the newest dataset."""
+def train(options: Options = Options(), *, sweep: Path | None = None, server: Server = True) -> None:
+    """Train on the newest dataset.
+
+    Parameters
+    ----------
+    sweep
+        Train a grid: TOML file of settings whose values are lists, such as grid.toml.
+
+    """
     if sweep is None:
         run_stage("train", options, server)
         return
     from hubbleclip.config.toml import read_grid
 
-    grid = read_grid(sweep)
-    if server:
-        print_rows(run_flow("sweep", options, grid=grid))
-        return
-    from hubbleclip.pipeline.train import sweep as sweep_in_process
-
-    print_rows(sweep_in_process(options.profile, options.overrides(), grid))
+    print_rows(run_stage("sweep", options, server, grid=read_grid(sweep)))
 
 
 @app.command
-def evaluate(
-    run: Annotated[str, Parameter(help="Id of a run or its first characters, such as 20261127; see `runs`.")] = "",
-    options: Options = Options(),
-    *,
-    server: Server = True,
-) -> None:
-    """Evaluate a run, by default the newest on the newest dataset, and write its report."""
+def evaluate(run: str = "", options: Options = Options(), *, server: Server = True) -> None:
+    """Evaluate a run, by default the newest on the newest dataset, and write its report.
+
+    Parameters
+    ----------
+    run
+        Id of a run or its first characters, such as 20261127; see `runs`.
+
+    """
     run_stage("evaluate", options, server, run=run)
     print_summary(options, run)
 
@@ -153,15 +161,17 @@ def pipeline(options: Options = Options(), *, server: Server = True) -> None:
 
 
 @app.command
-def demo(
-    *,
-    data: Annotated[Path, Parameter(help="Folder of everything that is written, such as hubbleclip-demo.")] = DEMO_DATA,
-    small: Annotated[
-        bool, Parameter(negative=(), help="A demo of 0.6 GB for a workshop, whose figures say little.")
-    ] = False,
-    server: Server = True,
-) -> None:
-    """Run the whole pipeline on the simulated archive, in five minutes on two idle cores."""
+def demo(*, data: Path = DEMO_DATA, small: bool = False, server: Server = True) -> None:
+    """Run the whole pipeline on the simulated archive, in five minutes on two idle cores.
+
+    Parameters
+    ----------
+    data
+        Folder of everything that is written, such as hubbleclip-demo.
+    small
+        A demo of 0.6 GB for a workshop, whose figures say little.
+
+    """
     pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
 
 
@@ -199,14 +209,16 @@ def deploy(options: Options = Options(), *, port: Port = 4200) -> None:
 
 @app.command
 def worker(
-    options: Options = Options(),
-    *,
-    pool: Annotated[
-        tuple[Literal["cpu", "gpu"], ...], Parameter(negative=(), help="Work pool to serve; can be repeated.")
-    ] = ("cpu", "gpu"),
-    port: Port = 4200,
+    options: Options = Options(), *, pool: tuple[Literal["cpu", "gpu"], ...] = ("cpu", "gpu"), port: Port = 4200
 ) -> None:
-    """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs."""
+    """Execute scheduled runs of a server's work pools until Ctrl-C, which also stops active runs.
+
+    Parameters
+    ----------
+    pool
+        Work pool to serve; can be repeated.
+
+    """
     from flows.server import prefect_environment
     from flows.workers import work
 
@@ -216,12 +228,16 @@ def worker(
 
 @app.command
 def search(
-    text: Annotated[tuple[str, ...], Parameter(negative=(), help="What the hits show, such as: spiral galaxy.")] = (),
-    options: Options = Options(),
-    *,
-    wanted: SearchOptions = SearchOptions(),
+    text: tuple[str, ...] = (), options: Options = Options(), *, wanted: SearchOptions = SearchOptions()
 ) -> None:
-    """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model."""
+    """Search tiles by a text, a tile, a picture or FITS file, or a proposal, with the promoted model.
+
+    Parameters
+    ----------
+    text
+        What the hits show, such as: spiral galaxy.
+
+    """
     from hubbleclip.cli.searching import Format, find_rows, print_hits, reranked_rows
 
     layout = options.existing_layout()
@@ -234,13 +250,17 @@ def search(
 
 
 @app.command
-def tile(
-    files: Annotated[list[Path], Parameter(negative=(), help="FITS or JPEG files, such as image.fits.")],
-    *,
-    out_dir: Annotated[Path, Parameter(name="--out", help="Folder of the tiles, such as tiles.")],
-    options: Options = Options(),
-) -> None:
-    """Cut FITS or JPEG files, or folders of them, into tiles with an index and a contact sheet, without a catalog."""
+def tile(files: list[Path], *, out_dir: Annotated[Path, Parameter(name="--out")], options: Options = Options()) -> None:
+    """Cut FITS or JPEG files, or folders of them, into tiles with an index and a contact sheet, without a catalog.
+
+    Parameters
+    ----------
+    files
+        FITS or JPEG files, such as image.fits.
+    out_dir
+        Folder of the tiles, such as tiles.
+
+    """
     from hubbleclip.pipeline.tiles.tile_files import tile_files
 
     for line in tile_files(files, out_dir, options.settings().tiles):
@@ -266,10 +286,15 @@ def simulate(options: Options = Options()) -> None:
 
 
 @app.command
-def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="The shell, such as bash.")] = "bash",
-) -> None:
-    """Print a script that completes commands and options; put `source <(hubbleclip completion)` into ~/.bashrc."""
+def completion(shell: Literal["bash", "zsh", "fish"] = "bash") -> None:
+    """Print a script that completes commands and options; put `source <(hubbleclip completion)` into ~/.bashrc.
+
+    Parameters
+    ----------
+    shell
+        The shell, such as bash.
+
+    """
     print_line(app.generate_completion(shell=shell))
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from hubbleclip.cli.options import DatasetPlace, Json, Options
 from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows
@@ -15,16 +12,17 @@ from hubbleclip.core.errors import HubbleclipError, SettingsError
 from hubbleclip.core.id_prefixes import find_id
 
 
-def check_archive(
-    options: Options = Options(),
-    *,
-    json: Json = False,
-    keep: Annotated[Path | None, Parameter(help="Folder in which all answers are saved, such as answers.")] = None,
-) -> None:
+def check_archive(options: Options = Options(), *, json: Json = False, keep: Path | None = None) -> None:
     """Check with a few requests whether an archive answers as the ingest needs, and estimate its size and duration.
 
     The exit code is 0 if all is as recorded, 1 if an answer differs from the recorded one, and 2 if the ingest would
     stop.
+
+    Parameters
+    ----------
+    keep
+        Folder in which all answers are saved, such as answers.
+
     """
     from rich.filesize import decimal
 
@@ -56,15 +54,18 @@ def check_archive(
     sys.exit(report.level)
 
 
-def drop(
-    name: Annotated[str, Parameter(help="Data URI of a product, or number of a proposal, such as 17301.")],
-    options: Options = Options(),
-    *,
-    yes: Annotated[bool, Parameter(negative=(), help="Do not ask.")] = False,
-) -> None:
+def drop(name: str, options: Options = Options(), *, yes: bool = False) -> None:
     """Drop a product or a proposal permanently, with its tiles and their index entries, after asking for confirmation.
 
     Datasets and runs that contain the tiles are listed and not changed.
+
+    Parameters
+    ----------
+    name
+        Data URI of a product, or number of a proposal, such as 17301.
+    yes
+        Do not ask.
+
     """
     from hubbleclip.pipeline.drop import drop as drop_lineage
 
@@ -77,17 +78,15 @@ def drop(
     print_line(drop_lineage(options.settings(), name, confirm))
 
 
-def contracts(
-    options: Options = Options(),
-    *,
-    joined: Annotated[
-        Path | None,
-        Parameter(
-            help="Write all contracts to one file for datacontract-cli, such as joined.odcs.yaml; nothing is checked."
-        ),
-    ] = None,
-) -> None:
-    """Check the catalog against every rule of the data contracts. The exit code is 1 if a row breaks a rule."""
+def contracts(options: Options = Options(), *, joined: Path | None = None) -> None:
+    """Check the catalog against every rule of the data contracts. The exit code is 1 if a row breaks a rule.
+
+    Parameters
+    ----------
+    joined
+        Write all contracts to one file for datacontract-cli, such as joined.odcs.yaml; nothing is checked.
+
+    """
     from hubbleclip.catalog.catalog import read_catalog
     from hubbleclip.contracts.validation import check_rules, joined_contract
 
@@ -117,23 +116,22 @@ def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
 
 
 def publish(
-    folder: Annotated[
-        str,
-        Parameter(help="Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0."),
-    ],
-    url: Annotated[
-        str, Parameter(help="Where readers find it, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.")
-    ],
-    options: Options = Options(),
-    *,
-    model: Annotated[
-        bool, Parameter(negative=(), help="Publish an exported model; URL may be hf://owner/name.")
-    ] = False,
-    pictures: Annotated[
-        bool, Parameter(negative=(), help="Publish the catalogue of the sky with the pictures too, for LSDB.")
-    ] = False,
+    folder: str, url: str, options: Options = Options(), *, model: bool = False, pictures: bool = False
 ) -> None:
-    """Verify a dataset's folder, then copy it below a URL for other readers."""
+    """Verify a dataset's folder, then copy it below a URL for other readers.
+
+    Parameters
+    ----------
+    folder
+        Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0.
+    url
+        Where readers find it, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.
+    model
+        Publish an exported model; URL may be hf://owner/name.
+    pictures
+        Publish the catalogue of the sky with the pictures too, for LSDB.
+
+    """
     if model:
         from hubbleclip.training.export.publish import publish_model
 
@@ -147,14 +145,15 @@ def publish(
     print_line(publish_dataset(Path(place), url, has_pictures=pictures))
 
 
-def clean(
-    options: Options = Options(),
-    *,
-    runs: Annotated[
-        bool, Parameter(negative=(), help="Delete the checkpoints of finished runs, except the best and the last.")
-    ] = False,
-) -> None:
-    """Delete files that no command needs any more; the files in a remote store are kept."""
+def clean(options: Options = Options(), *, runs: bool = False) -> None:
+    """Delete files that no command needs any more; the files in a remote store are kept.
+
+    Parameters
+    ----------
+    runs
+        Delete the checkpoints of finished runs, except the best and the last.
+
+    """
     if not runs:
         raise HubbleclipError("nothing to delete: write `hubbleclip clean --runs`")
     from rich.filesize import decimal
@@ -171,15 +170,28 @@ def subset(
     dataset: DatasetPlace,
     options: Options = Options(),
     *,
-    selection: Annotated[str, Parameter(help="Selection of the search whose tiles are taken, such as arcs.")] = "",
-    ids: Annotated[Path | None, Parameter(help="File whose lines begin with a tile id, such as tiles.csv.")] = None,
-    query: Annotated[
-        str, Parameter(help="Search as on the page whose hits are taken, such as 'spiral galaxy F814W'.")
-    ] = "",
-    most: Annotated[int, Parameter(help="Maximum number of hits of --query, such as 500.")] = 1000,
-    to: Annotated[Path | None, Parameter(help="Folder of subsets, such as subsets; by default the profile's.")] = None,
+    selection: str = "",
+    ids: Path | None = None,
+    query: str = "",
+    most: int = 1000,
+    to: Path | None = None,
 ) -> None:
-    """Make a dataset of some tiles of a dataset, with a digest of its own and the same splits."""
+    """Make a dataset of some tiles of a dataset, with a digest of its own and the same splits.
+
+    Parameters
+    ----------
+    selection
+        Selection of the search whose tiles are taken, such as arcs.
+    ids
+        File whose lines begin with a tile id, such as tiles.csv.
+    query
+        Search as on the page whose hits are taken, such as 'spiral galaxy F814W'.
+    most
+        Maximum number of hits of --query, such as 500.
+    to
+        Folder of subsets, such as subsets; by default the profile's.
+
+    """
     from hubbleclip.dataset.build import make_subset
 
     if sum(map(bool, (selection, ids, query))) != 1:

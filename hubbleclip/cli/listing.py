@@ -10,12 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.panel import Panel
-from rich.table import Column, Table
-from rich.text import Text
-
 from hubbleclip.cli.options import Json, Options, TileId, complete_advice
-from hubbleclip.cli.output import LABEL, console, print_facts, print_json, print_line, print_rows, print_wrapped
+from hubbleclip.cli.output import print_facts, print_json, print_line, print_rows, print_wrapped
 from hubbleclip.core.layout import Layout
 
 OPENERS = ("xdg-open", "open")
@@ -79,27 +75,18 @@ def promoted(options: Options = Options(), *, json: Json = False) -> None:
 
 def explain(tile_id: TileId, options: Options = Options(), *, json: Json = False) -> None:
     """Show the lineage of a tile: shard, product, observation, proposal."""
-    from hubbleclip.pipeline.lineage import explain as explain_tile
+    from hubbleclip.pipeline.history import explain as explain_tile
 
     (print_json if json else print_facts)(explain_tile(options.layout(), tile_id))
 
 
 def print_summary(options: Options, run: str = "", *, is_own: bool = False) -> None:
-    """Print the result of the evaluated run in a box, or as plain lines if standard output is no terminal."""
+    """Print the result of the evaluated run, and the commands to run next."""
     from hubbleclip.pipeline.history import newest_result
 
     result = newest_result(options.settings(), run, is_own=is_own)
-    if result is None:
-        return
-    lines = summary_lines(result, options)
-    if not console.is_terminal:
-        for line in lines:
-            print_line(line)
-        return
-    box = Table.grid("", Column(overflow="fold"))
-    for line in lines:
-        box.add_row(line[:LABEL], Text(line[LABEL:]))
-    console.print(Panel(box, title=f"hubbleclip, profile {options.profile}", expand=False))
+    for line in summary_lines(result, options) if result else ():
+        print_wrapped(line)
 
 
 def summary_lines(result: dict[str, str], options: Options) -> list[str]:

@@ -40,13 +40,24 @@ def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
 
 def export(
     run: RunId,
-    directory: Annotated[Path, Parameter(help="Folder to create, such as my-model.")],
+    directory: Path,
     options: Options = Options(),
     *,
-    transformers: Annotated[bool, Parameter(help="Write a CLIPModel too, for architectures of OpenAI.")] = True,
-    onnx: Annotated[bool, Parameter(help="Write ONNX files of both towers too.")] = True,
+    transformers: Annotated[bool, Parameter(negative="--no-transformers")] = True,
+    onnx: Annotated[bool, Parameter(negative="--no-onnx")] = True,
 ) -> None:
-    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card."""
+    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card.
+
+    Parameters
+    ----------
+    directory
+        Folder to create, such as my-model.
+    transformers
+        Write a CLIPModel too, for architectures of OpenAI.
+    onnx
+        Write ONNX files of both towers too.
+
+    """
     check_new(directory)
     check_runs(options.settings(), run)
     from hubbleclip.pipeline.export import export as export_run
@@ -59,52 +70,45 @@ def export(
 class BenchmarkOptions:
     """What is scored, and on which tiles."""
 
-    model: Annotated[
-        str,
-        Parameter(help="Run, exported folder, or open_clip's name such as ViT-B-16; or the name of a file's model."),
-    ] = ""
-    pretrained: Annotated[
-        str, Parameter(help="With open_clip's name: tag of the weights, such as openai, or a file.")
-    ] = ""
-    embeddings: Annotated[
-        Path | None, Parameter(help="File of (id, vector) to score instead of a model, such as vectors.parquet.")
-    ] = None
-    scores: Annotated[
-        Path | None, Parameter(help="File of (image, text, score) to score instead of a model, such as s.parquet.")
-    ] = None
-    rerank: Annotated[
-        bool,
-        Parameter(
-            negative=(), help="Also rank each text's best 50 images by captions.model, which must read pictures."
-        ),
-    ] = False
-    freeze: Annotated[
-        Path | None,
-        Parameter(
-            help="Write the items (ids, hashes, texts, grades) to a file, such as set.parquet, and score nothing."
-        ),
-    ] = None
-    leaderboard: Annotated[
-        Path | None, Parameter(help="Append the result to a file, such as board.jsonl, and write its page beside it.")
-    ] = None
-    dataset: Annotated[str, Parameter(help="Folder or URL of a dataset, such as data/d1; by default the newest.")] = ""
-    others: Annotated[int, Parameter(help="Number of further tiles without an object to rank, such as 1000.")] = 1000
-    out: Annotated[Path | None, Parameter(help="Write all metrics to a JSON file, such as metrics.json.")] = None
+    model: str = ""
+    """Run, exported folder, or open_clip's name such as ViT-B-16; or the name of a file's model."""
+    pretrained: str = ""
+    """With open_clip's name: tag of the weights, such as openai, or a file."""
+    embeddings: Path | None = None
+    """File of (id, vector) to score instead of a model, such as vectors.parquet."""
+    scores: Path | None = None
+    """File of (image, text, score) to score instead of a model, such as s.parquet."""
+    rerank: bool = False
+    """Also rank each text's best 50 images by captions.model, which must read pictures."""
+    freeze: Path | None = None
+    """Write the items (ids, hashes, texts, grades) to a file, such as set.parquet, and score nothing."""
+    leaderboard: Path | None = None
+    """Append the result to a file, such as board.jsonl, and write its page beside it."""
+    dataset: str = ""
+    """Folder or URL of a dataset, such as data/d1; by default the newest."""
+    others: int = 1000
+    """Number of further tiles without an object to rank, such as 1000."""
+    out: Path | None = None
+    """Write all metrics to a JSON file, such as metrics.json."""
 
 
 def benchmark(
-    items: Annotated[
-        Path | None,
-        Parameter(
-            help="CSV file with ra_deg, dec_deg and class, or a frozen file, such as objects.csv or set.parquet."
-        ),
-    ] = None,
+    items: Path | None = None,
     options: Options = Options(),
     *,
-    frozen: Annotated[bool, Parameter(negative=(), help="Score the frozen image-text benchmark.")] = False,
+    frozen: bool = False,
     wanted: BenchmarkOptions = BenchmarkOptions(),
 ) -> None:
-    """Score a model on the objects of a CSV file, on the frozen image-text benchmark, or on a frozen file of items."""
+    """Score a model on the objects of a CSV file, on the frozen image-text benchmark, or on a frozen file of items.
+
+    Parameters
+    ----------
+    items
+        CSV file with ra_deg, dec_deg and class, or a frozen file, such as objects.csv or set.parquet.
+    frozen
+        Score the frozen image-text benchmark.
+
+    """
     if frozen == (items is not None):
         raise EvaluationError("give the CSV file of a catalogue or a frozen file, or --frozen")
     if items and not items.is_file():

@@ -29,33 +29,20 @@ CARRIED = ("--profile", "--data")
 class Options:
     """Options of every command that reads settings."""
 
-    profile: Annotated[
-        str,
-        Parameter(
-            help="Profile: demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file such as "
-            "mine.toml. The variable HUBBLECLIP_PROFILE changes the default.",
-            env_var="HUBBLECLIP_PROFILE",
-            show_env_var=False,
-        ),
-    ] = "demo"
-    data: Annotated[Path | None, Parameter(help="Root folder of all output, such as /data/hubble.")] = None
-    local: Annotated[
-        Path | None, Parameter(help="Folder of FITS files or pictures, for the profile local, such as ~/images.")
-    ] = None
-    proposals: Annotated[
-        Path | None,
-        Parameter(help="JSON-lines or CSV file of proposals, for the profile local, such as proposals.jsonl."),
-    ] = None
-    set: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="One setting, such as train.steps=100 or 'tiles.views=[\"native\"]'; can be repeated. "
-            "`hubbleclip settings` lists all.",
-            negative=(),
-            consume_multiple=False,
-            show_default=False,
-        ),
-    ] = ()
+    profile: Annotated[str, Parameter(env_var="HUBBLECLIP_PROFILE", show_env_var=False)] = "demo"
+    """Profile: demo, hubble, jwst, local, paper, siglip2, or the path of a TOML file such as mine.toml. The variable
+    HUBBLECLIP_PROFILE changes the default.
+    """
+    data: Path | None = None
+    """Root folder of all output, such as /data/hubble."""
+    local: Path | None = None
+    """Folder of FITS files or pictures, for the profile local, such as ~/images."""
+    proposals: Path | None = None
+    """JSON-lines or CSV file of proposals, for the profile local, such as proposals.jsonl."""
+    set: Annotated[tuple[str, ...], Parameter(consume_multiple=False, show_default=False)] = ()
+    """One setting, such as train.steps=100 or 'tiles.views=["native"]'; can be repeated. `hubbleclip settings` lists
+    all.
+    """
 
     def overrides(self) -> dict[str, Any]:
         """Collect the settings that the options change."""
@@ -99,7 +86,7 @@ Server = Annotated[
         help="Record the run on the Prefect server of the data root; --no-server runs in this process alone.",
     ),
 ]
-Json = Annotated[bool, Parameter(negative=(), help="Print JSON, for programs.")]
+Json = Annotated[bool, Parameter(help="Print JSON, for programs.")]
 Port = Annotated[int, Parameter(help="Port of the Prefect server, such as 4200.")]
 DatasetPlace = Annotated[
     str,

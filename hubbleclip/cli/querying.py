@@ -8,12 +8,10 @@ import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import IO, TYPE_CHECKING, Literal
 
 from hubbleclip.cli.options import Options
-from hubbleclip.cli.output import print_bytes, print_line, print_rows
+from hubbleclip.cli.output import print_line, print_rows
 from hubbleclip.core.errors import CatalogError, HubbleclipError
 from hubbleclip.core.io import atomic_write
 
@@ -27,24 +25,36 @@ TableFormat = Literal["table", "json", "csv", "parquet"]
 TABLE_ROWS = 1000
 """Number of rows of one printed table. Longer results are printed as several tables, because a table is laid out in
 memory."""
-Write = Callable[[bytes], object]
 
 
 def sql(
-    query: Annotated[str, Parameter(help="The query, such as 'FROM coverage'.")] = "",
+    query: str = "",
     options: Options = Options(),
     *,
-    views: Annotated[bool, Parameter(negative=(), help="List the views and searches with their meaning.")] = False,
-    format: Annotated[TableFormat, Parameter(help="How the rows are written.")] = "table",  # noqa: A002
-    out: Annotated[
-        Path | None, Parameter(help="File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.")
-    ] = None,
-    max_rows: Annotated[
-        int | None, Parameter(help="Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.")
-    ] = None,
-    max_s: Annotated[float, Parameter(help="Time limit in seconds, such as 60.")] = 60.0,
+    views: bool = False,
+    format: TableFormat = "table",  # noqa: A002
+    out: Path | None = None,
+    max_rows: int | None = None,
+    max_s: float = 60.0,
 ) -> None:
-    """Query the catalog in SQL, read-only and without access to files."""
+    """Query the catalog in SQL, read-only and without access to files.
+
+    Parameters
+    ----------
+    query
+        The query, such as 'FROM coverage'.
+    views
+        List the views and searches with their meaning.
+    format
+        How the rows are written.
+    out
+        File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.
+    max_rows
+        Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.
+    max_s
+        Time limit in seconds, such as 60.
+
+    """
     from hubbleclip.catalog.catalog import read_catalog
     from hubbleclip.catalog.user_sql import MAX_ROWS, stream_user_sql
 
@@ -72,11 +82,9 @@ def print_query(rows: UserRows, form: TableFormat) -> None:
         _print_tables(rows)
     elif form == "parquet" and sys.stdout.isatty():
         raise HubbleclipError("Parquet is not text: write `--format parquet --out rows.parquet`")
-    elif form == "parquet":
-        sys.stdout.flush()
-        _write_parquet(rows, sys.stdout.buffer)
     else:
-        TEXTS[form](rows, print_bytes)
+        sys.stdout.flush()
+        WRITERS[form](rows, sys.stdout.buffer)
 
 
 def write_query(rows: UserRows, form: TableFormat, path: Path) -> None:
@@ -84,10 +92,7 @@ def write_query(rows: UserRows, form: TableFormat, path: Path) -> None:
     if form == "table":
         raise HubbleclipError(f"a table is for people: add --format csv, json or parquet to write {path}")
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        if form == "parquet":
-            _write_parquet(rows, file)
-        else:
-            TEXTS[form](rows, file.write)
+        WRITERS[form](rows, file)
 
 
 def _print_tables(rows: UserRows) -> None:
@@ -110,17 +115,17 @@ def _write_parquet(rows: UserRows, file: IO[bytes]) -> None:
             writer.write_batch(batch)
 
 
-def _write_json(rows: UserRows, write: Write) -> None:
+def _write_json(rows: UserRows, file: IO[bytes]) -> None:
     """Write the rows as a JSON list with one object per line."""
     start = "[\n"
     for batch in rows.batches:
         lines = ",\n".join(json.dumps(row, default=str) for row in batch.to_pylist())
-        write(f"{start}{lines}".encode())
+        file.write(f"{start}{lines}".encode())
         start = ",\n"
-    write(b"\n]\n" if start == ",\n" else b"[]\n")
+    file.write(b"\n]\n" if start == ",\n" else b"[]\n")
 
 
-def _write_csv(rows: UserRows, write: Write) -> None:
+def _write_csv(rows: UserRows, file: IO[bytes]) -> None:
     """Write the rows as CSV. CSV has no lists and structs, so these are written as JSON."""
     import pyarrow as pa
 
@@ -129,7 +134,7 @@ def _write_csv(rows: UserRows, write: Write) -> None:
     # an empty table comes first, so that the header is written even if there are no rows
     tables = chain([rows.schema.empty_table()], (pa.Table.from_batches([batch]) for batch in rows.batches))
     for number, table in enumerate(tables):
-        write(csv_bytes(_flat(table), has_header=not number))
+        file.write(csv_bytes(_flat(table), has_header=not number))
 
 
 def _flat(table: pa.Table) -> pa.Table:
@@ -143,4 +148,8 @@ def _flat(table: pa.Table) -> pa.Table:
     return table
 
 
-TEXTS: dict[str, Callable[[UserRows, Write], None]] = {"json": _write_json, "csv": _write_csv}
+WRITERS: dict[str, Callable[[UserRows, IO[bytes]], None]] = {
+    "parquet": _write_parquet,
+    "json": _write_json,
+    "csv": _write_csv,
+}

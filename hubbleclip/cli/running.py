@@ -27,8 +27,7 @@ NEEDS_DATA = ("train", "sweep", "evaluate", "index")
 STAGES = {
     "ingest": ("ingest.run:ingest",),
     "tiles": ("tiles.run:tiles",),
-    "shards": ("shards.run:shards",),
-    **{name: (f"{name}:{name}",) for name in ("captions", "dataset", "train", "evaluate", "index")},
+    **{name: (f"{name}:{name}",) for name in ("captions", "shards", "dataset", "train", "evaluate", "index")},
     "pipeline": (
         "train:check_training",
         "dataset:dataset",
@@ -70,8 +69,8 @@ def check_runs(settings: Settings, *runs: str) -> None:
         find_run(Layout(settings.root), run)
 
 
-def run_flow(name: str, options: Options, **arguments: Any) -> Any:
-    """Check the settings, and run a Prefect flow if the command has something to do.
+def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> Any:
+    """Check the settings, and run a command: as a Prefect flow if it has something to do, or in this process.
 
     Under torchrun, the first process runs the flow, and the other processes train without Prefect.
     """
@@ -83,19 +82,33 @@ def run_flow(name: str, options: Options, **arguments: Any) -> Any:
         open_archive(settings.archive, settings.fetch, layout)
     redirect_caches(layout)
     check_first(name, settings, arguments.get("run", ""))
-    if int(os.environ.get("RANK", "0")):
-        return run_stage(name, options, server=False, **arguments)
-    from hubbleclip.pipeline.pending_work import has_work
+    is_flow = server and os.environ.get("RANK", "0") == "0"
+    if is_flow and not any(arguments.values()):
+        from hubbleclip.pipeline.pending_work import has_work
 
-    if not any(arguments.values()) and not has_work(name, settings):
-        log.info("%s: nothing to do", name)
-        return None
+        if not has_work(name, settings):
+            log.info("%s: nothing to do", name)
+            return None
     if name not in ("train", "sweep"):  # train and sweep do not write the catalog
         check_unlocked(layout)
+    if is_flow:
+        return run_flow(name, options, settings, **arguments)
+    if name == "sweep":
+        from hubbleclip.pipeline.train import sweep
+
+        return sweep(options.profile, options.overrides(), **arguments)
+    for stage in STAGES[name]:
+        module, _, function = stage.partition(":")
+        getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
+    return None
+
+
+def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) -> Any:
+    """Run a Prefect flow on the server of the data root."""
     from flows.server import joined_server
 
     with ExitStack() as stack:
-        stack.push(partial(check_disk_after, layout.home))
+        stack.push(partial(check_disk_after, Layout(settings.root).home))
         wait_until_up = stack.enter_context(joined_server(settings.data))
         # The flow is imported while the server starts, because both take seconds.
         flows = import_module("flows.pipeline")
@@ -113,22 +126,6 @@ def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object
     """
     if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
         check_writable(folder)
-
-
-def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> None:
-    """Run a Prefect flow, or run its stages in this process without importing Prefect."""
-    if server:
-        run_flow(name, options, **arguments)
-        return
-    settings = options.settings()
-    layout = Layout(settings.root)
-    redirect_caches(layout)
-    if name not in ("train", "sweep"):  # train and sweep do not write the catalog
-        check_unlocked(layout)
-    check_first(name, settings, arguments.get("run", ""))
-    for stage in STAGES[name]:
-        module, _, function = stage.partition(":")
-        getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
 
 
 def redirect_caches(layout: Layout) -> None:

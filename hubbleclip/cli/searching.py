@@ -48,10 +48,10 @@ def _option(one: Filter) -> tuple[str, Any, Any]:
     """Make the option of a filter: its name, type and default."""
     name = ("--cone", "--place") if one.name == "place" else f"--{one.name.replace('_', '-')}"
     kind: Any = one.kind if one.is_list or one.kind is str else one.kind | None
-    if one.is_list:
-        shown = Parameter(name, help=one.meaning, negative=(), consume_multiple=False, show_default=False)
-        return one.name, Annotated[tuple[kind, ...], shown], ()
-    return one.name, Annotated[kind, Parameter(name, help=one.meaning, show_default=False)], one.default
+    kind = tuple[kind, ...] if one.is_list else kind
+    negative = f"--no-{one.name}" if one.kind is bool else ()
+    shown = Parameter(name, help=one.meaning, negative=negative, consume_multiple=False, show_default=False)
+    return one.name, Annotated[kind, shown], () if one.is_list else one.default
 
 
 FilterOptions: Any = make_dataclass("FilterOptions", map(_option, FILTERS), frozen=True, kw_only=True)
@@ -62,34 +62,34 @@ FilterOptions: Any = make_dataclass("FilterOptions", map(_option, FILTERS), froz
 class SearchOptions(FilterOptions):  # type: ignore[misc]
     """What is searched for besides the text, and how hits are shown."""
 
-    like: Annotated[
-        str, Parameter(help="Id of a tile that hits look like, or its first characters, such as 13c199.")
-    ] = ""
-    image: Annotated[Path | None, Parameter(help="PNG, JPEG or FITS file that hits look like, such as image.fits.")] = (
-        None
-    )
-    abstract_of: Annotated[
-        str, Parameter(name="--abstract", help="Proposal whose abstract is searched for, such as hst:12345.")
-    ] = ""
-    without: Annotated[str, Parameter(name="--not", help="Text to avoid, such as 'dust lane'.")] = ""
-    radius: Annotated[
-        float,
-        Parameter(
-            help="Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."
-        ),
-    ] = 6.0
-    selection: Annotated[str, Parameter(help="Name of a selection, whose tiles alone are found, such as arcs.")] = ""
-    sort: Annotated[Sort, Parameter(help="Order; with a text, tile or picture, of the best 1,000 tiles.")] = Sort.SCORE
-    seed: Annotated[int, Parameter(help="Seed of --sort random, such as 7.")] = 0
-    mode: Annotated[Mode, Parameter(help="Rank by model, words or both.")] = Mode.BOTH
-    group: Annotated[GroupBy, Parameter(help="Show one tile per proposal or patch of sky, or all.")] = GroupBy.PROPOSAL
-    rerank: Annotated[
-        bool,
-        Parameter(negative=(), help="Rank the best 50 again by captions.model, which must read pictures."),
-    ] = False
-    k: Annotated[int, Parameter(name=("-k", "--k"), help="Maximum number of hits, such as 10.")] = 10
-    format: Annotated[Format, Parameter(help="How the hits are printed.")] = Format.TABLE
-    json: Annotated[bool, Parameter(negative=(), help="The same as --format json.")] = False
+    like: str = ""
+    """Id of a tile that hits look like, or its first characters, such as 13c199."""
+    image: Path | None = None
+    """PNG, JPEG or FITS file that hits look like, such as image.fits."""
+    abstract_of: Annotated[str, Parameter("--abstract")] = ""
+    """Proposal whose abstract is searched for, such as hst:12345."""
+    without: Annotated[str, Parameter("--not")] = ""
+    """Text to avoid, such as 'dust lane'."""
+    radius: float = 6.0
+    """Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."""
+    selection: str = ""
+    """Name of a selection, whose tiles alone are found, such as arcs."""
+    sort: Sort = Sort.SCORE
+    """Order; with a text, tile or picture, of the best 1,000 tiles."""
+    seed: int = 0
+    """Seed of --sort random, such as 7."""
+    mode: Mode = Mode.BOTH
+    """Rank by model, words or both."""
+    group: GroupBy = GroupBy.PROPOSAL
+    """Show one tile per proposal or patch of sky, or all."""
+    rerank: bool = False
+    """Rank the best 50 again by captions.model, which must read pictures."""
+    k: Annotated[int, Parameter(("-k", "--k"))] = 10
+    """Maximum number of hits, such as 10."""
+    format: Format = Format.TABLE
+    """How the hits are printed."""
+    json: bool = False
+    """The same as --format json."""
 
     def params(self, text: str) -> SearchParams:
         """Make the search; SearchError if neither a term nor a filter is given."""

@@ -6,9 +6,6 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import redirect_caches
@@ -21,20 +18,23 @@ TOKEN = "HUBBLECLIP_TOKEN"  # noqa: S105
 """Environment variable of the token; an option would be visible in the list of processes."""
 
 
-def serve(
-    options: Options = Options(),
-    *,
-    host: Annotated[
-        str, Parameter(help="Address, such as 0.0.0.0; one other than loopback needs a token or --public.")
-    ] = LOOPBACK,
-    port: Annotated[int, Parameter(help="Port, such as 8765; 0 takes any free one.")] = PORT,
-    public: Annotated[bool, Parameter(negative=(), help="Let everybody who can connect search.")] = False,
-) -> None:
-    """Serve the search: pages, HTTP API, tools for agents, cone search and image access, until Ctrl-C."""
+def serve(options: Options = Options(), *, host: str = LOOPBACK, port: int = PORT, public: bool = False) -> None:
+    """Serve the search: pages, HTTP API, tools for agents, cone search and image access, until Ctrl-C.
+
+    Parameters
+    ----------
+    host
+        Address, such as 0.0.0.0; one other than loopback needs a token or --public.
+    port
+        Port, such as 8765; 0 takes any free one.
+    public
+        Let everybody who can connect search.
+
+    """
     from anyio import from_thread
 
     from hubbleclip.archives.mast.remote_file import open_remote
-    from hubbleclip.pipeline.lineage import explain
+    from hubbleclip.pipeline.history import explain
     from hubbleclip.search.engine import Search
     from hubbleclip.search.server.run_server import run_server
     from hubbleclip.search.server.search_service import SearchService
@@ -63,7 +63,7 @@ def serve(
 
 def mcp(options: Options = Options()) -> None:
     """Serve search, tiles, lineage and SQL to agents, by the Model Context Protocol over standard input and output."""
-    from hubbleclip.pipeline.lineage import explain
+    from hubbleclip.pipeline.history import explain
     from hubbleclip.search.engine import Search
 
     try:

@@ -71,7 +71,7 @@ def test_only_a_command_with_work_or_an_order_needs_the_lock(
         catalog_lock(Layout(tmp_path / "demo")),
         pytest.raises(CatalogLockedError) if is_run else nullcontext(),
     ):
-        running.run_flow("tiles", Options(data=tmp_path), **given)
+        running.run_stage("tiles", Options(data=tmp_path), server=True, **given)
 
 
 def test_caches_are_below_the_data_root_unless_a_variable_names_another_place(
@@ -106,7 +106,7 @@ SMALL = in_words(Options(data=Path("d/small"), set=SMALL_DEMO))
             "demo --data d --small",
             [f"run_stage pipeline {SMALL} True", f"status {SMALL}", f"print_summary {SMALL} is_own=True"],
         ),
-        ("train --sweep grid.toml", ["run_flow sweep data grid={'train.seed': [1, 2]}", "print_rows None"]),
+        ("train --sweep grid.toml", ["run_stage sweep data True grid={'train.seed': [1, 2]}", "print_rows None"]),
     ],
 )
 def test_a_command_passes_its_options_on(
@@ -116,7 +116,7 @@ def test_a_command_passes_its_options_on(
         made.append(" ".join([name, *map(in_words, given), *(f"{key}={value}" for key, value in named.items())]))
 
     made: list[str] = []
-    for name in ("run_stage", "run_flow", "status", "print_summary", "print_rows"):
+    for name in ("run_stage", "status", "print_summary", "print_rows"):
         monkeypatch.setattr(f"hubbleclip.cli.app.{name}", partial(record, name))
     monkeypatch.chdir(tmp_path)
     Path("grid.toml").write_text("[train]\nseed = [1, 2]\n")

@@ -1,4 +1,4 @@
-"""A live bar on a terminal, plain lines in a log, and a box at the end."""
+"""A live bar on a terminal, plain lines in a log, and the result at the end."""
 
 import errno
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hubbleclip.cli import listing
+from hubbleclip.cli import listing, output
 from hubbleclip.cli.live import LIVE, PrintableFormatter, TerminalHandler, log_thread_error
 from hubbleclip.cli.options import Options
 from hubbleclip.pipeline.engine.progress import Progress
@@ -99,18 +99,14 @@ def test_the_end_without_a_promoted_run_says_why_instead_of_a_search() -> None:
     assert not any("search" in line for line in lines)
 
 
-def test_the_end_is_a_box_on_a_terminal_and_lines_elsewhere(
+def test_the_end_is_told_in_columns_on_a_terminal_and_in_lines_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda *_, **__: RESULT)
     listing.print_summary(Options(data=tmp_path))
     assert capsys.readouterr().out.splitlines()[2] == "report   /data/demo/reports/r 1/index.html"
     screen = io.StringIO()
-    monkeypatch.setattr(listing, "console", Console(file=screen, force_terminal=True, width=80))
+    monkeypatch.setattr(output, "console", Console(file=screen, force_terminal=True, width=80))
     listing.print_summary(Options(data=tmp_path))
-    shown = ANSI.sub("", screen.getvalue()).splitlines()
-    assert shown[0].startswith("╭")
-    assert "hubbleclip, profile demo" in shown[0]
-    assert shown[-1].startswith("╰")
-    texts = [line[2:11] for line in shown[1:-1]]
+    texts = [line[:9] for line in ANSI.sub("", screen.getvalue()).splitlines()]
     assert texts[1:4] == ["result   ", "         ", "report   "]  # a long line continues in its column
