@@ -216,9 +216,8 @@ def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
     The plane coordinates (n, 4, 2) and their validity (n,) are returned. The coordinates are valid if all corners are
     near enough to `middle`.
     """
-    depth = corners @ middle[..., None]  # cosine of each corner's angular distance from the middle
-    fits: Bools = (depth > MIN_DEPTH).all(axis=(1, 2))
-    return corners @ _axes(middle) / np.maximum(depth, MIN_DEPTH), fits
+    depth: Floats = corners @ middle[..., None]  # cosine of each corner's angular distance from the middle
+    return corners @ _axes(middle) / np.maximum(depth, MIN_DEPTH), depth.min(axis=(1, 2)) > MIN_DEPTH
 
 
 def _is_separated_along_edges(shape: Floats, a: Floats, b: Floats) -> Bools:
