@@ -40,7 +40,7 @@ from benchmarks.peers.tile_peers import ASTROCUT, ASTROSCRAPPY, CUTANA, FITSBOLT
 from benchmarks.synthetic_data import write_drz, write_flc
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
-from hubbleclip.images.encode import decode_png, encode_png
+from hubbleclip.images.encode import decode_own_png, encode_png
 from hubbleclip.images.reader import ScienceImage, read_science_images
 from hubbleclip.images.stretch import Stretch, apply_stretch
 from hubbleclip.images.tiling import CutTile, tile_file
@@ -153,7 +153,7 @@ def bound_row(name: str, path: Path, runs: int) -> Row:
     parts = [
         partial(read_bytes, path, sum(image.data_yx.nbytes for image in images)),
         partial(stretch_all, images),
-        partial(encode_all, [decode_png(tile.encoded) for tile in tiles]),
+        partial(encode_all, [decode_own_png(tile.encoded) for tile in tiles]),
         partial(pack_all, tiles),
     ]
     if any(image.may_have_cosmic_rays for image in images):

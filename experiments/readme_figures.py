@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from cyclopts import App
+from PIL import Image
 
 from experiments.running import ROOT, run, update_page
 from hubbleclip.catalog.catalog import Catalog, read_catalog
@@ -18,7 +20,6 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.report.figures import retrieval_figure, svg_bytes
 from hubbleclip.evaluation.report.model_card import score_table
-from hubbleclip.images.encode import decode_png
 from hubbleclip.pipeline.status import read_status
 from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 
@@ -56,7 +57,7 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
 def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
     """Draw a contact sheet with one test tile for every target class."""
     rows = catalog.rows(TILE_PER_CLASS)
-    levels = [decode_png(layout.absolute(row["path"]).read_bytes()) for row in rows]
+    levels = [np.asarray(Image.open(layout.absolute(row["path"]))) for row in rows]
     labels = [row["target_class"].removeprefix("SIMULATED;").lower() for row in rows]
     buffer = io.BytesIO()
     render_sheet(levels, labels, columns=6, cell_px=150).save(buffer, "JPEG", quality=88)

@@ -15,7 +15,7 @@ import scipy.ndimage
 
 from hubbleclip.archives.check.listing import FILTERED
 from hubbleclip.archives.mast.caom_rows import COLUMNS
-from hubbleclip.missions.pins import ArchivePins, PinnedFile
+from hubbleclip.missions.archive import ArchivePins, PinnedFile
 from tests.bad_server import BadServer, Respond, give
 
 Row = dict[str, Any]

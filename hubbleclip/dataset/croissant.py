@@ -15,8 +15,7 @@ import pyarrow as pa
 from hubbleclip.dataset.card import shard_paths
 from hubbleclip.dataset.manifest import MANIFEST, Row, manifest_schema
 from hubbleclip.dataset.shard_writer import IMAGE_SUFFIXES
-from hubbleclip.missions import MISSIONS
-from hubbleclip.missions.registry import DEFAULT
+from hubbleclip.missions import DEFAULT, MISSIONS
 
 Node = dict[str, Any]
 """A JSON-LD object."""

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.missions import MISSIONS, Camera, Mission, mission_of_telescope
+from hubbleclip.missions import DEFAULT, MISSIONS, Camera, Mission, mission_of_telescope
 from hubbleclip.missions.base import COUNTER
-from hubbleclip.missions.registry import DEFAULT
 
 Look = Callable[[str], Any]
 """Function that returns a keyword's value.

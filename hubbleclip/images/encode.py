@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from zlib_ng import zlib_ng
 
-from hubbleclip.core.errors import ImageError
 from hubbleclip.images.kernels import compiled
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -41,7 +40,6 @@ MAX_EXPANSION = 1032
 A match of 258 bytes takes at least two bits, one for the length and one for the distance (RFC 1951, section 3.2.5).
 """
 JPEG_QUALITY = 95
-JPEG_SIGNATURE = b"\xff\xd8"
 
 
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
@@ -82,12 +80,6 @@ def _crc(chunk_type: bytes, *parts: bytes | memoryview) -> bytes:
     return checksum.to_bytes(4, "big")
 
 
-def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """Decode a PNG to grey levels. Colours are converted to luminance."""
-    levels_yx = decode_own_png(data)
-    return _decode_by_pillow(data, "PNG") if levels_yx is None else levels_yx
-
-
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a PNG that `encode_png` made, several times faster than Pillow; None for any other or a damaged file."""
     try:
@@ -98,33 +90,24 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
     end = PNG_START.size + CHUNK_HEADER.size + packed_length
     packed = memoryview(data)[PNG_START.size + CHUNK_HEADER.size : end]
     structure = (signature, length, chunk_type, pixel_format, packed_type, data[end + 4 :])
-    if structure != (PNG_SIGNATURE, len(pixel_format) + 8, b"IHDR", GREY_8_BIT, b"IDAT", END_CHUNK):
-        return None
-    num_bytes = height * (width + 1)
-    if not 0 < num_bytes <= MAX_EXPANSION * len(packed):  # a false size in the header must not cause a large allocation
+    expected = (PNG_SIGNATURE, len(pixel_format) + 8, b"IHDR", GREY_8_BIT, b"IDAT", END_CHUNK)
+    num_bytes = height * (width + 1)  # each row begins with its filter type
+    # A false size in the header must not cause a large allocation.
+    if structure != expected or not 0 < num_bytes <= MAX_EXPANSION * len(packed):
         return None
     # Bytes 12 to 28 of a PNG are the type and the content of IHDR.
     if checksum != zlib.crc32(data[12:29]) or data[end : end + 4] != _crc(b"IDAT", packed):
         return None
-    return _unpack_rows(packed, height, width)
-
-
-def _unpack_rows(packed: memoryview, height: int, width: int) -> NDArray[np.uint8] | None:
-    """Decompress the rows of a PNG to levels (h, w). Return None if the data are damaged or have another filter."""
-    num_bytes = height * (width + 1)  # each row begins with its filter type
     try:
         # One byte more than expected is requested, so that a longer stream is noticed. The decompression verifies the
         # Adler-32 too.
         rows = isal_zlib.decompressobj().decompress(packed, num_bytes + 1)
     except isal_zlib.error:  # type: ignore[misc]  # the stub of isal declares the class as a value
         return None
-    if len(rows) != num_bytes:
-        return None
-    rows_yx = np.frombuffer(rows, np.uint8).reshape(height, width + 1)
-    if (rows_yx[:, 0] != FILTER_UP).any():
+    if len(rows) != num_bytes or rows[:: width + 1] != bytes([FILTER_UP]) * height:
         return None
     levels_yx = np.empty((height, width), np.uint8)
-    _add_rows(rows_yx[:, 1:], levels_yx)
+    _add_rows(np.frombuffer(rows, np.uint8).reshape(height, width + 1)[:, 1:], levels_yx)
     return levels_yx
 
 
@@ -142,19 +125,3 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def decode_tile(data: bytes) -> NDArray[np.uint8]:
-    """Decode a stored tile, PNG or JPEG, to grey levels."""
-    return _decode_by_pillow(data, "JPEG") if data.startswith(JPEG_SIGNATURE) else decode_png(data)
-
-
-def _decode_by_pillow(data: bytes, file_format: str) -> NDArray[np.uint8]:
-    """Return the grey levels of a picture, which must have the given format. Raises ImageError."""
-    try:
-        with Image.open(io.BytesIO(data), formats=[file_format]) as image:
-            return np.array(image.convert("L"))
-    except Image.DecompressionBombError as error:
-        raise ImageError("too_large", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageError("unreadable", f"not a {file_format} image: {error}") from error

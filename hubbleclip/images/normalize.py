@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from hubbleclip.fits.pointing import aim_start
 from hubbleclip.images.background import STEP_PX
 from hubbleclip.images.bad_pixels import NO_CORES, FilledPixels, fill_cores, repair_rows
 from hubbleclip.images.cosmic_rays import NO_RAYS, RayPixels, reject_cosmic_rays
+from hubbleclip.images.kernels import F32, compiled
 from hubbleclip.images.reader import ScienceImage
-from hubbleclip.images.render import count_bright
 from hubbleclip.images.stretch import Stretch, fit_stretch
 from hubbleclip.images.wcs import pixel_area_deg2
 
@@ -154,6 +155,35 @@ def assess_tiles(
         num_inside = _overlap(y0, size_px, height) * _overlap(x0, size_px, width)
         assessments.append(_assess_tile(num_valid, num_bright, num_inside, settings))
     return assessments
+
+
+@compiled
+def count_bright(values_yx: Any, valid_yx: Any, x0: Any, limits: Any, enough: Any) -> Any:
+    """Count the valid pixels of a tile whose 3x3 mean height is above a threshold; the count may stop at `enough`.
+
+    The arrays contain a row of tiles, (side, w), and `x0` is the first column of the tile. `limits`, float32 in the
+    image's unit, are the sky, the value to which heights above the sky are limited, and the threshold of the mean
+    height. The height of a pixel that is not valid is 0.
+    """
+    side, (sky, ceiling, threshold) = len(values_yx), limits
+    heights_yx, sums = np.empty((side, side), F32), np.empty(side + 2, F32)
+    num_read = num_bright = 0
+    for y in range(side):
+        while num_read < min(y + 2, side):  # rows are read as needed, because few are enough for most tiles
+            values, valid, heights = values_yx[num_read, x0:], valid_yx[num_read, x0:], heights_yx[num_read]
+            for x in range(side):
+                heights[x] = min(F32(values[x] - sky), ceiling) if valid[x] else F32(0)
+            num_read += 1
+        above, middle, below = heights_yx[max(y - 1, 0)], heights_yx[y], heights_yx[min(y + 1, side - 1)]
+        for x in range(side):
+            sums[x + 1] = above[x] + middle[x] + below[x]
+        sums[0], sums[side + 1] = sums[1], sums[side]  # the outermost columns are repeated
+        valid = valid_yx[y, x0:]
+        for x in range(side):
+            num_bright += ((sums[x] + sums[x + 1] + sums[x + 2]) * F32(1 / 9) > threshold) & valid[x]
+        if num_bright >= enough:
+            break
+    return num_bright
 
 
 def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple[int, int], int] | None:

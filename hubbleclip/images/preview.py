@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from hubbleclip.core.errors import SYSTEM_ERRNOS, ImageError
+from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.integrity import content_name
-from hubbleclip.images.reader import ScienceImage
+from hubbleclip.images.reader import ScienceImage, unreadable
 from hubbleclip.images.stretch import Stretch
 
 UNIT = "display"
@@ -61,53 +58,28 @@ def read_luminance(
     """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of a returned pixel in file pixels.
 
     If `enough_px` is given, the decoder may shrink the image by a factor of up to 8, as long as no side becomes shorter
-    than that.
+    than that. Raises ImageError; an OSError of the system is raised unchanged.
     """
-    with _open_jpeg(content, max_pixels) as image:
-        full_side_px, full_px = max(image.size), image.width * image.height
-        if enough_px is not None:
-            image.draft("L", (enough_px, enough_px))  # libjpeg reduces the size by averaging in the DCT domain
-        _check_memory(image, full_px)
-        return _decode(image), full_side_px / max(image.size)
-
-
-def _read(path: Path) -> bytes:
-    """Return the bytes of a file. Raises ImageError for a fault of the file, OSError for a fault of the machine."""
     try:
-        return path.read_bytes()
+        data = content if isinstance(content, bytes) else content.read_bytes()
     except OSError as error:
-        if error.errno in SYSTEM_ERRNOS:
-            raise
-        raise ImageError("unreadable", str(error)) from error
-
-
-@contextmanager
-def _open_jpeg(content: Path | bytes, max_pixels: int) -> Iterator[JpegImageFile]:
-    """Open a JPEG file. Raises ImageError where the header is damaged or declares more than `max_pixels` pixels."""
-    data = content if isinstance(content, bytes) else _read(content)
+        raise unreadable(error) from error
     try:
-        # `Image.open` is not used, because it applies a size limit of its own.
-        with JpegImageFile(io.BytesIO(data)) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageError("too_large", f"{image.width} x {image.height} pixels, more than {max_pixels}")
-            yield image
+        image = JpegImageFile(io.BytesIO(data))  # not `Image.open`, which applies a size limit of its own
     except (OSError, SyntaxError, ValueError) as error:
         name = None if data.startswith(JPEG_START) else content_name(data[:512])
         words = f" but {name}: correct its name" if name else f": {error}"
         raise ImageError("unreadable", f"not a JPEG file{words}") from error
-
-
-def _check_memory(image: JpegImageFile, full_px: int) -> None:
-    """Raise ImageError `too_large` if decoding takes too much memory; `full_px` is the number of pixels in the file."""
-    needed = BYTES_PER_PIXEL * image.width * image.height + BYTES_PER_COEFFICIENT * image.layers * full_px
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError("too_large", f"{width} x {height} pixels, more than {max_pixels}")
+    if enough_px is not None:
+        image.draft("L", (enough_px, enough_px))  # libjpeg reduces the size by averaging in the DCT domain
+    needed = BYTES_PER_PIXEL * image.width * image.height + BYTES_PER_COEFFICIENT * image.layers * width * height
     if needed > JPEG_BYTES:
         raise ImageError("too_large", f"the preview needs {needed / 1e9:.1f} GB of memory")
-
-
-def _decode(image: Image.Image) -> NDArray[np.uint8]:
-    """Decode an image to grey levels. Raises ImageError `truncated`."""
     try:
-        return np.asarray(image.convert("L"))
+        return np.asarray(image.convert("L")), max(width, height) / max(image.size)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError("truncated", str(error)) from error
 

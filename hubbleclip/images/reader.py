@@ -148,42 +148,32 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
     """Read the images of the sky in a FITS file one after the other. The file may be gzipped."""
     name = (file_name or path.name).lower().removesuffix(".gz")
     stem = name.rsplit(".", 1)[0]
-    with _open_plain(path, max_pixels * MAX_BYTES_PER_PIXEL) as file, _open_hdus(file) as hdus:
-        with _as_image_errors():
-            layers, unused = _find_layers(hdus, stem, max_pixels, file)
-        for layer in layers:
+    with _open_plain(path, max_pixels * MAX_BYTES_PER_PIXEL) as file:
+        check_start(file)
+        with _as_image_errors(AttributeError):  # astropy's HDU class for damaged headers lacks some attributes
+            hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
+            load_all(hdus, file)
+        with hdus:
             with _as_image_errors():
-                image = _read_image(hdus, layer, file)
-            yield replace(image, unused=unused) if layer is layers[0] else image
-            del image  # otherwise the image would stay in memory while the next one is read
+                layers, unused = _find_layers(hdus, stem, max_pixels, file)
+            for layer in layers:
+                with _as_image_errors():
+                    image = _read_image(hdus, layer, file)
+                yield replace(image, unused=unused) if layer is layers[0] else image
+                del image  # otherwise the image would stay in memory while the next one is read
 
 
 @contextmanager
-def _as_image_errors() -> Iterator[None]:
-    """Convert the exceptions that damaged files cause to ImageError, and suppress the warnings of the libraries."""
+def _as_image_errors(*more: type[Exception]) -> Iterator[None]:
+    """Convert `DAMAGE` and `more` exceptions of damaged files to ImageError, and suppress the libraries' warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except MemoryError as error:
         raise ImageError("too_large", "the image does not fit into memory") from error
-    except DAMAGE as error:
-        raise _unreadable(error) from error
-
-
-@contextmanager
-def _open_hdus(file: IO[bytes]) -> Iterator[pyfits.HDUList]:
-    """Yield the HDUs of a file, with pixels mapped into memory and not scaled. Raises ImageError."""
-    check_start(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            hdus = pyfits.open(file, memmap=True, do_not_scale_image_data=True, lazy_load_hdus=True)
-            load_all(hdus, file)
-    except (*DAMAGE, AttributeError) as error:  # astropy's HDU class for damaged headers lacks some attributes
-        raise _unreadable(error) from error
-    with hdus:
-        yield hdus
+    except (*DAMAGE, *more) as error:
+        raise unreadable(error) from error
 
 
 @contextmanager
@@ -192,7 +182,7 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     with file, ExitStack() as stack:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -220,12 +210,12 @@ def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: 
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     target.flush()
     target.seek(0)
 
 
-def _unreadable(error: BaseException) -> ImageError:
+def unreadable(error: BaseException) -> ImageError:
     """Convert an error to an ImageError of one line; an OSError of the system (`SYSTEM_ERRNOS`) is raised unchanged."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error

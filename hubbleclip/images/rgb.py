@@ -9,9 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +17,18 @@ from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, SettingsError
-from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, assess_tiles, prepare_image, read_rows
+from hubbleclip.images.cosmic_rays import NO_RAYS
+from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
     CutResult,
     CutTile,
     TilePlacement,
     TileRejection,
-    build_tile,
-    native_geometries,
+    cut_view,
+    grid_placements,
     native_grid,
-    to_rejection,
+    to_result,
 )
 from hubbleclip.images.wcs import pixel_area_deg2
 
@@ -64,10 +63,9 @@ def cut_colour(
             outcomes += _cut_image(shown, heights_yxc, scale, product_sha256s, settings)
         except ImageError as error:
             errors.append(error)
-    tiles = [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
     if not outcomes and errors:
         raise errors[0]
-    return CutResult(tiles=tiles, rejections=[outcome for outcome in outcomes if isinstance(outcome, TileRejection)])
+    return to_result(outcomes)
 
 
 def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[PreparedImage]:
@@ -156,8 +154,7 @@ def _cut_image(
     settings: TileSettings,
 ) -> Iterator[CutTile | TileRejection]:
     """Yield the colour tiles and the rejections of one image of the green product."""
-    image, size, sha256, digest = shown.image, settings.size_px, product_sha256s[1], settings.digest()
-    span = scale.white - scale.black
+    image, size, span = shown.image, settings.size_px, scale.white - scale.black
     sky, softening = np.float32(-scale.black / span), scale.softening / span
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     seen_yx[shown.cores[:2]] = False
@@ -165,31 +162,16 @@ def _cut_image(
     padded_yxc = np.pad(
         _grey_where_missing(heights_yxc, sky), ((size, size), (size, size), (0, 0)), constant_values=sky
     )
-    # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
-    common = PreparedImage(replace(image, valid_yx=seen_yx), seen_yx, shown.stretch)
-    starts_yx = native_grid(image, settings)
-    rows_of_tiles = (list(row) for _, row in groupby(starts_yx, key=itemgetter(0)))
-    assessments = (
-        one for row in rows_of_tiles for one in assess_tiles(read_rows(common, row, size), common, row, settings)
-    )
-    for (y0, x0), where, assessment in zip(
-        starts_yx, native_geometries(image, starts_yx, size), assessments, strict=True
-    ):
-        if isinstance(assessment, ImageError):
-            yield to_rejection(assessment, sha256, image.chip, VIEW, y0, x0)
-            continue
+
+    def draw(placement: TilePlacement, *_: NDArray[Any]) -> tuple[bytes, str]:
+        y0, x0 = placement.start_yx
         window_yxc = padded_yxc[y0 + size : y0 + 2 * size, x0 + size : x0 + 2 * size]
-        picture = encode_rgb(blend(window_yxc, softening)[::-1])
-        placement = TilePlacement(view=VIEW, start_yx=(y0, x0), size_px=size, geometry=where)
-        yield build_tile(
-            shown,
-            placement,
-            (picture, ".png"),
-            valid_share=assessment,
-            product_sha256=sha256,
-            settings_digest=digest,
-            part_sha256s=product_sha256s,
-        )
+        return encode_rgb(blend(window_yxc, softening)[::-1]), ".png"
+
+    # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
+    common = replace(shown, image=replace(image, valid_yx=seen_yx), good_yx=seen_yx, rays=NO_RAYS)
+    placements = grid_placements(image, VIEW, native_grid(image, settings), size)
+    yield from cut_view(common, placements, [product_sha256s[1], *product_sha256s], settings, draw)
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:

@@ -6,13 +6,14 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images.render import to_levels
+from hubbleclip.images.kernels import F32, I32, compiled
 
 SAMPLE_PIXELS = 1 << 18
 """Approximate maximum number of pixels that are sampled to estimate sky, noise and white."""
@@ -192,10 +193,48 @@ def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], s
     is_asinh, span = STRETCHES[stretch.kind].is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
-    levels_yx: NDArray[np.uint8] = to_levels(
-        np.ascontiguousarray(values_yx, np.float32), shown_yx, (*map(np.float32, curve), is_asinh)
-    )
+    values_yx, shown_yx = np.ascontiguousarray(values_yx, np.float32), np.ascontiguousarray(shown_yx)
+    levels_yx: NDArray[np.uint8] = _to_levels(values_yx, shown_yx, (*map(np.float32, curve), is_asinh))
     return levels_yx
+
+
+@compiled
+def _to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
+    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); the sky's level where `shown_yx` is false.
+
+    `curve` holds the parameters that `apply_stretch` computes.
+    """
+    black, span, sky_height, per_softening, scale, is_asinh = curve
+    levels_yx = np.empty(values_yx.shape, np.uint8)
+    for y in range(levels_yx.shape[0]):
+        values, shown, levels = values_yx[y], shown_yx[y], levels_yx[y]
+        for x in range(levels.size):
+            height = min(max(F32(values[x] - black) if shown[x] else sky_height, F32(0)), span)
+            ratio = F32(height * per_softening)
+            # asinh(ratio) is the natural logarithm of ratio + sqrt(ratio^2 + 1)
+            curved = _natural_log(F32(ratio + np.sqrt(ratio * ratio + F32(1)))) if is_asinh else height
+            levels[x] = np.uint8(min(F32(curved * scale), F32(255)) + F32(0.5))  # the cast truncates, so + 0.5 rounds
+    return levels_yx
+
+
+@compiled
+def _natural_log(value: Any) -> Any:
+    """Compute the natural logarithm with an error of at most 5e-7 or two units in the last place.
+
+    The exponent is read from the bits, and a minimax polynomial approximates the logarithm of the mantissa. The
+    function consists of additions and multiplications only. Unlike libm, it therefore gives the same bits on every
+    machine, and the compiler can vectorise loops that call it.
+    """
+    bits = I32(F32(value).view(I32))
+    power = I32(I32(bits - I32(0x3F3504F3)) >> I32(23))  # 0x3F3504F3 is sqrt(1/2), so the mantissa is in [0.71, 1.41)
+    rest = I32(bits - I32(power << I32(23))).view(F32) - F32(1)
+    log = F32(0.11827471852302551) * rest + F32(-0.18901976943016052)  # Horner's scheme, highest power first
+    log = log * rest + F32(0.20604674518108368)
+    log = log * rest + F32(-0.24881339073181152)
+    log = log * rest + F32(0.3330329954624176)
+    log = log * rest + F32(-0.5000196695327759)
+    log = log * rest + F32(1.0000032186508179)
+    return log * rest + F32(power) * F32(0.6931471805599453)
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:

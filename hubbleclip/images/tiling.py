@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -185,30 +186,30 @@ def read_images(content: Path | bytes, settings: TileSettings, file_name: str | 
 
 def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
     """Cut the images of one product into tiles. Raises the first image's ImageError if no image is usable."""
-    tiles: list[CutTile] = []
-    rejections: list[TileRejection] = []
+    outcomes: list[CutTile | TileRejection] = []
     errors: list[ImageError] = []
     num_images = 0
     for image in images:
         num_images += 1
-        rejections += [
-            TileRejection(entity_id=f"{product_sha256}:{one.chip}", reason=one.reason, detail=one.detail)
-            for one in image.unused
-        ]
+        outcomes += [to_rejection(ImageError(one.reason, one.detail), product_sha256, one.chip) for one in image.unused]
         try:
-            outcomes = list(_cut_image(image, product_sha256, settings))
+            outcomes += list(_cut_image(image, product_sha256, settings))
         except ImageError as error:
             errors.append(error)
-            outcomes = [to_rejection(error, product_sha256, image.chip)]
-        tiles += [outcome for outcome in outcomes if isinstance(outcome, CutTile)]
-        rejections += [outcome for outcome in outcomes if isinstance(outcome, TileRejection)]
+            outcomes.append(to_rejection(error, product_sha256, image.chip))
         del image  # otherwise the image would stay in memory while the next one is read
     if len(errors) == num_images:
         counted = Counter(reason_words(error.reason) for error in errors)
         reasons = ", ".join(f"{num}: {words}" for words, num in counted.items())
         others = f" (the first of {len(errors)} images: {reasons})" if len(errors) > 1 else ""
         raise ImageError(errors[0].reason, f"{errors[0].detail}{others}")
-    return CutResult(tiles=tiles, rejections=rejections)
+    return to_result(outcomes)
+
+
+def to_result(outcomes: Sequence[CutTile | TileRejection]) -> CutResult:
+    """Separate tiles and rejections."""
+    tiles = [one for one in outcomes if isinstance(one, CutTile)]
+    return CutResult(tiles=tiles, rejections=[one for one in outcomes if isinstance(one, TileRejection)])
 
 
 def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
@@ -259,7 +260,8 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
         except ImageError as error:
             yield to_rejection(error, product_sha256, image.chip, view)
         else:
-            yield from _cut_view(shown, placements, product_sha256, settings)
+            draw = partial(_draw_grey, shown.stretch, settings.format)
+            yield from cut_view(shown, placements, [product_sha256], settings, draw)
 
 
 def to_rejection(error: ImageError, *parts: object) -> TileRejection:
@@ -272,6 +274,7 @@ class TilePlacement:
     """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image, `size_px` the tile's side.
 
     The rendered image of an overview is downsampled, and `shrink` is the side of its pixels in pixels of the file.
+    `is_in_grid` tells whether the view may have several tiles.
     """
 
     view: str
@@ -279,6 +282,7 @@ class TilePlacement:
     size_px: int
     geometry: TileGeometry | None
     shrink: float = 1.0
+    is_in_grid: bool = False
 
     @property
     def origin_yx(self) -> tuple[int, int]:
@@ -287,49 +291,66 @@ class TilePlacement:
         return round(y0 * self.shrink), round(x0 * self.shrink)
 
 
-def _cut_view(
-    shown: PreparedImage, placements: Sequence[TilePlacement], product_sha256: str, settings: TileSettings
-) -> Iterator[CutTile | TileRejection]:
-    """Yield the tiles and rejections at the placements, which must be sorted by row and have one size.
+Drawing = Callable[[TilePlacement, NDArray[np.float32], NDArray[np.bool_]], tuple[bytes, str]]
+"""Function that draws a tile, given its placement, its pixel values and the mask of those that are shown.
 
-    All tiles of a row are rendered together.
+It returns the content and the suffix of the tile's file.
+"""
+
+
+def _draw_grey(
+    stretch: Stretch, kind: str, _: TilePlacement, values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_]
+) -> tuple[bytes, str]:
+    """Draw a tile in grey; see `Drawing`."""
+    encode, suffix = ENCODERS[kind]
+    # FITS rows begin at the bottom, those of a picture at the top.
+    return encode(apply_stretch(values_yx, shown_yx, stretch)[::-1]), suffix
+
+
+def cut_view(
+    shown: PreparedImage,
+    placements: Sequence[TilePlacement],
+    sha256s: Sequence[str],
+    settings: TileSettings,
+    draw: Drawing,
+) -> Iterator[CutTile | TileRejection]:
+    """Yield the tiles and rejections at the placements, which must be sorted by row.
+
+    `sha256s` has the hash of the product, and those of all products of a colour tile.
     """
-    image, (encode, suffix), digest = shown.image, ENCODERS[settings.format], settings.digest()
+    image, digest = shown.image, settings.digest()
     for (top, size), in_row in groupby(placements, key=lambda placement: (placement.start_yx[0], placement.size_px)):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
         rows = read_rows(shown, starts_yx, size)
-        levels_yx = apply_stretch(rows.values_yx, rows.shown_yx, shown.stretch)
         for placement, assessment in zip(row, assess_tiles(rows, shown, starts_yx, settings), strict=True):
             if isinstance(assessment, ImageError):
-                where = placement.origin_yx if placement.view == "native" else (placement.view,)
-                yield to_rejection(assessment, product_sha256, image.chip, *where)
-                continue
-            column = placement.start_yx[1] - rows.left
-            # FITS rows begin at the bottom, those of a picture at the top.
-            file = encode(levels_yx[::-1, column : column + size]), suffix
-            yield build_tile(
-                shown, placement, file, valid_share=assessment, product_sha256=product_sha256, settings_digest=digest
-            )
+                view = () if placement.view == "native" else (placement.view,)
+                place = placement.origin_yx if placement.is_in_grid else ()
+                yield to_rejection(assessment, sha256s[0], image.chip, *view, *place)
+            else:
+                column = placement.start_yx[1] - rows.left
+                part = np.s_[:, column : column + size]
+                file = draw(placement, rows.values_yx[part], rows.shown_yx[part])
+                yield _build_tile(shown, placement, file, valid_share=assessment, sha256s=sha256s, digest=digest)
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 
 
-def build_tile(
+def _build_tile(
     shown: PreparedImage,
     placement: TilePlacement,
     file: tuple[bytes, str],
     *,
     valid_share: float,
-    product_sha256: str,
-    settings_digest: str,
-    part_sha256s: Sequence[str] = (),
+    sha256s: Sequence[str],
+    digest: str,
 ) -> CutTile:
     """Build the record of a tile from its file (content and suffix) and the image from which it was cut."""
     image, (y0, x0) = shown.image, placement.origin_yx
     # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
-    view = ":".join((placement.view, *part_sha256s))
+    view = ":".join((placement.view, *sha256s[1:]))
     return CutTile(
-        tile_id=paths.tile_id(product_sha256, image.chip, y0, x0, settings_digest, view=view),
+        tile_id=paths.tile_id(sha256s[0], image.chip, y0, x0, digest, view=view),
         encoded=file[0],
         chip=image.chip,
         y0=y0,
@@ -341,7 +362,7 @@ def build_tile(
         geometry=placement.geometry,
         valid_share=valid_share,
         stretch=shown.stretch,
-        settings_digest=settings_digest,
+        settings_digest=digest,
         view=placement.view,
         shrink=placement.shrink,
         suffix=file[1],
@@ -369,10 +390,18 @@ def _native(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedIm
     starts_yx, size_px = native_grid(prepared.image, settings), settings.size_px
     if settings.object_scale and len(starts_yx) == 1 and (window := small_object(prepared, settings)):
         starts_yx, size_px = [window[0]], window[1]
+    return prepared, grid_placements(prepared.image, "native", starts_yx, size_px)
+
+
+def grid_placements(
+    image: ScienceImage, view: str, starts_yx: Sequence[tuple[int, int]], size_px: int
+) -> list[TilePlacement]:
+    """Place tiles at an image's native pixel scale."""
     # The geometries of all tiles are computed in one call, because a call of the WCS per tile is many times slower.
-    return prepared, [
-        TilePlacement(view="native", start_yx=start, size_px=size_px, geometry=where)
-        for start, where in zip(starts_yx, native_geometries(prepared.image, starts_yx, size_px), strict=True)
+    found = [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, size_px)
+    return [
+        TilePlacement(view=view, start_yx=start, size_px=size_px, geometry=where, is_in_grid=view != "aim")
+        for start, where in zip(starts_yx, found, strict=True)
     ]
 
 
@@ -420,8 +449,7 @@ def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage
     distances = [max(abs(y0 - start_yx[0]), abs(x0 - start_yx[1])) for y0, x0 in native_grid(image, settings)]
     if "native" in settings.views and min(distances) <= AIM_DUPLICATE_SHARE * settings.size_px:
         return prepared, []
-    (where,) = native_geometries(image, [start_yx], settings.size_px)
-    return prepared, [TilePlacement(view="aim", start_yx=start_yx, size_px=settings.size_px, geometry=where)]
+    return prepared, grid_placements(image, "aim", [start_yx], settings.size_px)
 
 
 VIEWS: dict[str, View] = {"native": _native, "overview": _overview, "aim": _aim}
@@ -432,13 +460,6 @@ def native_grid(image: ScienceImage, settings: TileSettings) -> list[tuple[int, 
     """Plan the grid of tiles at an image's native pixel scale; see `plan_grid`."""
     height, width = image.data_yx.shape
     return plan_grid((height, width), settings.size_px, settings.overlap_px, settings.stride_px)
-
-
-def native_geometries(
-    image: ScienceImage, starts_yx: Sequence[tuple[int, int]], size_px: int
-) -> Sequence[TileGeometry | None]:
-    """Compute the sky positions of tiles at an image's native pixel scale."""
-    return [None] * len(starts_yx) if image.wcs is None else tile_geometries(image.wcs, starts_yx, size_px)
 
 
 def to_tile_record(

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -122,22 +122,21 @@ def _is_usable(wcs: WCS) -> bool:
     return bool(np.isfinite(sky).all()) and bool(np.ptp(sky, axis=0).max() > 0)
 
 
-def tile_geometries(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[TileGeometry | None]:
-    """Compute the positions of an image's tiles on the sky, with one call of the WCS for all tiles."""
+def tile_geometries(
+    wcs: WCS, starts_yx: Sequence[tuple[int, int]], size: int | tuple[int, int]
+) -> list[TileGeometry | None]:
+    """Compute the positions on the sky of tiles of one side, or of one height and width, by one call of the WCS."""
     starts = np.array(starts_yx, np.float64).reshape(-1, 1, 2)
     # Integer coordinates are the centres of pixels, so the outer corner of a pixel is at -0.5. astropy takes (x, y).
-    points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size_px - 0.5)[:, :, ::-1]
-    icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(-1, len(CORNERS_AND_CENTRE), 2)
-    is_good = np.asarray(np.isfinite(icrs).all(axis=(1, 2)))
+    points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size - 0.5)[:, :, ::-1]
+    icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(len(starts), -1)
     scale_arcsec = math.sqrt(pixel_area_deg2(wcs)) * 3600
-    texts = _header_texts(wcs, starts_yx, size_px)
+    texts = _header_texts(wcs, starts_yx, int(np.max(size)))
     return [
         TileGeometry(ra_deg=ra, dec_deg=dec, corners_deg=corners, pixel_scale_arcsec=scale_arcsec, wcs=text)
-        if good
+        if all(map(math.isfinite, (*corners, ra, dec)))
         else None
-        for good, (ra, dec), corners, text in zip(
-            is_good, icrs[:, 4].tolist(), icrs[:, :4].reshape(-1, 8).tolist(), texts, strict=True
-        )
+        for (*corners, ra, dec), text in zip(icrs.tolist(), texts, strict=True)
     ]
 
 
@@ -154,19 +153,11 @@ def field_geometry(
     wcs: WCS, shape_yx: tuple[int, int], shrink: float, start_yx: tuple[int, int]
 ) -> TileGeometry | None:
     """Compute the position on the sky of an overview tile, which shows a whole image downsampled."""
-    icrs = _to_icrs(wcs, (np.array(CORNERS_AND_CENTRE) * shape_yx - 0.5)[:, ::-1])
-    if not np.isfinite(icrs).all():
+    (whole,) = tile_geometries(wcs, [(0, 0)], shape_yx)
+    if whole is None:
         return None
-    scale_arcsec = math.sqrt(pixel_area_deg2(wcs)) * 3600
-    text = _downsampled_header(_header_texts(wcs, [(0, 0)], max(shape_yx))[0], shrink, start_yx)
-    corners = icrs[:4].ravel().tolist()
-    return TileGeometry(
-        ra_deg=float(icrs[4, 0]),
-        dec_deg=float(icrs[4, 1]),
-        corners_deg=corners,
-        pixel_scale_arcsec=scale_arcsec * shrink,
-        wcs=text,
-    )
+    text = _downsampled_header(whole.wcs, shrink, start_yx)
+    return replace(whole, pixel_scale_arcsec=whole.pixel_scale_arcsec * shrink, wcs=text)
 
 
 def _downsampled_header(text: str, shrink: float, start_yx: tuple[int, int]) -> str:

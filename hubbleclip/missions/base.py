@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.missions.search_api import SearchColumns
+from hubbleclip.missions.archive import ArchivePins, ProposalPages, PublicBucket, SearchColumns
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
@@ -135,26 +134,6 @@ class HeaderConvention:
     calibration_values: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class NamePattern:
-    """One naming scheme of observations and files.
-
-    Names are matched in lower case. The last part of a file's name, such as `_drz.fits`, is removed before the match.
-
-    Attributes
-    ----------
-    origin
-        What the data of files with this naming scheme were made from, such as `exposure`; the first part of the keys
-        of `ProductRanking.order`.
-    pattern
-        Pattern that matches the whole name. Its groups are inserted into `ProductRanking.visit_templates`.
-
-    """
-
-    origin: str
-    pattern: re.Pattern[str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductRanking:
     """Rules that parse the names of files and rank the files of a visit.
@@ -162,7 +141,10 @@ class ProductRanking:
     Attributes
     ----------
     names
-        Naming schemes, in the order to try. The first that matches a name is used.
+        Naming schemes of observations and files, in the order to try; the first that matches the whole name is used.
+        The key is the origin: what the data of such files were made from, such as `exposure`. Names are matched in
+        lower case, without the last part of a file's name, such as `_drz.fits`. The groups of a pattern are inserted
+        into `visit_templates`.
     other_origin
         Origin of a file whose name matches none of the schemes.
     all_filters_origins
@@ -186,7 +168,7 @@ class ProductRanking:
 
     """
 
-    names: tuple[NamePattern, ...]
+    names: Mapping[str, re.Pattern[str]]
     other_origin: str
     visit_templates: tuple[str, ...]
     mosaic: re.Pattern[str]
@@ -211,10 +193,8 @@ class ProductRanking:
             The origin and the match of the first naming scheme that fits; None for a name that fits no scheme.
 
         """
-        for form in self.names:
-            if match := form.pattern.fullmatch(name.lower()):
-                return form.origin, match
-        return None
+        matches = ((origin, pattern.fullmatch(name.lower())) for origin, pattern in self.names.items())
+        return next(((origin, match) for origin, match in matches if match), None)
 
     def visit(self, obs_id: str) -> str | None:
         """Return the name of an observation's visit.
@@ -300,60 +280,6 @@ class ProductRanking:
         """
         parsed = self.parse(file_name.rpartition("_")[0])
         return parsed[0] if parsed else self.other_origin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicBucket:
-    """The mission's folder in the public bucket of STScI at Amazon (s3://stpubdata).
-
-    Attributes
-    ----------
-    uri_prefix
-        Start of the data URIs (lower case) whose files are in the bucket.
-    path_prefix
-        Path of the mission's folder within the bucket. Paths that MAST returns begin with it.
-    paths
-        Pairs of a pattern and a template. The pattern matches `observation/file`: the name of the observation for which
-        MAST lists a file, and the file's name. The template (`re.Match.expand`) gives the file's path below
-        `path_prefix`. The path of a file whose names match no pattern is requested from MAST.
-    region
-        Region of the bucket at Amazon, in which reading it is fast and free.
-
-    """
-
-    uri_prefix: str
-    path_prefix: str
-    paths: tuple[tuple[re.Pattern[str], str], ...]
-    region: str = "us-east-1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalPages:
-    """Addresses at which STScI publishes proposals. An empty text means that there is no such page.
-
-    Paths are relative to STScI's server of programmes, and `{}` in a path is replaced by the proposal number.
-
-    Attributes
-    ----------
-    bulk_page
-        URL of the page that links to the bulk list of abstracts.
-    apt
-        Path of a proposal's APT file.
-    listing
-        Path of a proposal's text listing.
-    apt_copy, listing_copy
-        Second paths of the two files, which are requested if the first ones have no abstract.
-    page
-        Path of a proposal's web page.
-
-    """
-
-    bulk_page: str
-    apt: str
-    listing: str
-    page: str
-    apt_copy: str = ""
-    listing_copy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

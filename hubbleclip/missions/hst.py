@@ -5,21 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from hubbleclip.missions.base import (
-    CCD,
-    COUNTER,
-    PRESS,
-    RAMP,
-    Camera,
-    HeaderConvention,
-    Mission,
-    NamePattern,
-    ProductRanking,
-    ProposalPages,
-    PublicBucket,
-)
-from hubbleclip.missions.pins import ArchivePins, PinnedFile
-from hubbleclip.missions.search_api import SearchColumns
+from hubbleclip.missions.archive import ArchivePins, PinnedFile, ProposalPages, PublicBucket, SearchColumns
+from hubbleclip.missions.base import CCD, COUNTER, PRESS, RAMP, Camera, HeaderConvention, Mission, ProductRanking
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
 """Pivot wavelengths in nm of long-pass filters. The number in their names is the blue edge of the band instead.
@@ -137,15 +124,15 @@ so only names of Hubble Legacy products reach this one.
 """
 
 PRODUCTS = ProductRanking(
-    names=(
-        NamePattern("wfpc2", re.compile(r"(?P<root>u[a-z0-9]{5})[a-z0-9]{3}")),
-        NamePattern("calibrated", _EXPOSURE),
-        NamePattern("total", re.compile(f"{_ALL_FILTERS}{_ADVANCED}{_ROOT}(?:[a-z0-9]{{2,3}})?")),
-        NamePattern("exposure", re.compile(f"{_ADVANCED}{_ROOT}[a-z0-9]{{2,3}}")),
-        NamePattern("advanced", re.compile(f"{_ADVANCED}{_ROOT}")),
-        NamePattern("legacy total", re.compile(f"{_ALL_FILTERS}{_LEGACY}")),
-        NamePattern("legacy", re.compile(_LEGACY)),
-    ),
+    names={
+        "wfpc2": re.compile(r"(?P<root>u[a-z0-9]{5})[a-z0-9]{3}"),
+        "calibrated": _EXPOSURE,
+        "total": re.compile(f"{_ALL_FILTERS}{_ADVANCED}{_ROOT}(?:[a-z0-9]{{2,3}})?"),
+        "exposure": re.compile(f"{_ADVANCED}{_ROOT}[a-z0-9]{{2,3}}"),
+        "advanced": re.compile(f"{_ADVANCED}{_ROOT}"),
+        "legacy total": re.compile(f"{_ALL_FILTERS}{_LEGACY}"),
+        "legacy": re.compile(_LEGACY),
+    },
     other_origin="calibrated",
     all_filters_origins=("total", "legacy total"),
     visit_templates=(r"\g<root>", r"\g<visit>"),

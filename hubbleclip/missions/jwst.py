@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hubbleclip.missions.base import (
-    RAMP,
-    Camera,
-    HeaderConvention,
-    Mission,
-    NamePattern,
-    ProductRanking,
-    ProposalPages,
-    PublicBucket,
-)
-from hubbleclip.missions.pins import ArchivePins
-from hubbleclip.missions.search_api import SearchColumns
+from hubbleclip.missions.archive import ArchivePins, ProposalPages, PublicBucket, SearchColumns
+from hubbleclip.missions.base import RAMP, Camera, HeaderConvention, Mission, ProductRanking
 
 BAD = {1: "do not use"}
 """DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
@@ -36,21 +26,16 @@ CAMERA = Camera(
 CAMERAS = dict.fromkeys(("NIRCAM", "NIRCAM/SHORT", "NIRCAM/LONG", "MIRI", "NIRISS"), CAMERA)
 
 PRODUCTS = ProductRanking(
-    names=(
+    names={
         # Level 3, for example `jw01234-o001_t001_nircam_clear-f356w`: programme, observation (o), target (t) or
         # source (s), instrument, optical elements.
-        NamePattern(
-            "combined", re.compile(r"(?P<programme>jw[0-9]{5})-o(?P<observation>[0-9]{3})_[ts][0-9]+_[a-z0-9_-]+")
-        ),
+        "combined": re.compile(r"(?P<programme>jw[0-9]{5})-o(?P<observation>[0-9]{3})_[ts][0-9]+_[a-z0-9_-]+"),
         # Level 2, for example `jw01234001001_02101_00001_nrca1`: programme, observation, visit, activity, exposure,
         # detector.
-        NamePattern(
-            "exposure",
-            re.compile(
-                r"(?P<programme>jw[0-9]{5})(?P<observation>[0-9]{3})[0-9]{3}_[0-9a-z]{5}_[0-9]{5}(-seg[0-9]{3})?_[a-z0-9]+"
-            ),
+        "exposure": re.compile(
+            r"(?P<programme>jw[0-9]{5})(?P<observation>[0-9]{3})[0-9]{3}_[0-9a-z]{5}_[0-9]{5}(-seg[0-9]{3})?_[a-z0-9]+"
         ),
-    ),
+    },
     other_origin="other",
     # Level 3 combines the exposures of one observation, so a "visit" means an observation here. For example, both
     # names in the comments above give `jw01234001`.

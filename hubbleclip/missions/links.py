@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from hubbleclip.missions.registry import MISSIONS
+from hubbleclip.missions import MISSIONS
 
 STSCI = "https://www.stsci.edu/"
 DOWNLOAD = "https://mast.stsci.edu/api/v0.1/Download/file?"

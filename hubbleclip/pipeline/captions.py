@@ -6,8 +6,8 @@ import logging
 from functools import partial
 
 from hubbleclip.archives.json_lines import read_proposals_file
+from hubbleclip.captions.backends import open_backend, writer_name
 from hubbleclip.captions.backends.base import Backend, SourceText
-from hubbleclip.captions.registry import open_backend, writer_name
 from hubbleclip.captions.write import write_summary
 from hubbleclip.catalog.pending import pending_captions, to_records
 from hubbleclip.config.settings import Settings

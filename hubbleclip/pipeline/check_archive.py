@@ -19,7 +19,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
-from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.archive import ArchivePins
 from hubbleclip.pipeline.engine.stage import Stage, served_archive
 
 log = logging.getLogger("hubbleclip.pipeline")

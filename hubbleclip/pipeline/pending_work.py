@@ -62,7 +62,7 @@ def has_tiles(stage: Stage) -> bool:
 
 def has_captions(stage: Stage) -> bool:
     """Return whether an abstract lacks its summary, or a file of proposals is to be read."""
-    from hubbleclip.captions.registry import writer_of
+    from hubbleclip.captions.backends import writer_of
 
     settings = stage.settings
     if not settings.captions.backend:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hubbleclip.captions.registry import writer_of
+from hubbleclip.captions.backends import writer_of
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings, SplitSettings
 from hubbleclip.contracts.schema import contract_version

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from hubbleclip.captions.registry import writer_of
+from hubbleclip.captions.backends import writer_of
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.catalog.pending import count_pending
 from hubbleclip.config.settings import CaptionSettings, Settings

@@ -27,7 +27,7 @@ from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt
 from hubbleclip.config.settings import FetchSettings, TileSettings
 from hubbleclip.missions import MISSIONS
-from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.archive import ArchivePins
 from hubbleclip.simulator.server.launcher import running_simulator
 from hubbleclip.simulator.server.pins import pins_of
 from tests.archives.conftest import SKY, archive_at, observe

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from stub_server import StubServer
 
-from hubbleclip.captions.backends import embedded
+from hubbleclip.captions.backends import embedded, writer_of
 from hubbleclip.captions.backends.base import SourceText
 from hubbleclip.captions.backends.embedded import Embedded
 from hubbleclip.captions.backends.openai_compatible import OpenAICompatible
-from hubbleclip.captions.registry import writer_of
 from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import SettingsError
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from hubbleclip.captions.grounding import ground, is_grounded
 from hubbleclip.captions.schema import Answer
 from hubbleclip.captions.vocabulary import singular
+from hubbleclip.captions.write import ground, is_grounded
 from hubbleclip.core.errors import AnswerError
 
 TEXT = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from stub_server import FAULTS, StubServer
 
-from hubbleclip.captions.backends import openai_compatible
+from hubbleclip.captions.backends import openai_compatible, writer_of
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.backends.openai_compatible import (
     INSTRUCTIONS,
@@ -22,7 +22,6 @@ from hubbleclip.captions.backends.openai_compatible import (
     confirm_address,
     number_of,
 )
-from hubbleclip.captions.registry import writer_of
 from hubbleclip.captions.schema import SCHEMA_VERSION, answer_schema
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS
 from hubbleclip.config.settings import CaptionSettings, read_settings

@@ -10,10 +10,9 @@ import pytest
 
 from hubbleclip.captions.backends.base import SourceText
 from hubbleclip.captions.backends.rules import AIM_VERBS, RULES_VERSION, Rules
-from hubbleclip.captions.grounding import ground
 from hubbleclip.captions.schema import Answer
-from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import VOCABULARY_FILE, find_terms, read_vocabulary
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, find_targets, find_terms, read_vocabulary
+from hubbleclip.captions.write import ground
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "proposals" / "abstracts.jsonl"
 DWARFS = SourceText(

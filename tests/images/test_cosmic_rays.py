@@ -12,7 +12,7 @@ from hubbleclip.config.tiles import TileSettings
 from hubbleclip.fits.instruments import star_contrast
 from hubbleclip.images.background import background_at, block_background, lowest_around
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
-from hubbleclip.images.encode import decode_png
+from hubbleclip.images.encode import decode_own_png
 from hubbleclip.images.normalize import prepare_image
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import tile_file
@@ -49,7 +49,7 @@ def test_stars_beside_flagged_pixels_keep_their_cores_in_a_tile(tmp_path):
     data, flags = simulated.expose(light, 0.0, ACS, rng), np.where(rng.random(light.shape) < 0.02, 4, 0)
     flags[tuple(peaks.T)] = 0
     truth, seen = (
-        decode_png(tile_file(write_exposure(tmp_path, data, quality), "0" * 64, NATIVE).tiles[0].encoded)[::-1]
+        decode_own_png(tile_file(write_exposure(tmp_path, data, quality), "0" * 64, NATIVE).tiles[0].encoded)[::-1]
         for quality in (np.zeros_like(flags), flags)
     )
     assert np.mean(seen[tuple(peaks.T)] < 0.8 * truth[tuple(peaks.T)]) <= 0.02

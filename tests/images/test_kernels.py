@@ -15,8 +15,7 @@ from hubbleclip.images.background import block_background
 from hubbleclip.images.bad_pixels import repair_rows
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.masks import find_finite, mask_zero_border
-from hubbleclip.images.normalize import PreparedImage, read_rows
-from hubbleclip.images.render import count_bright
+from hubbleclip.images.normalize import PreparedImage, count_bright, read_rows
 from hubbleclip.images.stretch import Stretch, apply_stretch
 
 ORDERS = ["<f4", ">f4"]

@@ -20,7 +20,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.fits.hdus import UnusedImage
 from hubbleclip.images.downsample import downsample_image, overview_shrink
-from hubbleclip.images.encode import decode_png
+from hubbleclip.images.encode import decode_own_png
 from hubbleclip.images.normalize import assess_tiles, prepare_image, read_rows
 from hubbleclip.images.stretch import Stretch
 from hubbleclip.images.tiling import SATURATED_CORE, cut_tiles, tile_file, to_tile_record
@@ -46,7 +46,7 @@ def test_pixels_of_a_padded_image_of_odd_sides_are_at_the_place_that_the_tile_st
     data = random_levels(shape_yx).astype(np.float32)
     image = replace(read(tmp_path, data), stretch=LINEAR)
     for tile in cut_tiles([image], SHA, NATIVE).tiles:
-        levels = decode_png(tile.encoded)[::-1]
+        levels = decode_own_png(tile.encoded)[::-1]
         for y in range(128):
             for x in range(0, 128, 7):
                 at = tile.y0 + y, tile.x0 + x
@@ -213,7 +213,7 @@ def test_a_saturated_core_without_data_looks_saturated_and_is_named_in_the_note(
     settings = TileSettings(size_px=128, views=("native", "overview"))
     tiles = tile_file(write_drz(tmp_path / "a.fits", data, primary={"PRIMESI": "COS"}), SHA, settings).tiles
     for tile in tiles:
-        levels = decode_png(tile.encoded)[::-1]
+        levels = decode_own_png(tile.encoded)[::-1]
         y, x = (round((at - start) / tile.shrink) for at, start in ((60, tile.y0), (60, tile.x0)))
         has_core = 4 < y < 124 and 4 < x < 124
         assert tile.note == (f"{PARALLEL}; {SATURATED_CORE}" if has_core else PARALLEL)

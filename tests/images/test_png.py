@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hubbleclip.core.errors import ImageError
 from hubbleclip.images import encode
-from hubbleclip.images.encode import decode_png, encode_png, with_texts
+from hubbleclip.images.encode import decode_own_png, encode_png, with_texts
 from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
 
 
@@ -37,7 +36,7 @@ def read_by_opencv(data):
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-@pytest.mark.parametrize("read", [decode_png, read_by_pillow, read_by_torchvision, read_by_opencv])
+@pytest.mark.parametrize("read", [decode_own_png, read_by_pillow, read_by_torchvision, read_by_opencv])
 @pytest.mark.parametrize("shape_yx", [(1, 1), (33, 57), (256, 256), (700, 3)])
 def test_every_reader_sees_the_levels(read, shape_yx):
     levels = noisy_levels(1, shape_yx)
@@ -49,7 +48,7 @@ def test_every_reader_sees_the_levels(read, shape_yx):
 def test_levels_of_any_shape_come_back_by_the_fast_decoder_and_by_pillow(seed, height, width):
     levels = noisy_levels(seed, (height, width))
     data = encode_png(levels)
-    np.testing.assert_array_equal(encode.decode_own_png(data), levels)
+    np.testing.assert_array_equal(decode_own_png(data), levels)
     np.testing.assert_array_equal(read_by_pillow(data), levels)
 
 
@@ -68,27 +67,12 @@ def test_the_bytes_are_those_of_the_standard_librarys_zlib(seed, height, width):
     assert deflate.compress(rows) + deflate.flush() in encode_png(levels)
 
 
-@pytest.mark.parametrize("options", [{}, {"compress_level": 0}, {"optimize": True}])
-@pytest.mark.parametrize("mode", ["L", "RGB", "1", "LA", "P", "I;16"])
-def test_pngs_of_other_writers_are_read_as_pillow_reads_them(mode, options):
-    buffer = io.BytesIO()
-    Image.fromarray(noisy_levels(2, (60, 50))).convert(mode).save(buffer, "PNG", **options)
-    with Image.open(buffer) as image:
-        np.testing.assert_array_equal(decode_png(buffer.getvalue()), np.array(image.convert("L")))
-
-
-@pytest.mark.parametrize("data", [b"", b"JFIF", encode_png(np.zeros((9, 9), np.uint8))[:40]])
-def test_what_is_no_png_is_refused(data):
-    with pytest.raises(ImageError):
-        decode_png(data)
-
-
 def test_the_fast_decoder_accepts_no_damaged_png():
     whole = encode_png(noisy_levels(3, (64, 64)))
     for place in range(0, len(whole), 7):
         damaged = bytearray(whole)
         damaged[place] ^= 0x55
-        assert encode.decode_own_png(bytes(damaged)) is None
+        assert decode_own_png(bytes(damaged)) is None
 
 
 def test_a_sound_chunk_of_other_data_than_rows_with_the_filter_up_is_left_to_pillow():
@@ -98,31 +82,22 @@ def test_a_sound_chunk_of_other_data_than_rows_with_the_filter_up_is_left_to_pil
     streams = [zlib.compress(part) for part in (rows[:-1], rows + b"\0", b"\1" + rows[1:])]
     for packed in (*streams, zlib.compress(rows)[:-9], b"\xff" * 5000):
         chunk = struct.pack(">I4s", len(packed), b"IDAT") + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
-        assert encode.decode_own_png(whole[: start - 4] + chunk + whole[-12:]) is None
-    assert encode.decode_own_png(whole) is not None
+        assert decode_own_png(whole[: start - 4] + chunk + whole[-12:]) is None
+    assert decode_own_png(whole) is not None
 
 
 def test_a_claim_of_more_rows_than_there_are_is_refused_without_taking_memory():
     whole = bytearray(encode_png(noisy_levels(3, (64, 64))))
     whole[16:24] = struct.pack(">II", 1 << 14, 1 << 13)
     whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
-    assert encode.decode_own_png(bytes(whole)) is None
-
-
-@pytest.mark.parametrize("sides", [(20_000, 10_000), (2**32 - 1, 2**32 - 1)])
-def test_a_png_of_a_huge_claim_is_too_large(sides):
-    data = bytearray(encode_png(noisy_levels(3, (64, 64))))
-    data[16:24] = struct.pack(">II", *sides)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    with pytest.raises(ImageError, match="too_large"):
-        decode_png(bytes(data))
+    assert decode_own_png(bytes(whole)) is None
 
 
 def test_the_blackest_png_is_within_what_deflate_can_expand_to():
     black = np.zeros((4096, 4096), np.uint8)
     best = zlib.compress(bytes(4096 * 4097), 9)
     assert 0.99 < 4096 * 4097 / len(best) / encode.MAX_EXPANSION < 1
-    np.testing.assert_array_equal(encode.decode_own_png(encode_png(black)), black)
+    np.testing.assert_array_equal(decode_own_png(encode_png(black)), black)
 
 
 def test_a_sheet_has_a_cell_per_tile():
@@ -151,14 +126,8 @@ def test_texts_are_added_before_the_end_and_change_nothing_else():
     assert chunks_of(png) == [*before, (b"tEXt", b"target\0M 31"), (b"tEXt", b"note\0005 ?m"), end]
     with Image.open(io.BytesIO(png)) as image:
         assert image.text == {"target": "M 31", "note": "5 ?m"}
-    np.testing.assert_array_equal(decode_png(png), noisy_levels(1, (33, 57)))
+    np.testing.assert_array_equal(read_by_pillow(png), noisy_levels(1, (33, 57)))
     assert with_texts(plain, {}) == plain
-
-
-def test_colours_are_read_as_luminance():
-    buffer = io.BytesIO()
-    Image.new("RGB", (3, 2), (200, 100, 50)).save(buffer, "PNG")
-    assert np.unique(decode_png(buffer.getvalue())).tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
 
 
 def test_a_label_is_cut_at_the_width_of_its_cell():

@@ -15,7 +15,7 @@ from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
 from hubbleclip.core.layout import SUFFIXES
 from hubbleclip.images import preview
-from hubbleclip.images.encode import decode_png
+from hubbleclip.images.encode import decode_own_png
 from hubbleclip.images.preview import border_level, read_luminance, read_previews, white_border
 from hubbleclip.images.tiling import READERS, tile_file
 
@@ -55,7 +55,7 @@ def test_the_pixels_of_every_tile_are_the_previews_own(tmp_path: Path, mode: str
     assert [(tile.y0, tile.x0) for tile in tiles] == [(0, 12), (0, 140), (128, 12), (128, 140)]
     for tile in tiles:
         top = 256 - tile.y0 - 128
-        np.testing.assert_array_equal(decode_png(tile.encoded), truth[top : top + 128, tile.x0 : tile.x0 + 128])
+        np.testing.assert_array_equal(decode_own_png(tile.encoded), truth[top : top + 128, tile.x0 : tile.x0 + 128])
 
 
 @given(seed=st.integers(0, 2**32 - 1), num_levels=st.sampled_from([1, 2, 5, 256]))

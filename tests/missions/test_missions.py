@@ -57,13 +57,13 @@ def test_missions_share_no_collection_instrument_camera_or_telescope() -> None:
 @each_mission
 def test_the_ranking_names_only_origins_that_names_have(mission: Mission) -> None:
     ranking = mission.products
-    origins = {form.origin for form in ranking.names} | {ranking.other_origin}
+    origins = {*ranking.names, ranking.other_origin}
     assert {origin for origin, _ in ranking.order} <= origins
     assert all(re.fullmatch(r"[a-z0-9]{3}", suffix) and why for (_, suffix), why in ranking.order.items())
     assert (ranking.other_origin, "jpg") in ranking.order
     assert set(ranking.all_filters_origins) <= origins
-    for form in ranking.names:
-        groups = set(form.pattern.groupindex)
+    for pattern in ranking.names.values():
+        groups = set(pattern.groupindex)
         assert any(set(re.findall(r"g<(\w+)>", template)) <= groups for template in ranking.visit_templates)
 
 

@@ -10,7 +10,7 @@ from stages import stage_at
 from synthetic_samples import make_samples_with_pngs
 from valid_catalog import assignment, hex_of, observation, product, proposal, summary, tile
 
-from hubbleclip.captions.registry import writer_of
+from hubbleclip.captions.backends import writer_of
 from hubbleclip.config.settings import ShardSettings, read_settings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.dataset.build import build_dataset

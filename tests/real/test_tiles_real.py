@@ -13,7 +13,7 @@ from scipy.stats import entropy
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.images.encode import decode_png
+from hubbleclip.images.encode import decode_own_png
 from hubbleclip.images.reader import read_science_images
 from hubbleclip.images.tiling import CutTile, tile_file
 from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
@@ -43,7 +43,7 @@ def test_each_hubble_file_gives_tiles(path):
     result = tile_file(path, "0" * 64, SETTINGS)
     assert result.tiles
     for tile in result.tiles:
-        levels = decode_png(tile.encoded)
+        levels = decode_own_png(tile.encoded)
         assert levels.shape == (512, 512) and levels.max() > 100
         assert 5 <= np.median(levels) <= 60, "the background is dark"
         assert tile.geometry is not None and 0.005 < tile.geometry.pixel_scale_arcsec < 0.25
@@ -79,7 +79,7 @@ def cut_all() -> list[tuple[Path, CutTile]]:
 def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_sheet():
     tiles = cut_all()
     assert {tile.view for _, tile in tiles} == {"native", "overview", "aim"}
-    levels = [decode_png(tile.encoded) for _, tile in tiles]
+    levels = [decode_own_png(tile.encoded) for _, tile in tiles]
     for (path, tile), levels_yx in zip(tiles, levels, strict=True):
         top, left = (max(-start, 0) / tile.shrink for start in (tile.y0, tile.x0))
         inside = levels_yx[round(top) : 512 - round(top), round(left) : 512 - round(left)]
@@ -120,7 +120,7 @@ def test_a_file_that_unpacks_to_168_mb_takes_little_memory():
 
 def test_neptune_is_where_its_header_says_and_no_white_blob():
     (tile,) = tile_file(DATA / "hst_fits/ibol05fpq_drz.fits", "0" * 64, SETTINGS).tiles
-    levels = decode_png(tile.encoded).astype(int)
+    levels = decode_own_png(tile.encoded).astype(int)
     disc = levels > 150
     assert 1500 < disc.sum() < 5000
     assert np.percentile(levels[disc], 95) - np.percentile(levels[disc], 10) >= 10
@@ -133,7 +133,7 @@ def test_the_padding_of_a_cut_out_is_not_brighter_than_its_edge(path):
     if not small:
         pytest.skip("no image that is smaller than a tile")
     for tile in tile_file(path, "0" * 64, SETTINGS).tiles:
-        (height, width), levels = small[tile.chip].data_yx.shape, decode_png(tile.encoded)[::-1].astype(int)
+        (height, width), levels = small[tile.chip].data_yx.shape, decode_own_png(tile.encoded)[::-1].astype(int)
         frame, valid = levels[-tile.y0 :, -tile.x0 :][:height, :width], small[tile.chip].valid_yx
         rim = max(1, round(0.04 * min(frame.shape)))
         inside = np.pad(np.ones((height - 2 * rim, width - 2 * rim), bool), rim)
@@ -143,7 +143,7 @@ def test_the_padding_of_a_cut_out_is_not_brighter_than_its_edge(path):
 def test_the_stars_of_47_tucanae_keep_their_peaks():
     path = DATA / "hst_fits/j8bt05njq_raw.fits"
     (image,) = read_science_images(path, SETTINGS.max_pixels)
-    tiles = {(t.y0, t.x0): decode_png(t.encoded)[::-1] for t in tile_file(path, "0" * 64, SETTINGS).tiles}
+    tiles = {(t.y0, t.x0): decode_own_png(t.encoded)[::-1] for t in tile_file(path, "0" * 64, SETTINGS).tiles}
     window = image.data_yx[522:1034, 531:1043]
     bright, saturated = window > 20_000, window == 65_535
     assert bright.sum() > 100 and np.median(tiles[522, 531][bright]) > 220

@@ -14,7 +14,7 @@ from hubbleclip.archives.http.responses import ResponseError
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.fits.cards import UnsoundError
-from hubbleclip.missions.pins import ArchivePins
+from hubbleclip.missions.archive import ArchivePins
 
 CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
     ("counts", listing.check_counts, Level.STOPS),

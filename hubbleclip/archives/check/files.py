@@ -27,8 +27,7 @@ from hubbleclip.core.records import Product
 from hubbleclip.core.text_cleaning import decode
 from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import filtered
-from hubbleclip.missions.base import ProposalPages
-from hubbleclip.missions.pins import PinnedFile
+from hubbleclip.missions.archive import PinnedFile, ProposalPages
 
 LIST_BYTES = 1 << 16
 FILE_BYTES = 32_000_000

@@ -21,7 +21,7 @@ from hubbleclip.archives.mast.product_candidates import candidate_from_row, prev
 from hubbleclip.archives.mast.product_selection import READERS, select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation
-from hubbleclip.missions.pins import PinnedFile
+from hubbleclip.missions.archive import PinnedFile
 
 FILTERED = frozenset(
     {

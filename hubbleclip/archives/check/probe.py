@@ -16,7 +16,7 @@ import requests
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.client import Criteria
 from hubbleclip.core.io import write_bytes
-from hubbleclip.missions.pins import ArchivePins, PinnedFile
+from hubbleclip.missions.archive import ArchivePins, PinnedFile
 
 MAX_BODY_BYTES = 100_000_000
 INDEX = "answers.json"

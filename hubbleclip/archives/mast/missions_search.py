@@ -22,7 +22,7 @@ from hubbleclip.archives.mast.criteria import LAST_MJD, MJD_EPOCH, mjd_of
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions import Mission
-from hubbleclip.missions.search_api import SearchColumns
+from hubbleclip.missions.archive import SearchColumns
 
 DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""

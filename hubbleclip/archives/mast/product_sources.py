@@ -27,7 +27,7 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
-from hubbleclip.missions.base import PublicBucket
+from hubbleclip.missions.archive import PublicBucket
 
 LOG = logging.getLogger(__name__)
 MAX_RESPONSE_BYTES = 1_000_000

@@ -1,1 +1,39 @@
-"""Backends, which turn the abstract of a proposal into an answer that follows the schema."""
+"""Backends, which turn the abstract of a proposal into an answer that follows the schema.
+
+To add a backend, add a module to this folder and an entry to `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from hubbleclip.captions.backends.base import Backend
+from hubbleclip.captions.schema import SCHEMA_VERSION
+from hubbleclip.config.settings import CaptionSettings
+from hubbleclip.core.errors import SettingsError
+
+BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAICompatible", "rules": "rules:Rules"}
+"""Module and class of each backend, by its name in `captions.backend`. The module is imported when the backend is
+opened, so that `hubbleclip status` does not wait for the HTTP client. Opening sends no request and loads no model.
+"""
+
+
+def open_backend(settings: CaptionSettings) -> Backend:
+    """Open the backend whose name is given by `captions.backend`."""
+    if settings.backend not in BACKENDS:
+        known = ", ".join(sorted(BACKENDS))
+        raise SettingsError(f"no caption backend {settings.backend!r}: set captions.backend to one of {known}")
+    module, _, name = BACKENDS[settings.backend].partition(":")
+    backend: Backend = getattr(import_module(f"hubbleclip.captions.backends.{module}"), name)(settings)
+    return backend
+
+
+def writer_name(backend: Backend, seed: int) -> str:
+    """Name the writer of a backend's texts, by model, version of prompt or rules, version of the schema, and seed."""
+    name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
+    return f"{name}.{seed}" if backend.is_model else name
+
+
+def writer_of(settings: CaptionSettings) -> str:
+    """Name the writer that the settings select; "" if they select no backend."""
+    return writer_name(open_backend(settings), settings.seed) if settings.backend else ""

@@ -9,8 +9,7 @@ from typing import get_args
 
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import MAX_SUMMARY_WORDS, Answer, Category
-from hubbleclip.captions.targets import find_targets
-from hubbleclip.captions.vocabulary import VOCABULARY_FILE, Term, find_terms, read_vocabulary
+from hubbleclip.captions.vocabulary import VOCABULARY_FILE, Term, find_targets, find_terms, read_vocabulary
 from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import AnswerError
 

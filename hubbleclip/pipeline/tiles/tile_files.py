@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from hubbleclip.archives.local import SKIPPED, scan_folder
@@ -23,7 +24,7 @@ from hubbleclip.core.layout import tile_file_name, tile_file_stem
 from hubbleclip.core.reasons import count_of, reason_words
 from hubbleclip.core.records import Rejection
 from hubbleclip.images.avm import with_avm
-from hubbleclip.images.encode import decode_tile, with_texts
+from hubbleclip.images.encode import with_texts
 from hubbleclip.images.tiling import READERS, CutTile, TileRejection, tile_file
 from hubbleclip.pipeline.engine.attempts import Step, attempt
 from hubbleclip.pipeline.tiles.contact_sheet import render_sheet
@@ -69,7 +70,7 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
             rows.append(tile_row(tile, name, f"{stem}{number}"))
             write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
         rows += [rejection_row(rejection, name) for rejection in cut.rejections]
-        shown += [(decode_tile(tile.encoded), f"{tile.view} {name}") for tile in cut.tiles]
+        shown += [(np.asarray(tile.picture), f"{tile.view} {name}") for tile in cut.tiles]
         yield "; ".join([f"{name}: {count_of(len(cut.tiles), 'tile')}", *rejection_words(cut.rejections)])
     write_index(out_dir, rows, settings)
     if not shown:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hubbleclip.missions import mission_of_collections
-from hubbleclip.missions.search_api import SearchColumns
+from hubbleclip.missions.archive import SearchColumns
 from hubbleclip.simulator.missions import sim_mission
 from hubbleclip.simulator.observations import SimObservation
 from hubbleclip.simulator.server.mast_tables import Row

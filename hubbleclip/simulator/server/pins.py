@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hubbleclip.config.settings import SimulatorSettings
-from hubbleclip.missions.pins import ArchivePins, PinnedFile
+from hubbleclip.missions.archive import ArchivePins, PinnedFile
 from hubbleclip.simulator.observations import (
     FIRST_RELEASE_MJD,
     SimObservation,

@@ -1,0 +1,159 @@
+"""What the code must know of a mission's archive: columns of its search, bucket, pages of proposals, pinned facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchColumns:
+    """Columns of one mission's table in MAST's search API (https://mast.stsci.edu/search/docs), one row per dataset.
+
+    Attributes
+    ----------
+    path
+        Name of the mission in the address of the API.
+    dataset
+        Column of the dataset's name, from which the observation's name is made.
+    columns
+        Column of the search API, by the column of CAOM that it corresponds to.
+    images
+        Conditions that images of the sky meet.
+    intents
+        Conditions by the value of `archive.intent`.
+    levels
+        Pattern of the values of the column for `calib_level`, by calibration level.
+    level_values
+        All values of the column for `calib_level`, by calibration level; empty if it cannot be filtered by level.
+    detector, detectors
+        Column whose value begins with the name of a detector, and for each instrument the pattern of these names;
+        both are empty if the detector is not taken from such a column.
+    is_upper
+        Whether the API takes names of datasets in upper case only.
+    file_types
+        Value of CAOM's `productType`, by the search API's `type` of a file.
+
+    """
+
+    path: str
+    dataset: str
+    columns: Mapping[str, str]
+    images: Mapping[str, str]
+    intents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    levels: Mapping[int, re.Pattern[str]]
+    level_values: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    detector: str = ""
+    detectors: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    is_upper: bool = False
+    file_types: Mapping[str, str] = field(default_factory=lambda: {"science": "SCIENCE", "preview": "PREVIEW"})
+
+    @property
+    def selected(self) -> list[str]:
+        """All columns that are requested."""
+        return sorted({self.dataset, *self.columns.values(), self.detector} - {""})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicBucket:
+    """The mission's folder in the public bucket of STScI at Amazon (s3://stpubdata).
+
+    Attributes
+    ----------
+    uri_prefix
+        Start of the data URIs (lower case) whose files are in the bucket.
+    path_prefix
+        Path of the mission's folder within the bucket. Paths that MAST returns begin with it.
+    paths
+        Pairs of a pattern and a template. The pattern matches `observation/file`: the name of the observation for which
+        MAST lists a file, and the file's name. The template (`re.Match.expand`) gives the file's path below
+        `path_prefix`. The path of a file whose names match no pattern is requested from MAST.
+    region
+        Region of the bucket at Amazon, in which reading it is fast and free.
+
+    """
+
+    uri_prefix: str
+    path_prefix: str
+    paths: tuple[tuple[re.Pattern[str], str], ...]
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalPages:
+    """Addresses at which STScI publishes proposals. An empty text means that there is no such page.
+
+    Paths are relative to STScI's server of programmes, and `{}` in a path is replaced by the proposal number.
+
+    Attributes
+    ----------
+    bulk_page
+        URL of the page that links to the bulk list of abstracts.
+    apt
+        Path of a proposal's APT file.
+    listing
+        Path of a proposal's text listing.
+    apt_copy, listing_copy
+        Second paths of the two files, which are requested if the first ones have no abstract.
+    page
+        Path of a proposal's web page.
+
+    """
+
+    bulk_page: str
+    apt: str
+    listing: str
+    page: str
+    apt_copy: str = ""
+    listing_copy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedFile:
+    """One file of known size.
+
+    Attributes
+    ----------
+    proposal
+        Number of the file's proposal.
+    obs_id
+        Name of the file's observation.
+    uri
+        Data URI of the file.
+    size_bytes
+        Size of the file.
+    preview_uri
+        Data URI of a JPEG preview of the same observation.
+
+    """
+
+    proposal: str
+    obs_id: str
+    uri: str
+    size_bytes: int
+    preview_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePins:
+    """Facts of an archive that do not change. `check-archive` checks each that is not None.
+
+    Attributes
+    ----------
+    released_mjd
+        Range of release dates (MJD) in which the archive has some hundreds of observations of an instrument.
+    proposal, file_names
+        Number of a proposal, and the names of all its files that are chosen with the default settings.
+    file
+        A file of a few megabytes, which the check downloads.
+    title
+        Number of a proposal, which need not be `proposal`, and its title.
+
+    """
+
+    released_mjd: tuple[float, float]
+    proposal: str | None = None
+    file_names: frozenset[str] = frozenset()
+    file: PinnedFile | None = None
+    title: tuple[str, str] | None = None
