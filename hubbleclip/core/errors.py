@@ -177,5 +177,9 @@ class SearchError(HubbleclipError):
     """The search index is missing or damaged, or a query is invalid."""
 
 
+class NotFoundError(SearchError):
+    """A tile, a picture or a FITS file that is asked for does not exist."""
+
+
 class DamagedIndexError(SearchError):
     """A file of the search index was damaged after it was opened."""

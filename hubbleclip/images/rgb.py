@@ -22,9 +22,8 @@ from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, prepare
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.tiling import (
     CutResult,
-    CutTile,
+    Outcome,
     TilePlacement,
-    TileRejection,
     cut_view,
     grid_placements,
     native_grid,
@@ -52,7 +51,7 @@ def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
     """Cut colour tiles from the images of a red, a green and a blue product, on the native grid of the green one."""
-    outcomes: list[CutTile | TileRejection] = []
+    outcomes: list[Outcome] = []
     errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
     for shown in middle:
@@ -152,7 +151,7 @@ def _cut_image(
     scale: ColourScale,
     product_sha256s: Sequence[str],
     settings: TileSettings,
-) -> Iterator[CutTile | TileRejection]:
+) -> Iterator[Outcome]:
     """Yield the colour tiles and the rejections of one image of the green product."""
     image, size, span = shown.image, settings.size_px, scale.white - scale.black
     sky, softening = np.float32(-scale.black / span), scale.softening / span

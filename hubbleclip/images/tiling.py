@@ -139,6 +139,9 @@ class TileRejection:
     detail: str
 
 
+Outcome = CutTile | TileRejection
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutResult:
     """The tiles that were cut from a product, and the rejected images and tiles of the product."""
@@ -186,7 +189,7 @@ def read_images(content: Path | bytes, settings: TileSettings, file_name: str | 
 
 def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: TileSettings) -> CutResult:
     """Cut the images of one product into tiles. Raises the first image's ImageError if no image is usable."""
-    outcomes: list[CutTile | TileRejection] = []
+    outcomes: list[Outcome] = []
     errors: list[ImageError] = []
     num_images = 0
     for image in images:
@@ -206,7 +209,7 @@ def cut_tiles(images: Iterable[ScienceImage], product_sha256: str, settings: Til
     return to_result(outcomes)
 
 
-def to_result(outcomes: Sequence[CutTile | TileRejection]) -> CutResult:
+def to_result(outcomes: Sequence[Outcome]) -> CutResult:
     """Separate tiles and rejections."""
     tiles = [one for one in outcomes if isinstance(one, CutTile)]
     return CutResult(tiles=tiles, rejections=[one for one in outcomes if isinstance(one, TileRejection)])
@@ -247,7 +250,7 @@ def _step_axis(length: int, size: int, stride: int) -> list[int]:
     return [first + index * stride for index in range(steps + 1)]
 
 
-def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[CutTile | TileRejection]:
+def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings) -> Iterator[Outcome]:
     """Yield the tiles and rejections of each view of an image, in the order of the grid. Raises ImageError."""
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
@@ -313,7 +316,7 @@ def cut_view(
     sha256s: Sequence[str],
     settings: TileSettings,
     draw: Drawing,
-) -> Iterator[CutTile | TileRejection]:
+) -> Iterator[Outcome]:
     """Yield the tiles and rejections at the placements, which must be sorted by row.
 
     `sha256s` has the hash of the product, and those of all products of a colour tile.

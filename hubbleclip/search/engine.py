@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from hubbleclip.core.errors import HubbleclipError, SearchError
+from hubbleclip.core.errors import HubbleclipError, NotFoundError, SearchError
 from hubbleclip.core.layout import DIGEST, Layout
 from hubbleclip.evaluation.maps import cover_squares, similarity_drops
 from hubbleclip.evaluation.metrics.vocabulary import find_nearest
@@ -372,15 +372,15 @@ class Search:
 
         Raises
         ------
-        SearchError
+        NotFoundError
             If there is no such tile, or several ids begin so.
 
         """
         found = self.opened.facts.details(str(tile_id))
         if len(found) > 1:
-            raise SearchError(f"several tiles begin with {tile_id!r}: give more characters")
+            raise NotFoundError(f"several tiles begin with {tile_id!r}: give more characters")
         if not found:
-            raise SearchError(f"there is no tile {str(tile_id)[:64]!r}")
+            raise NotFoundError(f"there is no tile {str(tile_id)[:64]!r}")
         (facts,) = found
         path, tile_id = facts.pop("product_path"), facts["tile_id"]
         return TileRecord(
@@ -405,13 +405,13 @@ class Search:
 
         Raises
         ------
-        SearchError
+        NotFoundError
             If this machine has no such picture.
 
         """
         path = self._layout.existing_tile(tile_id) if DIGEST.fullmatch(str(tile_id)) else None
         if path is None or not path.is_file():
-            raise SearchError(f"this machine has no picture of a tile {str(tile_id)[:64]!r}")
+            raise NotFoundError(f"this machine has no picture of a tile {str(tile_id)[:64]!r}")
         return path
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,13 +20,13 @@ from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit_vectors
-from hubbleclip.dataset.manifest import description_bytes, is_intact
+from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.evaluation.maps import principal_axes
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.records import GroupBy, IndexStatus, NumberedLabels, Points, Sort
 from hubbleclip.search.sky import patch_numbers
-from hubbleclip.search.stores.base import Mask, VectorStore, file_stamp
+from hubbleclip.search.stores.base import Mask, VectorStore, file_stamp, read_intact
 from hubbleclip.search.stores.embedded import EmbeddedStore
 
 Floats64 = npt.NDArray[np.float64]
@@ -56,19 +55,13 @@ class CurrentIndex:
 
 def read_current(layout: Layout) -> CurrentIndex:
     """Read `current.json`."""
-    path = layout.current_index
     try:
-        text = path.read_bytes()
-        if not is_intact(text):
-            raise ValueError("the hash in current.json is wrong")
-        facts = json.loads(text)
-        return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
+        facts = read_intact(layout.current_index, "delete it and run `hubbleclip index`")
     except FileNotFoundError as error:
         raise SearchError(
             "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SearchError(f"{path} is damaged: delete it and run `hubbleclip index`") from error
+    return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
 
 
 def write_current(layout: Layout, current: CurrentIndex) -> None:

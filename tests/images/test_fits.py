@@ -75,10 +75,10 @@ def test_gzip_gives_the_same_image_under_any_name(tmp_path, sky):
 
 def test_nan_infinity_weight_and_bad_quality_are_masked_and_saturation_is_not(tmp_path, sky):
     weight, quality = np.ones_like(sky), np.zeros(sky.shape, np.int16)
-    sky[0, 0], sky[0, 1], weight[1, 0] = np.nan, np.inf, 0
+    sky[0, 0], sky[0, 1], weight[1, :3] = np.nan, np.inf, [0, -1, np.nan]
     quality[2, 0], quality[2, 1], quality[2, 2] = 32, 256, 4 | 2048
     image = read_drz(tmp_path, sky, WHT=weight, DQ=quality)
-    assert masked(image) == {(0, 0), (0, 1), (1, 0), (2, 0), (2, 2)}
+    assert masked(image) == {(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 2)}
 
 
 def test_quality_and_weight_are_read_to_their_last_row(tmp_path):

@@ -11,10 +11,10 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -73,6 +73,28 @@ ASKING = Lock()
 """Lock that is held while the user is asked for permission, so that only one of several threads asks."""
 
 
+def parse_grade(text: str) -> int:
+    """Parse a grade; ValueError if it is none."""
+    grade = json.loads(without_fence(text))["grade"]
+    if grade not in range(11):
+        raise ValueError(f"{grade!r} is no grade from 0 to 10")
+    return int(grade)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[Answered]):
+    """What a model is asked for: the name and the JSON schema of its answer, the instructions, and the parser."""
+
+    name: str
+    schema: dict[str, Any]
+    instructions: str
+    parse: Callable[[str], Answered]
+
+
+CAPTION = Task(name="caption", schema=answer_schema(), instructions=INSTRUCTIONS, parse=parse_answer)
+GRADE = Task(name="grade", schema=GRADE_SCHEMA, instructions=JUDGEMENT, parse=parse_grade)
+
+
 class OpenAICompatible:
     """Backend that sends each abstract to `{base_url}/chat/completions`.
 
@@ -113,7 +135,8 @@ class OpenAICompatible:
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried."""
-        answer, tokens = self._complete(partial(self._body, source), parse_answer, count_call)
+        title = f"Title: {source.title}\n" if source.title else ""
+        answer, tokens = self._complete(CAPTION, f"{title}Abstract: {source.abstract}", count_call)
         return Reply(answer=answer, prompt_tokens=tokens[0], answer_tokens=tokens[1])
 
     def judge(self, text: str, picture: bytes) -> int:
@@ -142,15 +165,7 @@ class OpenAICompatible:
         kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
         url = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
         content = [{"type": "text", "text": f"Text: {text}"}, {"type": "image_url", "image_url": {"url": url}}]
-        messages: list[dict[str, Any]] = [
-            {"role": "system", "content": JUDGEMENT},
-            {"role": "user", "content": content},
-        ]
-        grade, _ = self._complete(
-            lambda num_before: self._request(messages, "grade", GRADE_SCHEMA, num_before),
-            parse_grade,
-            itertools.count().__next__,
-        )
+        grade, _ = self._complete(GRADE, content, itertools.count().__next__)
         return grade
 
     def rank(self, text: str, pictures: Sequence[bytes]) -> list[int]:
@@ -176,58 +191,45 @@ class OpenAICompatible:
         return sorted(range(len(grades)), key=lambda position: -grades[position])
 
     def _complete(
-        self, body_of: Callable[[int], dict[str, Any]], parse: Callable[[str], Answered], count_call: Callable[[], int]
+        self, task: Task[Answered], content: object, count_call: Callable[[], int]
     ) -> tuple[Answered, list[int | None]]:
         """Send requests until one has a valid answer; return it with the numbers of tokens of prompt and answer."""
         try:
-            return self._transport.retried(
-                self._url, lambda: self._send(body_of(count_call()), parse), is_waited_for=False
-            )
+            send = partial(self._send, task, content)
+            return self._transport.retried(self._url, lambda: send(count_call()), is_waited_for=False)
         except ResponseError as error:
             raise AnswerError(error.reason, str(error)) from error
         except requests.RequestException as error:
             raise self._explained(error) from None  # the original error could show the request with its key
 
-    def _send(self, body: dict[str, Any], parse: Callable[[str], Answered]) -> tuple[Answered, list[int | None]]:
+    def _send(self, task: Task[Answered], content: object, num_before: int) -> tuple[Answered, list[int | None]]:
         """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
         if self._key:
             confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        body = self._body(task, content, num_before)
         response = self._transport.ask(self._url, headers=headers, redirect_hosts=(), json=body)
         try:
             answered = parse_json(response.content)
-            content = answered["choices"][0]["message"]["content"]
+            text = answered["choices"][0]["message"]["content"]
             usage = answered.get("usage") or {}
             tokens = [number_of(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-            return parse(str(content)), tokens
+            return task.parse(str(text)), tokens
         except AnswerError as error:
             raise DamagedError(error.detail, error.reason) from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise DamagedError("the response is no chat completion", "bad_response") from error
 
-    def _body(self, source: SourceText, num_before: int) -> dict[str, Any]:
-        """Compose the body of a request about an abstract."""
-        title = f"Title: {source.title}\n" if source.title else ""
-        messages = [
-            {"role": "system", "content": INSTRUCTIONS},
-            {"role": "user", "content": f"{title}Abstract: {source.abstract}"},
-        ]
-        return self._request(messages, "caption", answer_schema(), num_before)
-
-    def _request(
-        self, messages: list[dict[str, Any]], name: str, schema: dict[str, Any], num_before: int
-    ) -> dict[str, Any]:
+    def _body(self, task: Task[Any], content: object, num_before: int) -> dict[str, Any]:
         """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
+        schema = {"name": task.name, "schema": task.schema, "strict": True}
         return {
             "model": self.settings.model,
-            "messages": messages,
+            "messages": [{"role": "system", "content": task.instructions}, {"role": "user", "content": content}],
             "temperature": RETRY_TEMPERATURE if num_before else TEMPERATURE,
             "seed": self.settings.seed + num_before,
             "max_tokens": MAX_ANSWER_TOKENS,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": name, "schema": schema, "strict": True},
-            },
+            "response_format": {"type": "json_schema", "json_schema": schema},
         }
 
     def _explained(self, error: requests.RequestException) -> Exception:
@@ -247,14 +249,6 @@ class OpenAICompatible:
                 f"cannot reach {urlsplit(self._url).netloc}: start the model's server, or set captions.base_url"
             )
         return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
-
-
-def parse_grade(text: str) -> int:
-    """Parse a grade; ValueError if it is none."""
-    grade = json.loads(without_fence(text))["grade"]
-    if grade not in range(11):
-        raise ValueError(f"{grade!r} is no grade from 0 to 10")
-    return int(grade)
 
 
 def number_of(value: object) -> int | None:

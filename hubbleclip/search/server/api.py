@@ -13,18 +13,10 @@ from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
-from hubbleclip.core.errors import SearchError
 from hubbleclip.search.export import COLUMNS, FORMATS, as_json, infos_of
 from hubbleclip.search.params import MAX_DEPTH, ParameterError, Whole, first_fault
-from hubbleclip.search.records import Hits, IndexStatus, Note, Points, TileRecord, plain
-from hubbleclip.search.server.search_service import (
-    MAX_K,
-    BusyError,
-    NotFoundError,
-    SearchService,
-    WebParams,
-    params_of,
-)
+from hubbleclip.search.records import Hits, IndexStatus, Note, Points, plain
+from hubbleclip.search.server.search_service import MAX_K, BusyError, SearchService, WebParams, params_of
 
 Format = Literal["json", "csv", "votable", "ecsv", "parquet", "images"]
 MAX_FIELD_BYTES, CHUNK_BYTES = 64 * 2**10, 2**18
@@ -181,7 +173,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
     @router.get("/tiles/{tile_id}", responses=NOT_FOUND, summary="Everything known of a tile, or of a start of its id")
     async def tile(tile_id: str) -> TileBody:
-        record = await find_tile(tile_id, service)
+        record = await service.run(service.search.tile, tile_id)
         facts = {name: plain(value) for name, value in record.facts.items()}
         return facts | {"picture": f"/api/v1/tiles/{record.tile_id}/image.png"}
 
@@ -197,11 +189,3 @@ def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
     body = ApiParams.model_json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"].update(body.pop("$defs") | {"SearchBody": body})
     return schema
-
-
-async def find_tile(tile_id: str, service: SearchService) -> TileRecord:
-    """Return what is known of a tile."""
-    try:
-        return await service.run(service.search.tile, tile_id)
-    except SearchError as error:
-        raise NotFoundError(str(error)) from error

@@ -19,7 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubbleclip import __version__
-from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError
+from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError, NotFoundError
 from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import ERRORS, add_posted_schema, api_routes
 from hubbleclip.search.server.cone_search import cone_routes
@@ -27,7 +27,7 @@ from hubbleclip.search.server.image_access import image_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
-from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, NotFoundError, SearchService
+from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
 
@@ -53,34 +53,21 @@ class Health(BaseModel):
     proof: str
 
 
-class Metrics:
-    """Metrics of one server, for Prometheus."""
+class MetricsMiddleware:
+    """Counts and times the requests by route, not by path, because the number of different paths has no limit."""
 
-    def __init__(self, service: SearchService) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self.app = app
         self.requests = Counter(
-            "hubbleclip_requests", "Requests by route and status", ["route", "status"], registry=self.registry
+            "hubbleclip_requests", "Requests by route and status", ["route", "status"], registry=registry
         )
         self.seconds = Histogram(
             "hubbleclip_request_seconds",
             "Time from request to response",
             ["route"],
-            registry=self.registry,
+            registry=registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
-        gauges = (
-            ("hubbleclip_searches_open", "Searches that wait or run", lambda: service.queue.num_open),
-            ("hubbleclip_index_tiles", "Tiles of the index", lambda: service.search.status.num_tiles),
-        )
-        for name, meaning, number in gauges:
-            Gauge(name, meaning, registry=self.registry).set_function(number)
-
-
-class MetricsMiddleware:
-    """Counts and times the requests by route, not by path, because the number of different paths has no limit."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request and count it."""
@@ -99,8 +86,8 @@ class MetricsMiddleware:
             await self.app(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            self.requests.labels(route, status).inc()
+            self.seconds.labels(route).observe(time.perf_counter() - started)
 
 
 def create_app(service: SearchService, access: Access, instance: str = "", agents: MCPServer | None = None) -> FastAPI:
@@ -122,10 +109,14 @@ def create_app(service: SearchService, access: Access, instance: str = "", agent
         description="Search the tiles of Hubble images by text, picture, tile, position and facts.",
         responses=ERRORS,
     )
-    metrics = Metrics(service)
+    registry = CollectorRegistry()
+    waiting = Gauge("hubbleclip_searches_open", "Searches that wait or run", registry=registry)
+    waiting.set_function(lambda: service.queue.num_open)
+    tiles = Gauge("hubbleclip_index_tiles", "Tiles of the index", registry=registry)
+    tiles.set_function(lambda: service.search.status.num_tiles)
     app.add_middleware(GZipMiddleware)
     app.add_middleware(SecurityMiddleware, access=access)
-    app.add_middleware(MetricsMiddleware, metrics=metrics)
+    app.add_middleware(MetricsMiddleware, registry=registry)
     app.include_router(api_routes(service))
     app.include_router(picture_routes(service))
     app.include_router(cone_routes(service))
@@ -145,7 +136,7 @@ def create_app(service: SearchService, access: Access, instance: str = "", agent
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
     async def numbers() -> Response:
-        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     _explain_errors(app)
     make_schema = app.openapi

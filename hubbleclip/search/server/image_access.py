@@ -74,12 +74,7 @@ UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()
 RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
 VALUES = ("INSTRUMENT", "TARGET", "COLLECTION", "FACILITY")
 """Parameters that select tiles; of an instrument, the part before the slash is enough."""
-OF_ROW = {
-    "DPTYPE": "dataproduct_type",
-    "CALIB": "calib_level",
-    "FORMAT": "access_format",
-    "ID": "obs_publisher_did",
-}
+OF_ROW = {"DPTYPE": "dataproduct_type", "CALIB": "calib_level", "FORMAT": "access_format", "ID": "obs_publisher_did"}
 """Parameters that select rows, and the columns that must have one of their values."""
 PARAMETERS = sorted({"POS", "MAXREC", "RESPONSEFORMAT", *RANGES, *VALUES, *OF_ROW})
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}

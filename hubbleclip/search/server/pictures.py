@@ -1,23 +1,35 @@
-"""Pictures of tiles: whole files, and thumbnails for pages of hits. They take no place in the queue of the searches."""
+"""Pictures of tiles: whole files, thumbnails for pages of hits, and their pixels in the FITS file with their WCS.
+
+They take no place in the queue of the searches.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
+import numpy as np
+from astropy.io import fits as pyfits
+from astropy.nddata import Cutout2D
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from hubbleclip.core.errors import SearchError
+from hubbleclip.core.errors import HubbleclipError, ImageError, NotFoundError
+from hubbleclip.fits.hdus import PLANE_STEP
 from hubbleclip.images.avm import with_avm
+from hubbleclip.images.wcs import read_wcs, tile_geometries
+from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.export import draw_thumbnail
-from hubbleclip.search.server.api import NOT_FOUND, find_tile
-from hubbleclip.search.server.search_service import NotFoundError, SearchService
+from hubbleclip.search.records import TileRecord
+from hubbleclip.search.server.api import NOT_FOUND
+from hubbleclip.search.server.search_service import SearchService
 
 THUMBNAIL_PX, NUM_CACHED = 224, 4096
 """Side of a thumbnail, and number of thumbnails in memory, each of about 10 kB."""
@@ -26,6 +38,7 @@ MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in MEDIA_TYPES.values()}}}
 FITS_TYPE = "application/fits"
 FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
+MAX_SIDE_PX = 4_096
 FILES = StaticFiles()
 LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, threads have none
 DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW_PRIORITY)
@@ -46,21 +59,59 @@ def thumbnail(path: Path) -> bytes:
     return DRAWING.submit(draw_thumbnail, path, THUMBNAIL_PX).result()
 
 
+def cut_tile(service: SearchService, record: TileRecord) -> bytes:
+    """Cut the pixels of a tile out of its FITS file on this machine, or else in the archive."""
+    uri = str(record.facts["product_uri"])
+    try:
+        if record.product and record.product.is_file():
+            return cut_out(record.product, record.facts)
+        if service.open_remote:
+            return cut_out(service.open_remote(uri), record.facts)
+        reason = "the FITS file is not on this machine"
+    except (HubbleclipError, OSError, ValueError, TypeError, LookupError) as error:
+        reason = f"the FITS file cannot be cut ({error})"
+    links = [link.url for link in archive_links(record.facts) if link.url.startswith(DOWNLOAD)]
+    raise NotFoundError(f"{reason}: see {links[0] if links else uri}")
+
+
+def cut_out(file: Path | BinaryIO, facts: Mapping[str, Any]) -> bytes:
+    """Return the part of a FITS file that a tile shows, as a FITS image; NaN beyond the edges of the image.
+
+    `facts` has `chip`, `y0`, `x0`, `size_px`, `shrink`, and `product_uri` as in the catalog. An overview is not
+    downsampled.
+    """
+    plane, extension = divmod(facts["chip"], PLANE_STEP)
+    side, y0, x0 = round(facts["size_px"] * (facts["shrink"] or 1)), facts["y0"], facts["x0"]
+    if side > MAX_SIDE_PX:
+        raise ImageError("too_large", f"the tile shows {side} x {side} pixels, more than {MAX_SIDE_PX}")
+    with pyfits.open(file, memmap=False) as hdus:
+        hdu = hdus[extension]
+        planes = (0,) * (len(hdu.shape) - 3) + (plane,) * (len(hdu.shape) > 2)
+        pixels = hdu.section[planes] if planes else hdu.section
+        fill = np.nan if hdu.header["BITPIX"] < 0 else 0
+        centre = x0 + (side - 1) / 2, y0 + (side - 1) / 2
+        data_yx = Cutout2D(pixels, centre, side, mode="partial", fill_value=fill).data
+        wcs = read_wcs(hdus, extension, plane)
+        (geometry,) = tile_geometries(wcs, [(y0, x0)], side) if wcs else (None,)
+        unit = hdu.header.get("BUNIT")
+    header = pyfits.Header.fromstring(geometry.wcs if geometry else "", sep="\n")
+    if unit:
+        header["BUNIT"] = unit
+    header["HISTORY"] = f"cut out of {facts['product_uri']}".encode("ascii", "replace").decode()
+    content = io.BytesIO()
+    pyfits.PrimaryHDU(data_yx, header).writeto(content)
+    return content.getvalue()
+
+
 def picture_routes(service: SearchService) -> APIRouter:
     """Make the routes of the pictures, whose functions FastAPI calls in threads of its own."""
     router = APIRouter(prefix="/api/v1/tiles/{tile_id}", responses=NOT_FOUND)
-
-    def find(tile_id: str) -> Path:
-        try:
-            return service.search.picture(tile_id)
-        except SearchError as error:
-            raise NotFoundError(str(error)) from error
 
     @router.get(
         "/image.png", response_class=Response, responses=PICTURES, summary="Picture of a tile; as stored, or with AVM"
     )
     def image(tile_id: str, request: Request, form: Form = None) -> Response:
-        path = find(tile_id)
+        path = service.search.picture(tile_id)
         if form:
             content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, form)
             headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{form}"'}
@@ -69,14 +120,14 @@ def picture_routes(service: SearchService) -> APIRouter:
 
     @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")
     async def cutout(tile_id: str) -> Response:
-        record = await find_tile(tile_id, service)
-        content = await service.run(service.cut_out, record, queue=service.cutouts)
+        record = await service.run(service.search.tile, tile_id)
+        content = await service.run(cut_tile, service, record, queue=service.cutouts)
         headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.fits"'}
         return Response(content, headers=headers, media_type=FITS_TYPE)
 
     @router.get("/thumbnail.jpg", response_class=Response, responses=PICTURES, summary="Small picture of a tile, JPEG")
     def small(tile_id: str, request: Request) -> Response:
-        content = thumbnail(find(tile_id))
+        content = thumbnail(service.search.picture(tile_id))
         return kept_by_browsers(Response(content, headers={"ETag": f'"{tile_id}"'}, media_type="image/jpeg"), request)
 
     return router

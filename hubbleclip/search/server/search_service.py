@@ -18,11 +18,9 @@ from pydantic import ConfigDict, Field
 from starlette.datastructures import FormData, QueryParams
 
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.missions.links import DOWNLOAD, archive_links
-from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import LISTS, SearchParams, TileId, Whole, checked, split_weight
-from hubbleclip.search.records import Hits, TileRecord
+from hubbleclip.search.records import Hits
 from hubbleclip.search.server.uploads import UploadStore
 from hubbleclip.search.sky import ASKS, UnaskedNameError
 
@@ -40,10 +38,6 @@ MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
 
 class BusyError(HubbleclipError):
     """The server has more work than it can do in time."""
-
-
-class NotFoundError(HubbleclipError):
-    """What a URL names does not exist."""
 
 
 class WorkQueue:
@@ -162,20 +156,6 @@ class SearchService:
                 await self.names.run(self.search.sesame.ask, error.name)
         (unasked := copy_context()).run(ASKS.set, False)
         return await queue.run(unasked.run, function, *arguments)
-
-    def cut_out(self, record: TileRecord) -> bytes:
-        """Cut the pixels of a tile out of its FITS file."""
-        uri = str(record.facts["product_uri"])
-        try:
-            if record.product and record.product.is_file():
-                return cut_out(record.product, record.facts)
-            if self.open_remote:
-                return cut_out(self.open_remote(uri), record.facts)
-            reason = "the FITS file is not on this machine"
-        except (HubbleclipError, OSError, ValueError, TypeError, LookupError) as error:
-            reason = f"the FITS file cannot be cut ({error})"
-        links = [link.url for link in archive_links(record.facts) if link.url.startswith(DOWNLOAD)]
-        raise NotFoundError(f"{reason}: see {links[0] if links else uri}")
 
     def load_model(self) -> None:
         """Load the model; until then, calls may wait longer."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.manifest import is_intact
 
 Floats = npt.NDArray[np.float32]
 RowNumbers = npt.NDArray[np.int64]
@@ -173,3 +175,17 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def read_intact(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON file that contains its own hash. Raises FileNotFoundError, and SearchError if it is damaged."""
+    try:
+        text = path.read_bytes()
+        if is_intact(text):
+            facts: dict[str, Any] = json.loads(text)
+            return facts
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise SearchError(f"{path} is damaged ({error}): {advice}") from error
+    raise SearchError(f"{path} is damaged: {advice}")

@@ -1,4 +1,4 @@
-"""The vector store of one machine: files of features, and an exact scan of their one-byte codes, mapped into memory.
+"""The vector store of one machine: files of features, and an exact scan of their one-byte codes.
 
 The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
 with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numkong
 import numpy as np
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import locked
+from hubbleclip.search.stores import segments
 from hubbleclip.search.stores.base import (
     ID_TYPE,
     Floats,
@@ -33,20 +34,7 @@ from hubbleclip.search.stores.base import (
     file_stamp,
     unit_query,
 )
-from hubbleclip.search.stores.segments import (
-    MANIFEST,
-    Codes,
-    Manifest,
-    Segment,
-    error_bound,
-    merge_tail,
-    open_segments,
-    quantise,
-    read_manifest,
-    rebuild_hint,
-    write_manifest,
-    write_segment,
-)
+from hubbleclip.search.stores.segments import Codes, Manifest, Segment, SegmentFacts
 
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
@@ -93,34 +81,33 @@ class EmbeddedStore:
         A missing file is no damage if another process has replaced the manifest meanwhile; then all is read again.
         """
         for _ in range(NUM_TRIES):
-            self._stamp = file_stamp(self.folder / MANIFEST)
-            manifest = read_manifest(self.folder)
+            self._stamp = file_stamp(self.folder / segments.MANIFEST)
+            manifest = segments.read_manifest(self.folder)
             self._manifest = manifest or Manifest(model_digest=self.model_digest, num_dims=0, segments=())
             if self._manifest.model_digest != self.model_digest:
-                raise SearchError(f"{self.folder} belongs to another model: {rebuild_hint(self.folder)}")
+                raise SearchError(f"{self.folder} belongs to another model: {segments.rebuild_hint(self.folder)}")
             try:
-                self._segments = open_segments(self.folder, self._manifest, self._segments, self._pool)
+                opened = list(self._pool.map(self._open, self._manifest.segments))
                 break
             except SearchError:
                 if self.is_current():
                     raise
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
-        self._tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(s.tile_ids for s in self._segments.values())])
+        self.tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(one.tile_ids for one in opened)])
         self._segments = {  # slices of one array, which has all ids in memory once
-            key: replace(segment, tile_ids=self._tile_ids.slice(segment.start, segment.num_rows))
-            for key, segment in self._segments.items()
+            facts.key: replace(one, tile_ids=self.tile_ids.slice(one.start, one.num_rows))
+            for facts, one in zip(self._manifest.segments, opened, strict=True)
         }
 
-    @property
-    def tile_ids(self) -> pa.Array:
-        """See `VectorStore`."""
-        return self._tile_ids
+    def _open(self, facts: SegmentFacts) -> Segment:
+        """Open a segment unless it is open."""
+        return self._segments.get(facts.key) or segments.open_segment(self.folder, facts, self._manifest.num_dims)
 
     def is_current(self) -> bool:
         """See `VectorStore`."""
         # A segment that was damaged is opened again, because the file may be restored under its name.
-        return file_stamp(self.folder / MANIFEST) == self._stamp and self.is_whole()
+        return file_stamp(self.folder / segments.MANIFEST) == self._stamp and self.is_whole()
 
     def is_whole(self) -> bool:
         """See `VectorStore`."""
@@ -138,41 +125,40 @@ class EmbeddedStore:
         with locked(self.folder):
             if not self.is_current():
                 self._load()
-            check_new_rows(self._tile_ids, tile_ids, feat_nd, self._manifest.num_dims)
+            check_new_rows(self.tile_ids, tile_ids, feat_nd, self._manifest.num_dims)
             if not tile_ids:
                 return
             old = self._manifest.segments
-            kept = old[: len(old) - merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
+            kept = old[: len(old) - segments.merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
             merged = [self._segments[facts.key] for facts in old[len(kept) :]]
             ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, ID_TYPE)])
             old_nd = [segment.read(np.arange(segment.num_rows)) for segment in merged]
             halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
             start = kept[-1].stop if kept else 0
-            new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
+            new = segments.write_segment(self.folder, self.model_digest, start, ids, halves_nd)
             manifest = Manifest(model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new))
-            write_manifest(self.folder, manifest)
+            segments.write_manifest(self.folder, manifest)
             self._load()
 
     def scan(self, query_d: npt.NDArray[np.floating], k: int, mask_n: Mask | None = None) -> Scored:
         """See `VectorStore`."""
-        num_rows = len(self._tile_ids)
+        num_rows = len(self.tile_ids)
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
-        if (num_rows if mask_n is None else np.count_nonzero(mask_n)) <= max(EXACT_ROWS, k):
-            row_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-            return best_rows(row_n, self._scores(row_n, query_d), k)
-        query = quantise(query_d[None])
+        admitted_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
+        if len(admitted_n) <= max(EXACT_ROWS, k):
+            return best_rows(admitted_n, self._scores(admitted_n, query_d), k)
+        query = segments.quantise(query_d[None])
         jobs = [
             self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
             for segment in self._segments.values()
             for first in range(0, segment.num_rows, BLOCK_ROWS)
         ]
-        blocks = [job.result() for job in jobs]
-        lowest = np.partition(np.concatenate([block.best_lower for block in blocks]), -k)[-k]
-        high = [np.flatnonzero(block.upper_n >= lowest) for block in blocks]
-        row_n = np.concatenate([block.row_numbers(found) for block, found in zip(blocks, high, strict=True)])
-        upper_n = np.concatenate([block.upper_n[found] for block, found in zip(blocks, high, strict=True)])
+        uppers, lowers = zip(*(job.result() for job in jobs), strict=True)
+        lowest, upper_n = np.partition(np.concatenate(lowers), -k)[-k], np.concatenate(uppers)
+        high = np.flatnonzero(upper_n >= lowest)
+        row_n, upper_n = admitted_n[high], upper_n[high]
         is_likely_n = upper_n >= np.partition(upper_n, -k)[-k]
         likely_n = row_n[is_likely_n]
         score_n = self._scores(likely_n, query_d)
@@ -199,43 +185,27 @@ class EmbeddedStore:
         return score_n.round(SCORE_DECIMALS)
 
 
-class _Block(NamedTuple):
-    """Upper bounds of the similarities in a block, and its k largest lower bounds.
-
-    Position i is row `start + i`, or row `start + offset_n[i]` if only some rows of the block are admitted.
-    """
-
-    start: int
-    offset_n: RowNumbers | None
-    upper_n: Floats
-    best_lower: Floats
-
-    def row_numbers(self, position_n: RowNumbers) -> RowNumbers:
-        """Return the rows at positions."""
-        return self.start + (position_n if self.offset_n is None else self.offset_n[position_n])
-
-
-def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> _Block:
-    """Bound the similarities of the admitted rows of a block."""
-    segment.check_codes()
-    start = segment.start + rows.start
-    codes = segment.codes
-    codes_nd, scale_n, error_n = codes.codes_nd[rows], codes.scale_n[rows], codes.error_n[rows]
-    offset_n = None if mask_n is None else np.flatnonzero(mask_n[start : start + len(codes_nd)])
-    is_sparse = offset_n is not None and len(offset_n) < GATHER_SHARE * len(codes_nd)
-    similarity_n = dots(query.codes_nd[0], codes_nd[offset_n] if is_sparse else codes_nd)
-    if offset_n is not None:
+def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> tuple[Floats, Floats]:
+    """Return upper bounds of the similarities of the admitted rows of a block, and their `k` largest lower bounds."""
+    codes_nd, scale_n, error_n = (part[rows] for part in segment.codes)
+    if mask_n is None:
+        similarity_n = dots(query.codes_nd[0], codes_nd)
+    else:
+        start = segment.start + rows.start
+        offset_n = np.flatnonzero(mask_n[start : start + len(codes_nd)])
         scale_n, error_n = scale_n[offset_n], error_n[offset_n]
+        is_sparse = len(offset_n) < GATHER_SHARE * len(codes_nd)
+        similarity_n = dots(query.codes_nd[0], codes_nd[offset_n] if is_sparse else codes_nd)
         similarity_n = similarity_n if is_sparse else similarity_n[offset_n]
     # In place where possible: memory that is new in each block costs as much time as the arithmetic.
     upper_n = similarity_n.astype(np.float32)
     upper_n *= scale_n * query.scale_n[0]
-    bound_n = error_bound(error_n, float(query.error_n[0]))
+    bound_n = segments.error_bound(error_n, float(query.error_n[0]))
     lower_n = upper_n - bound_n
     upper_n += bound_n
     if k < len(lower_n):
         lower_n.partition(len(lower_n) - k)
-    return _Block(start, offset_n, upper_n, lower_n[-k:].copy())
+    return upper_n, lower_n[-k:].copy()
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

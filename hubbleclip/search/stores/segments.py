@@ -1,7 +1,7 @@
 """The files of the embedded vector store: immutable segments of rows, and a manifest that lists them.
 
 A segment is a range of rows in three files: `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for
-any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors, which is mapped
+any reader, `.f16` with the same features row after row, and `.i8` with their codes, steps and errors, which are read
 into memory. Nothing but the manifest is ever replaced, and no file is changed in place, so that open files stay valid.
 
 Codes are features as one byte per dimension, with a bound of the error that this causes in each similarity. Before
@@ -12,15 +12,12 @@ that value would make the steps of the other dimensions coarse.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +26,13 @@ import pyarrow.parquet as pq
 from scipy.fft import dct
 
 from hubbleclip.core.errors import DamagedIndexError, SearchError
-from hubbleclip.core.io import atomic_write, sha256_file, sync_files, write_bytes
+from hubbleclip.core.io import atomic_write, sha256_bytes, sha256_file, sync_files, write_bytes
 from hubbleclip.core.layout import segment_name
-from hubbleclip.dataset.manifest import description_bytes, is_intact
-from hubbleclip.search.stores.base import ID_TYPE
+from hubbleclip.dataset.manifest import description_bytes
+from hubbleclip.search.stores.base import ID_TYPE, read_intact
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
-FORMAT = 1
 QUANTISE_ROWS = 16_384
 """Rows that are quantised at once, which bounds the memory."""
 MAX_CODE = 127
@@ -112,12 +108,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """An open segment: its first row, its ids, the open file of its features, and its codes, mapped into memory."""
+    """An open segment: its first row, its ids, the open file of its features, and its codes."""
 
     start: int
     tile_ids: pa.Array
     floats: BinaryIO
-    coded: mmap
     codes: Codes
 
     @property
@@ -126,15 +121,9 @@ class Segment:
         return len(self.tile_ids)
 
     def is_whole(self) -> bool:
-        """Whether neither file was truncated since it was opened."""
+        """Whether the file of features was not truncated since it was opened."""
         size = self.codes.codes_nd.size * np.dtype(np.float16).itemsize
-        return os.fstat(self.floats.fileno()).st_size >= size and self.coded.size() >= len(self.coded)
-
-    def check_codes(self) -> None:
-        """Raise DamagedIndexError if the file of codes was truncated: reading it would kill the process (SIGBUS)."""
-        if self.coded.size() < len(self.coded):
-            path = Path(self.floats.name).with_suffix(CODES)
-            raise DamagedIndexError(f"{path} is damaged: {rebuild_hint(path.parent)}")
+        return os.fstat(self.floats.fileno()).st_size >= size
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features."""
@@ -149,26 +138,17 @@ class Segment:
 
 def read_manifest(folder: Path) -> Manifest | None:
     """Read the manifest of an index."""
-    path = folder / MANIFEST
     try:
-        text = path.read_bytes()
+        facts = read_intact(folder / MANIFEST, rebuild_hint(folder))
     except FileNotFoundError:
         return None
-    try:
-        if not is_intact(text):
-            raise ValueError("the hash in the manifest is wrong")
-        facts: dict[str, Any] = json.loads(text)
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format {facts['format']}, this hubbleclip reads {FORMAT}")
-    except (ValueError, KeyError) as error:
-        raise SearchError(f"{path} is damaged ({error}): {rebuild_hint(folder)}") from error
     segments = tuple(SegmentFacts(**one) for one in facts["segments"])
     return Manifest(model_digest=facts["model_digest"], num_dims=facts["num_dims"], segments=segments)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically, then delete the files that it does not list."""
-    write_bytes(folder / MANIFEST, description_bytes({"format": FORMAT} | asdict(manifest)))
+    write_bytes(folder / MANIFEST, description_bytes(asdict(manifest)))
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
         if path not in kept and path.is_file():
@@ -209,31 +189,16 @@ def write_segment(
     return facts
 
 
-def open_segments(
-    folder: Path, manifest: Manifest, opened: Mapping[str, Segment], pool: Executor
-) -> dict[str, Segment]:
-    """Check and open the segments of an index that are not in `opened`; return all of its segments."""
-    new = {
-        facts.key: pool.submit(_open_segment, folder, facts, manifest.num_dims)
-        for facts in manifest.segments
-        if facts.key not in opened
-    }
-    return {
-        facts.key: new[facts.key].result() if facts.key in new else opened[facts.key] for facts in manifest.segments
-    }
-
-
-def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
+def open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
     """Open the files of a segment; the Parquet file is checked by page checksums, the others by their hashes."""
     paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
     try:
-        for suffix in (FLOATS, CODES):
-            if sha256_file(paths[suffix]) != facts.sha256[suffix]:
+        coded = paths[CODES].read_bytes()
+        for suffix, sha256 in ((FLOATS, sha256_file(paths[FLOATS])), (CODES, sha256_bytes(coded))):
+            if sha256 != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
         floats = paths[FLOATS].open("rb")
-        with paths[CODES].open("rb") as file:
-            coded = mmap(file.fileno(), 0, access=ACCESS_READ)
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
@@ -244,7 +209,6 @@ def _open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
         start=facts.start,
         tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
         floats=floats,
-        coded=coded,
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 

@@ -18,12 +18,10 @@ from web_search import client_of, service_of
 from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
 from hubbleclip.cli.serving import MAX_CUTOUT_BYTES
 from hubbleclip.config.settings import FetchSettings
-from hubbleclip.core.errors import DownloadError, ImageError
+from hubbleclip.core.errors import DownloadError, ImageError, NotFoundError
 from hubbleclip.images.wcs import parse_wcs
-from hubbleclip.search.cutout import cut_out
 from hubbleclip.search.engine import Search
-from hubbleclip.search.server.pictures import thumbnail
-from hubbleclip.search.server.search_service import NotFoundError
+from hubbleclip.search.server.pictures import cut_out, cut_tile, thumbnail
 from tests.bad_server import BadServer, give, give_range
 
 NAMES = ("image.png", "thumbnail.jpg")
@@ -84,10 +82,10 @@ def test_a_cutout_is_of_the_archive_where_it_may_be_asked_or_else_its_address(
     assert asked == [search.tile(IDS[0]).facts["product_uri"]]
     path, record = tmp_path / "a_drz.fits", search.tile(IDS[0])
     path.write_bytes(open_remote("").read())
-    assert service_of(search).cut_out(replace(record, product=path)) == answer.content
+    assert cut_tile(service_of(search), replace(record, product=path)) == answer.content
     path.write_bytes(b"damaged")
     with pytest.raises(NotFoundError, match="the FITS file cannot be cut .*: see https://mast"):
-        service_of(search).cut_out(replace(record, product=path))
+        cut_tile(service_of(search), replace(record, product=path))
 
 
 def test_a_thumbnail_of_a_large_tile_is_small(tmp_path) -> None:

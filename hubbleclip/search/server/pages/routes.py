@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from hubbleclip import __version__
 from hubbleclip.catalog.tile_filters import FILTERS
-from hubbleclip.core.errors import HubbleclipError, SearchError
+from hubbleclip.core.errors import HubbleclipError, NotFoundError, SearchError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
@@ -28,10 +28,10 @@ from hubbleclip.search.open_index import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
 from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Note, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
-from hubbleclip.search.server.api import MAX_IMAGES, find_tile, upload_of
+from hubbleclip.search.server.api import MAX_IMAGES, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
-from hubbleclip.search.server.search_service import BusyError, NotFoundError, SearchService, WebParams, params_of
+from hubbleclip.search.server.search_service import BusyError, SearchService, WebParams, params_of
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.server.uploads import PICTURES
 from hubbleclip.search.sky import UnaskedNameError
@@ -175,13 +175,12 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
         if mapping.locked():  # an occlusion map takes as much work as tens of searches
             raise BusyError("another occlusion map is being computed: try again in some seconds")
         async with mapping:
-            await find_tile(tile_id, service)
             found = await service.run(service.search.occlusion, tile_id, text)
         return render("occlusion", text=text, occlusion=found)
 
     @router.get("/tiles/{tile_id}/footprint.reg")
     async def footprint(tile_id: str) -> Response:
-        record = await find_tile(tile_id, service)
+        record = await service.run(service.search.tile, tile_id)
         region = tile_view.ds9_region(record.tile_id, record.facts)
         if region is None:
             raise NotFoundError("the tile has no position on the sky")
@@ -243,7 +242,7 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
         tile_ids = request.query_params.getlist("tile")
         if not 2 <= len(tile_ids) <= MAX_COMPARED:
             raise ParameterError(f"choose 2 to {MAX_COMPARED} tiles to compare, not {len(tile_ids)}")
-        tiles = [await find_tile(tile_id, service) for tile_id in tile_ids]
+        tiles = [await service.run(service.search.tile, tile_id) for tile_id in tile_ids]
         return render("compare", tiles=tiles, columns=COLUMNS, index=service.search.status)
 
 
@@ -310,7 +309,7 @@ async def _search_page(params: SearchParams, service: SearchService, ignored: li
 
 async def _tile_page(tile_id: str, params: SearchParams, service: SearchService) -> Response:
     """Render the page of a tile that a search found."""
-    record = await find_tile(tile_id, service)
+    record = await service.run(service.search.tile, tile_id)
     tile_id, facts, text = record.tile_id, record.facts, _text_of(params)
 
     def tried(part: Callable[[], Part], without: Part) -> Part:
