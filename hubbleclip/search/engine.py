@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -23,18 +23,7 @@ from hubbleclip.search.advice import notes_on
 from hubbleclip.search.open_index import Floats64, OpenIndex, open_index
 from hubbleclip.search.params import SearchParams, as_written, checked
 from hubbleclip.search.ranking import FUSED_DEPTH, Query
-from hubbleclip.search.records import (
-    NUM_SQUARES,
-    Cone,
-    GroupBy,
-    Hits,
-    IndexStatus,
-    Mode,
-    Occlusion,
-    Points,
-    Sort,
-    TileRecord,
-)
+from hubbleclip.search.records import Cone, GroupBy, Hits, IndexStatus, Mode, Points, Sort, TileRecord
 from hubbleclip.search.sky import Sesame, find_cone
 from hubbleclip.search.stores.base import rows_of
 
@@ -49,6 +38,27 @@ COUNTED = 2_000
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 NUM_PHRASES = 5
+NUM_SQUARES = 7
+"""Number of squares along each side of a tile. In a tile of 224 px, each is 32 px wide: whole patches of a ViT-B/16 or
+ViT-B/32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Occlusion:
+    """What covering each square of a tile does to its similarity to a text.
+
+    Attributes
+    ----------
+    similarity
+        Cosine similarity of the whole tile.
+    drop_yx
+        How much the similarity falls if each square is covered, (`NUM_SQUARES`, `NUM_SQUARES`), from the top left of
+        the picture; negative where it rises.
+
+    """
+
+    similarity: float
+    drop_yx: Floats64
 
 
 class Search:

@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from hubbleclip.search.params import SearchParams
 
 OWN_FACTS = ("tile_id", "score", "model_rank", "words_rank", "num_folded")
 """Values of a hit that come from the search and not from the catalog."""
-NUM_SQUARES = 7
-"""Number of squares along each side of a tile. In a tile of 224 px, each is 32 px wide: whole patches of a ViT-B/16 or
-ViT-B/32."""
 
 
 class Mode(StrEnum):
@@ -203,21 +197,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Occlusion:
-    """What covering each square of a tile does to its similarity to a text.
-
-    Attributes
-    ----------
-    similarity
-        Cosine similarity of the whole tile.
-    drop_yx
-        How much the similarity falls if each square is covered, (`NUM_SQUARES`, `NUM_SQUARES`), from the top left of
-        the picture; negative where it rises.
-
-    """
-
-    similarity: float
-    drop_yx: npt.NDArray[np.float64]

@@ -11,10 +11,10 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.pipeline.index import index
 from hubbleclip.search import open_index
-from hubbleclip.search.engine import Search
+from hubbleclip.search.engine import NUM_SQUARES, Search
 from hubbleclip.search.open_index import number_labels
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.records import NUM_SQUARES, NumberedLabels
+from hubbleclip.search.records import NumberedLabels
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hubbleclip.core.errors import SearchError
-from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import is_intact
 
 Floats = npt.NDArray[np.float32]
@@ -144,28 +143,6 @@ def best_rows(row_n: RowNumbers, score_n: npt.NDArray[np.float64], k: int) -> Sc
         row_n, score_n = row_n[is_high_n], score_n[is_high_n]
     best = np.lexsort((row_n, -score_n))[:k]
     return Scored(row_n[best], score_n[best])
-
-
-def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
-    """Scale a query to length 1."""
-    if query_d.shape != (num_dims,):
-        raise SearchError(f"the query has the shape {query_d.shape}, the index has {num_dims} dimensions")
-    if not np.isfinite(query_d).all() or not query_d.any():
-        raise SearchError("the terms of the query cancel each other: change a weight")
-    unit_d: Floats = unit(query_d.astype(np.float64)).astype(np.float32)
-    return unit_d
-
-
-def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
-    """Check rows before they are appended."""
-    if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
-        raise SearchError(
-            f"features of shape {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions"
-        )
-    if not np.isfinite(feat_nd).all():
-        raise SearchError("a feature is not finite: the model is damaged")
-    if len(set(tile_ids)) < len(tile_ids) or any(row is not None for row in rows_of(known, tile_ids)):
-        raise SearchError("a tile is in the index already")
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:

@@ -22,18 +22,9 @@ import pyarrow as pa
 
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.io import locked
+from hubbleclip.core.vectors import unit
 from hubbleclip.search.stores import segments
-from hubbleclip.search.stores.base import (
-    ID_TYPE,
-    Floats,
-    Mask,
-    RowNumbers,
-    Scored,
-    best_rows,
-    check_new_rows,
-    file_stamp,
-    unit_query,
-)
+from hubbleclip.search.stores.base import ID_TYPE, Floats, Mask, RowNumbers, Scored, best_rows, file_stamp, rows_of
 from hubbleclip.search.stores.segments import Codes, Manifest, Segment, SegmentFacts
 
 MAX_SEGMENT_ROWS = 131_072
@@ -206,6 +197,28 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
     if k < len(lower_n):
         lower_n.partition(len(lower_n) - k)
     return upper_n, lower_n[-k:].copy()
+
+
+def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
+    """Scale a query to length 1."""
+    if query_d.shape != (num_dims,):
+        raise SearchError(f"the query has the shape {query_d.shape}, the index has {num_dims} dimensions")
+    if not np.isfinite(query_d).all() or not query_d.any():
+        raise SearchError("the terms of the query cancel each other: change a weight")
+    unit_d: Floats = unit(query_d.astype(np.float64)).astype(np.float32)
+    return unit_d
+
+
+def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
+    """Check rows before they are appended."""
+    if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
+        raise SearchError(
+            f"features of shape {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions"
+        )
+    if not np.isfinite(feat_nd).all():
+        raise SearchError("a feature is not finite: the model is damaged")
+    if len(set(tile_ids)) < len(tile_ids) or any(row is not None for row in rows_of(known, tile_ids)):
+        raise SearchError("a tile is in the index already")
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -20,8 +20,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from web_search import service_of
 
-from hubbleclip.search.engine import Search
-from hubbleclip.search.records import NUM_SQUARES
+from hubbleclip.search.engine import NUM_SQUARES, Search
 
 pytestmark = pytest.mark.nightly
 AXE = "axe-core@4.14.1"

@@ -17,9 +17,9 @@ from web_search import client_of, service_of, soup
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.search import sky
-from hubbleclip.search.engine import Search
+from hubbleclip.search.engine import NUM_SQUARES, Occlusion, Search
 from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import NUM_SQUARES, Mode, Occlusion
+from hubbleclip.search.records import Mode
 from hubbleclip.search.server.pages.routes import day, exposure, object_class
 from hubbleclip.search.server.search_service import params_of
 

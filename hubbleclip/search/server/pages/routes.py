@@ -22,11 +22,11 @@ from hubbleclip.core.errors import HubbleclipError, NotFoundError, SearchError
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
-from hubbleclip.search.engine import Search
+from hubbleclip.search.engine import NUM_SQUARES, Search
 from hubbleclip.search.export import COLUMNS, FORMATS
 from hubbleclip.search.open_index import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
-from hubbleclip.search.records import NUM_SQUARES, GroupBy, Hits, Mode, Note, Sort, TermKind, plain
+from hubbleclip.search.records import GroupBy, Hits, Mode, Note, Sort, TermKind, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
 from hubbleclip.search.server.api import MAX_IMAGES, upload_of
 from hubbleclip.search.server.pages import tile_view
