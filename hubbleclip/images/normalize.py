@@ -89,7 +89,7 @@ def flux_per_unit(image: ScienceImage) -> float:
     quantity, _, time = unit.replace("CPS", "COUNTS/S").partition("/")
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
         raise ImageError(
-            "no_flux_scale", f"the unit is {image.unit!r}, but must be electrons or counts, in total or per second"
+            "no_flux_scale", f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
         )
     # Totals are divided by the exposure time, and counts are multiplied by the gain.
     electrons = 1.0 if quantity in ELECTRONS else image.gain

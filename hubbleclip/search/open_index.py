@@ -58,9 +58,7 @@ def read_current(layout: Layout) -> CurrentIndex:
     try:
         facts = read_intact(layout.current_index, "delete it and run `hubbleclip index`")
     except FileNotFoundError as error:
-        raise SearchError(
-            "there is no search index: run `hubbleclip index` first (after `hubbleclip pipeline`)"
-        ) from error
+        raise SearchError("there is no search index: run `hubbleclip index` (after `hubbleclip pipeline`)") from error
     return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
 
 

@@ -139,9 +139,7 @@ class Ranker:
         self.terms = [(term, self._text_of(term)) for term in params.terms()]
         texts = [(text, term.weight) for term, text in self.terms if text]
         if params.mode is Mode.WORDS and self.terms and not texts:
-            raise SearchError(
-                "the mode `words` needs a text or a proposal: use the mode `model` for pictures and tiles"
-            )
+            raise SearchError("the mode `words` needs a text or a proposal: use `model` for pictures and tiles")
         self.mode = params.mode if texts else Mode.MODEL
         if self.mode is Mode.MODEL or not self.num_admitted:
             return

@@ -234,9 +234,9 @@ class OpenAICompatible:
 
     def _explained(self, error: requests.RequestException) -> Exception:
         """Convert a failed request to an error that says what to change."""
-        response = error.response
+        response, host = error.response, urlsplit(self._url).netloc
         if response is not None and not is_retryable(error):
-            host, said = urlsplit(self._url).netloc, " ".join(response.text.split())[:200]
+            said = " ".join(response.text.split())[:200]
             if response.status_code in WRONG_ADDRESS:
                 return SettingsError(
                     f"{host} rejects the request ({response.status_code}): check captions.base_url, captions.model"
@@ -245,9 +245,7 @@ class OpenAICompatible:
             return AnswerError("refused", f"{host} refuses the request ({response.status_code}): {said}")
         failure = to_archive_error(error, self._url)
         if isinstance(failure, ArchiveDownError):
-            return ArchiveDownError(
-                f"cannot reach {urlsplit(self._url).netloc}: start the model's server, or set captions.base_url"
-            )
+            return ArchiveDownError(f"cannot reach {host}: start the model's server, or set captions.base_url")
         return AnswerError("server_failure", str(failure).replace("fetch.timeout_s", "captions.timeout_s"))
 
 

@@ -22,14 +22,13 @@ from hubbleclip import __version__
 from hubbleclip.core.errors import CatalogError, DamagedIndexError, HubbleclipError, NotFoundError
 from hubbleclip.search.params import ParameterError, Short, first_fault
 from hubbleclip.search.server.api import ERRORS, add_posted_schema, api_routes
-from hubbleclip.search.server.cone_search import cone_routes
-from hubbleclip.search.server.image_access import image_routes
 from hubbleclip.search.server.pages.routes import error_page, page_routes, wants_page
 from hubbleclip.search.server.pictures import picture_routes
 from hubbleclip.search.server.running_server import proof_of
 from hubbleclip.search.server.search_service import LOADING, OK, RETRY_AFTER_S, BusyError, SearchService
 from hubbleclip.search.server.security import Access, SecurityMiddleware
 from hubbleclip.search.server.uploads import UploadError
+from hubbleclip.search.server.virtual_observatory import observatory_routes
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -119,8 +118,7 @@ def create_app(service: SearchService, access: Access, instance: str = "", agent
     app.add_middleware(MetricsMiddleware, registry=registry)
     app.include_router(api_routes(service))
     app.include_router(picture_routes(service))
-    app.include_router(cone_routes(service))
-    app.include_router(image_routes(service))
+    app.include_router(observatory_routes(service))
     app.include_router(page_routes(service, access))
     if agents:
         from hubbleclip.search.agents import http_routes  # noqa: PLC0415 - needs an extra

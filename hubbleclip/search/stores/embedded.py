@@ -212,9 +212,7 @@ def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
 def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
     """Check rows before they are appended."""
     if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
-        raise SearchError(
-            f"features of shape {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions"
-        )
+        raise SearchError(f"features {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions")
     if not np.isfinite(feat_nd).all():
         raise SearchError("a feature is not finite: the model is damaged")
     if len(set(tile_ids)) < len(tile_ids) or any(row is not None for row in rows_of(known, tile_ids)):

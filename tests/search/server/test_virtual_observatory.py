@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from web_search import service_of
 
 from hubbleclip.search.engine import Search
-from hubbleclip.search.server import cone_search, image_access
-from hubbleclip.search.server.image_access import OBSCORE
+from hubbleclip.search.server import virtual_observatory
+from hubbleclip.search.server.virtual_observatory import OBSCORE
 
 CENTRE, RADIUS = SkyCoord(*PLACES[20], unit="deg"), 3.001 * u.deg
 NEAR = {
@@ -145,7 +145,7 @@ def test_regions_of_every_shape_admit_the_tiles_inside(position: str | list[str]
 def test_parameters_select_among_all_tiles(
     parameters: dict[str, str | list[str]], num: int, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_access, "MAX_DEPTH", 12)
+    monkeypatch.setattr(virtual_observatory, "MAX_DEPTH", 12)
     table, status = table_of(client, "/sia2/query", **parameters)
     assert (len(table.array), status) == (num, "OK")
 
@@ -173,13 +173,13 @@ def test_the_row_of_a_file_has_the_position_and_the_footprint_of_its_observation
     ],
 )
 def test_a_filter_has_the_width_of_its_kind(name: str, nm: tuple[float, float]) -> None:
-    low, high = image_access._band({"filter": name, "instrument": "ACS/WFC"})
+    low, high = virtual_observatory._band({"filter": name, "instrument": "ACS/WFC"})
     assert (low * 1e9, high * 1e9) == pytest.approx(nm)
 
 
 def test_rows_beyond_the_limit_are_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, expected in ((5, (5, "OVERFLOW")), (6, (6, "OK"))):
-        monkeypatch.setattr(cone_search, "MAX_DEPTH", limit)
+        monkeypatch.setattr(virtual_observatory, "MAX_DEPTH", limit)
         table, status = table_of(client, "/scs", RA=1, DEC=-30, SR=1)
         assert (len(table.array), status) == expected
     for limit in (0, 5):
