@@ -66,28 +66,6 @@ def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
     return np.searchsorted(distinct, -wanted_n) + 1
 
 
-def fuse(
-    words: Scored, model_row_n: RowNumbers, compared: Scored, mask_n: Mask, depth: int, *, others: float
-) -> Ranking:
-    """Rank the rows of a mask: those in `compared` by fused scores, the rest by word scores plus `others`."""
-    size = len(mask_n)
-    by_words_n, model_rank_n = np.zeros(size), np.zeros(size, np.int64)  # arrays indexed by row
-    by_words_n[words.row_n] = words.score_n
-    model_rank_n[model_row_n] = np.arange(1, len(model_row_n) + 1)
-    score_n = by_words_n + others
-    score_n[compared.row_n] = compared.score_n
-    row_n = np.flatnonzero(mask_n)
-    best = best_rows(row_n, score_n[row_n], depth)
-    best_by_words_n = by_words_n[best.row_n]
-    return Ranking(
-        row_n=best.row_n,
-        score_n=best.score_n,
-        model_rank_n=model_rank_n[best.row_n],
-        words_rank_n=np.where(best_by_words_n > 0, dense_ranks(words.score_n, best_by_words_n), 0),
-        is_complete=depth >= len(row_n),
-    )
-
-
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Find the positions, ascending, of each group's first item and of each item without a group (id below 0)."""
     _, first_n = np.unique(group_n, return_index=True)
@@ -143,24 +121,24 @@ class Ranker:
         self.mode = params.mode if texts else Mode.MODEL
         if self.mode is Mode.MODEL or not self.num_admitted:
             return
-        sum_n = opened.facts.word_scores(texts).round(WORD_DECIMALS)
-        row_n = np.flatnonzero((sum_n > 0) & mask_n)
-        self.words = Scored(row_n, sum_n[row_n])
+        self.words_n = opened.facts.word_scores(texts).round(WORD_DECIMALS)
+        row_n = np.flatnonzero((self.words_n > 0) & mask_n)
+        self.words = self.found = Scored(row_n, self.words_n[row_n])
+        self.model_rank_n: npt.NDArray[np.int64] | None = None
         if self.mode is Mode.WORDS:
             self.num_admitted = len(row_n)
-        if self.mode is Mode.BOTH:
-            query_d = self._query_d.astype(np.float64)
-            by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
-            compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
-            fused_n = fused_scores(
-                np.maximum(sum_n[compared_n], 0),
-                query_d,
-                opened.store.features(compared_n),
-                sum(max(weight, 0.0) for _, weight in texts),
-            )
-            # No other row is more similar than the last one of the scan.
-            self.others = min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
-            self.fused = by_model.row_n, Scored(compared_n, fused_n), mask_n
+            return
+        query_d, admitted_n = self._query_d.astype(np.float64), np.flatnonzero(mask_n)
+        by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
+        by_words_n, text_weight = np.maximum(self.words_n, 0), sum(max(weight, 0.0) for _, weight in texts)
+        # Only the best rows by the model and by words are compared; no other one is more similar than the scan's last.
+        score_n = by_words_n + min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
+        compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
+        feat_nd = opened.store.features(compared_n)
+        score_n[compared_n] = fused_scores(by_words_n[compared_n], query_d, feat_nd, text_weight)
+        self.found = Scored(admitted_n, score_n[admitted_n])
+        self.model_rank_n = np.zeros(len(score_n), np.int64)
+        self.model_rank_n[by_model.row_n] = np.arange(1, len(by_model.row_n) + 1)
 
     @cached_property
     def _query_d(self) -> Floats:
@@ -216,12 +194,15 @@ class Ranker:
             is_complete = depth >= self.num_admitted
             return Ranking(row_n=found.row_n, score_n=found.score_n, model_rank_n=rank_n, is_complete=is_complete)
         depth = max(depth, SORTED_DEPTH)
-        if self.mode is Mode.BOTH:
-            return fuse(self.words, *self.fused, depth, others=self.others)
-        best = best_rows(*self.words, depth)
-        rank_n = dense_ranks(self.words.score_n, best.score_n)
-        is_complete = depth >= len(self.words.row_n)
-        return Ranking(row_n=best.row_n, score_n=best.score_n, words_rank_n=rank_n, is_complete=is_complete)
+        best = best_rows(*self.found, depth)
+        words_n = self.words_n[best.row_n]
+        return Ranking(
+            row_n=best.row_n,
+            score_n=best.score_n,
+            model_rank_n=None if self.model_rank_n is None else self.model_rank_n[best.row_n],
+            words_rank_n=np.where(words_n > 0, dense_ranks(self.words.score_n, words_n), 0),
+            is_complete=depth >= len(self.found.row_n),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

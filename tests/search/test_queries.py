@@ -20,9 +20,8 @@ from hubbleclip.images.tiling import tile_file
 from hubbleclip.search import ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.ranking import dense_ranks, first_of_groups, fold_near_duplicates, fuse
+from hubbleclip.search.ranking import dense_ranks, first_of_groups, fold_near_duplicates
 from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
-from hubbleclip.search.stores.base import Scored
 from tests.bad_server import BadServer, give
 
 PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
@@ -249,20 +248,33 @@ def test_fast_functions_equal_the_obvious_ones(num: int) -> None:
         assert fold_near_duplicates(feat_nd, xyz_n3, side_rad_n) == folded
         score_n = rng.integers(0, 50, num) / 7
         assert dense_ranks(score_n, score_n).tolist() == (np.unique(-score_n, return_inverse=True)[1] + 1).tolist()
-        model_n, words_n = (rng.permutation(900)[:some].astype(np.int64) for some in (num, num // 2))
-        scored = Scored(words_n, rng.integers(1, 9, num // 2) / 4)
-        compared_n = np.union1d(model_n, words_n[: num // 3])
-        fused_n = rng.integers(-4, 9, len(compared_n)) / 8
-        by_words, by_both = (dict(zip(*pair, strict=True)) for pair in (scored, (compared_n, fused_n)))
-        admitted = {*words_n, *model_n, *range(900, 905)}
-        sums = {row: by_both.get(row, by_words.get(row, 0) - 2) for row in admitted}
-        depth = rng.integers(1, max(2, 2 * len(sums)))
-        mask_n = np.isin(np.arange(910), [*admitted])
-        fused = fuse(scored, model_n, Scored(compared_n, fused_n), mask_n, depth, others=-2.0)
-        assert fused.row_n.tolist() == sorted(sums, key=lambda row: (-sums[row], row))[:depth]
-        assert fused.is_complete == (depth >= len(sums))
-        assert fused.score_n.tolist() == [sums[row] for row in fused.row_n]
-        model_rank = {row: rank for rank, row in enumerate(model_n, 1)}
-        words_rank = dict(zip(words_n, dense_ranks(scored.score_n, scored.score_n), strict=True))
-        assert fused.model_rank_n.tolist() == [model_rank.get(row, 0) for row in fused.row_n]
-        assert fused.words_rank_n.tolist() == [words_rank.get(row, 0) for row in fused.row_n]
+
+
+@pytest.mark.parametrize("terms", [{"q": "galaxy dust"}, {"q": "spiral^2", "unlike": tile_id_of(1, 1)}])
+def test_only_the_best_tiles_by_the_model_and_by_words_have_more_than_their_words(
+    terms: dict, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "FUSED_DEPTH", 5)
+    query = SearchParams(**terms, **EVERY)
+    found, parts = search.run(query).hits, tuple(query.terms())
+    length = np.linalg.norm(query_d := query_feature(search, parts, ranking.TILE_WEIGHT))
+    rows = rows_of_places(search)
+    by_model = (search._opened.store.features(rows) @ (query_d / length)).round(9)
+    by_words = word_scores([one for one in parts if words_of(one)]).round(6)
+    best_model, best_words = (
+        sorted(range(len(rows)), key=lambda at: (-by[at], rows[at]))[:5] for by in (by_model, by_words)
+    )
+    likeness = look_alikes(search, by_words, list(range(len(rows))))
+    texts_weight = sum(one.weight for one in parts if words_of(one))
+    assert len(found) > len({*best_model, *best_words})
+    monkeypatch.setattr(ranking, "SORTED_DEPTH", 3)
+    few, every = (search._asked(query).ranker.best(depth) for depth in (3, len(rows)))
+    assert (len(few.row_n), few.is_complete, len(every.row_n), every.is_complete) == (3, False, len(rows), True)
+    for hit in found:
+        at = PLACES.index((int(hit.facts["proposal_id"][4:]), int(hit.facts["obs_id"].split("-")[1])))
+        of_model = length * by_model[at] + texts_weight * likeness[at]
+        if at not in {*best_model, *best_words}:
+            of_model = min(0, length * by_model[best_model[-1]])
+        assert hit.score == pytest.approx(by_words[at] + 2 * of_model, abs=1e-4)
+        assert hit.model_rank == (1 + best_model.index(at) if at in best_model else None)
+        assert (hit.words_rank is None) == (by_words[at] == 0)
