@@ -178,7 +178,7 @@ class EmbeddedStore:
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> tuple[Floats, Floats]:
     """Return upper bounds of the similarities of the admitted rows of a block, and their `k` largest lower bounds."""
-    codes_nd, scale_n, error_n = (part[rows] for part in segment.codes)
+    codes_nd, scale_n, error_n = segment.codes.codes_nd[rows], segment.codes.scale_n[rows], segment.codes.error_n[rows]
     if mask_n is None:
         similarity_n = dots(query.codes_nd[0], codes_nd)
     else:
