@@ -57,8 +57,8 @@ def _find_repairable(good_yx: NDArray[np.bool_], top: int, bottom: int) -> NDArr
     in_column_yx = np.add.reduce([padded_yx[y : y + height] for y in range(SIDE_PX)], dtype=np.uint8)
     counts_yx = np.add.reduce([in_column_yx[:, x : x + width] for x in range(SIDE_PX)], dtype=np.uint8)
     is_repairable_yx = (counts_yx >= MIN_GOOD) & ~good_yx
-    places: NDArray[np.int64] = np.flatnonzero(is_repairable_yx[top:bottom])
-    return places + top * width
+    places: NDArray[np.int64] = top * width + np.flatnonzero(is_repairable_yx[top:bottom])
+    return places
 
 
 @compiled

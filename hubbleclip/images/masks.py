@@ -40,8 +40,9 @@ def _runs(is_in_yx: NDArray[np.bool_], top: int) -> NDArray[np.int64]:
     if not is_in_yx.any():
         return np.empty((0, 2), np.int64)
     padded_yx = np.pad(is_in_yx, ((0, 0), (1, 1)))
-    places: NDArray[np.int64] = np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1])
-    return (places + top * (is_in_yx.shape[1] + 1)).reshape(-1, 2)
+    first = top * (is_in_yx.shape[1] + 1)
+    places: NDArray[np.int64] = first + np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1])
+    return places.reshape(-1, 2)
 
 
 def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], zero_runs: NDArray[np.int64]) -> None:
