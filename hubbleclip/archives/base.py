@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from hubbleclip.core.errors import without_control
 from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
@@ -269,16 +267,3 @@ def proposal_id_of(archive: str, number: str | None) -> str:
     text = (number or "").strip()
     # Leading zeros are removed only if the text is all digits. Other texts, such as "GO-5", are unchanged.
     return f"{archive}:{text.lstrip('0') or NO_PROPOSAL}" if text.isdigit() else f"{archive}:{text or NO_PROPOSAL}"
-
-
-def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
-    """Create a Rejection with the current time as its date."""
-    return Rejection(
-        entity=entity,
-        entity_id=entity_id,
-        stage=stage,
-        reason=reason,
-        detail=without_control(detail),
-        settings_digest=settings_digest,
-        rejected_at=datetime.now(UTC),
-    )

@@ -14,20 +14,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from hubbleclip.archives.base import (
-    Delivery,
-    ObservationPage,
-    ProcessLocal,
-    proposal_id_of,
-    reject,
-)
+from hubbleclip.archives.base import Delivery, ObservationPage, ProcessLocal, proposal_id_of
 from hubbleclip.archives.json_lines import read_proposal_rows
 from hubbleclip.archives.stsci.parsers import ProposalText
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import DownloadError, SettingsError
 from hubbleclip.core.io import sha256_bytes, sha256_file
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection
+from hubbleclip.core.records import HEADER_SOURCE, Observation, Product, Proposal, Rejection, reject
 from hubbleclip.core.text_cleaning import without_zeros
 from hubbleclip.fits.integrity import content_name
 from hubbleclip.fits.keywords import FileFacts, read_facts

@@ -8,7 +8,7 @@ from hubbleclip.archives.base import Archive
 from hubbleclip.archives.cadc import CadcArchive
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.id_prefixes import find_registered
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 
@@ -35,7 +35,4 @@ The simulated archive is queried by the same code as MAST; only the URLs differ.
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
     """Open the archive whose name is given by `archive.name`."""
-    opener = ARCHIVES.get(settings.name)
-    if opener is None:
-        raise SettingsError(f"no archive {settings.name!r}: set archive.name to one of {', '.join(sorted(ARCHIVES))}")
-    return opener(settings, fetch, layout)
+    return find_registered(ARCHIVES, settings.name, "archive.name")(settings, fetch, layout)

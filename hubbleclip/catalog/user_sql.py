@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -26,8 +27,6 @@ from hubbleclip.core.layout import Layout
 MAX_ROWS, MAX_S = 100_000, 60.0
 MEMORY, DATA_MB = "1GiB", 1280
 """Memory limits: DuckDB's own, and that of the process, because DuckDB does not count the memory of one long value."""
-REFUSED = 3
-"""Exit status of the process if it has written the message of an error."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -67,50 +66,46 @@ def stream_user_sql(
     """
     line = [sys.executable, "-P", "-m", "hubbleclip.catalog.user_sql", str(layout.root)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout  # noqa: S101 - pipes
+        assert process.stdin  # noqa: S101 - a pipe
         try:
             with suppress(BrokenPipeError):  # the process has ended, and its status is reported below
                 process.stdin.write(json.dumps([sql, max_rows, max_s]).encode())
                 process.stdin.close()
-            try:
-                reader = pa.ipc.open_stream(process.stdout)
-            except (OSError, pa.ArrowException) as error:
-                raise _fault_of(process, max_s) from error
-            rows = UserRows(schema=reader.schema)
-            rows.batches = _limited(reader, rows, max_rows, process, max_s)
+            arrived = _received(process, max_s)
+            rows = UserRows(schema=next(arrived))
+            rows.batches = _limited(arrived, rows, max_rows)
             yield rows
         finally:
             process.kill()
 
 
-def _limited(
-    reader: pa.RecordBatchReader, rows: UserRows, max_rows: int | None, process: subprocess.Popen[bytes], max_s: float
-) -> Iterator[pa.RecordBatch]:
-    """Yield the first `max_rows` rows that a process writes, and count them in `rows`."""
+def _limited(batches: Iterator[pa.RecordBatch], rows: UserRows, max_rows: int | None) -> Iterator[pa.RecordBatch]:
+    """Yield the first `max_rows` rows, and count them in `rows`."""
+    for batch in batches:
+        kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
+        rows.is_cut = rows.is_cut or kept.num_rows < batch.num_rows
+        rows.num_rows += kept.num_rows
+        if kept.num_rows:
+            yield kept
+
+
+def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
+    """Yield the schema and then the batches that a process writes; CatalogError if it does not write all of them."""
+    fault: Exception | None = None
     try:
-        for batch in reader:
-            kept = batch if max_rows is None else batch.slice(0, max_rows - rows.num_rows)
-            rows.is_cut = rows.is_cut or kept.num_rows < batch.num_rows
-            rows.num_rows += kept.num_rows
-            if kept.num_rows:
-                yield kept
+        reader = pa.ipc.open_stream(process.stdout)
+        yield reader.schema
+        yield from reader
     except (OSError, pa.ArrowException) as error:
-        raise _fault_of(process, max_s) from error
-    if process.wait():  # a stream that is cut between two batches looks complete
-        raise _fault_of(process, max_s)
-
-
-def _fault_of(process: subprocess.Popen[bytes], max_s: float) -> CatalogError:
-    """Say why a process has not written all rows."""
-    message = (process.stderr.read() if process.stderr else b"").decode(errors="replace").strip()
-    code = process.wait()
+        fault = error
+    lines = (process.stderr.read() if process.stderr else b"").decode(errors="replace").splitlines()
+    code = process.wait()  # a stream that is cut between two batches looks complete
     if code == -signal.SIGALRM:
-        return CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s")
-    if code == REFUSED:
-        return CatalogError(message)
+        raise CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s") from fault
     if code < 0:  # killed at the memory limit of the process, or by the system for a lack of memory
-        return CatalogError(f"the query was killed, perhaps for more than {DATA_MB} MiB of memory: ask for less")
-    return CatalogError(f"the process of the query failed: {message.rpartition(chr(10))[2] or code}")
+        raise CatalogError(f"the query was killed, perhaps for more than {DATA_MB} MiB of memory: ask for less")
+    if code or fault:
+        raise CatalogError(lines[-1] if lines else f"the process of the query failed ({code})") from fault
 
 
 @contextmanager
@@ -147,8 +142,7 @@ def main() -> None:
                 for batch in reader:
                     writer.write_batch(batch)
     except (CatalogError, duckdb.Error, OSError, pa.ArrowException, MemoryError) as error:
-        sys.stderr.write(str(error).strip().splitlines()[0] if str(error) else "out of memory")
-        sys.exit(REFUSED)
+        sys.exit(str(error).strip().splitlines()[0] if str(error) else "out of memory")
 
 
 if __name__ == "__main__":

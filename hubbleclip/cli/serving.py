@@ -9,7 +9,7 @@ from functools import partial
 
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import redirect_caches
-from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.errors import needing
 
 LOOPBACK, PORT = "127.0.0.1", 8765
 MAX_CUTOUT_BYTES = 8_000_000
@@ -66,10 +66,8 @@ def mcp(options: Options = Options()) -> None:
     from hubbleclip.pipeline.history import explain
     from hubbleclip.search.engine import Search
 
-    try:
+    with needing("agents", "a server of tools for agents"):
         from hubbleclip.search.agents import make_agent_server
-    except ModuleNotFoundError as error:
-        raise SettingsError("tools for agents need pip install 'hubbleclip[agents]'") from error
     layout = options.layout()
     redirect_caches(layout)
     make_agent_server(lambda: Search(layout, asks_sesame=False), layout, partial(explain, layout)).run()

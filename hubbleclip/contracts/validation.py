@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from open_data_contract_standard.model import Server
 
 from hubbleclip.contracts.schema import CONTRACT_NAMES, Table, cast_rows, read_contract, tables
 from hubbleclip.core.errors import ContractError
-from hubbleclip.core.records import Rejection
+from hubbleclip.core.records import reject
 
 Rows = Mapping[str, Sequence[Any]]
 """Records by table name."""
@@ -30,8 +29,6 @@ Query = Callable[[str], pa.Table]
 """Function that runs SQL on the catalog and returns the rows."""
 FAILURE_TABLES = ("rejection", "attempt")
 """Tables of failed items. Their rows are not validated, because they may name items that are not in the catalog."""
-MAX_DETAIL = 500
-"""Maximum length of a Rejection's detail, in characters."""
 
 
 class Violation(NamedTuple):
@@ -56,19 +53,10 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     _propagate({name: batch[name] for name in names}, item, violations)
     for name in names:
         passed[name] = [row for row in passed[name] if _row_key(name, row) not in violations]
-    now = datetime.now(UTC)
-    rejected = [
-        Rejection(
-            entity=table,
-            entity_id="/".join(map(str, key)),
-            stage=stage,
-            reason=f"contract:{violation.rule}",
-            detail=violation.detail[:MAX_DETAIL],
-            settings_digest=settings_digest,
-            rejected_at=now,
-        )
-        for (table, key), violation in violations.items()
-    ]
+    rejected = []
+    for (table, key), violation in violations.items():
+        about = {"reason": f"contract:{violation.rule}", "detail": violation.detail, "settings_digest": settings_digest}
+        rejected.append(reject(table, "/".join(map(str, key)), stage, **about))
     # One Rejection is kept per key. If the stage rejected the same item itself, the violation replaces that Rejection.
     known = [*batch.get("rejection", ()), *rejected]
     rejections = {(row.entity, row.entity_id, row.stage): row for row in known}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -52,6 +53,15 @@ class ItemError(HubbleclipError):
 
 class SettingsError(HubbleclipError):
     """A setting is missing, unknown or out of range."""
+
+
+@contextmanager
+def needing(extra: str, user: str) -> Iterator[None]:
+    """Turn an ImportError in a `with` block to a SettingsError that says which extra of this package to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise SettingsError(f"{user} needs an extra: run pip install 'hubbleclip[{extra}]'") from error
 
 
 class ArchiveError(HubbleclipError):

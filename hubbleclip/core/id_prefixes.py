@@ -1,11 +1,13 @@
-"""Find the id that a person means by its first characters."""
+"""Find what a person names: an id by its first characters, or a registered object."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
-from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.errors import HubbleclipError, SettingsError
 
+Registered = TypeVar("Registered")
 MAX_SHOWN = 4
 """Maximum number of ids in a message."""
 
@@ -19,3 +21,10 @@ def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) ->
         raise HubbleclipError(f"no {kind} begins with {start!r}: `{listed_by}` lists them")
     shown = ", ".join(found[:MAX_SHOWN]) + (", ..." if len(found) > MAX_SHOWN else "")
     raise HubbleclipError(f"more than one {kind} begins with {start!r}: give more of its characters ({shown})")
+
+
+def find_registered(registry: Mapping[str, Registered], name: str, setting: str) -> Registered:
+    """Find the object that a setting or an option names; SettingsError, which lists all names, if there is none."""
+    if name not in registry:
+        raise SettingsError(f"unknown {setting} {name!r}: give one of {', '.join(sorted(registry)) or 'none'}")
+    return registry[name]

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +54,10 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
     # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
-    threading.Thread(target=_end_after_grace, args=[exit_code], name="end-after-interrupt", daemon=True).start()
+    # Worker processes end with this process, and child servers when its pipe to them closes.
+    ending = threading.Timer(GRACE_S, os._exit, [exit_code])
+    ending.daemon = True
+    ending.start()
 
 
 def silence() -> None:
@@ -68,14 +70,6 @@ def write_stopped(*, can_resume: bool = False) -> None:
     """Write to standard error that the command was stopped."""
     is_terminal = os.isatty(STDERR)  # a terminal shows ^C on the same line, and a live bar may hide its cursor
     os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
-
-
-def _end_after_grace(exit_code: int) -> None:
-    """End this process and its worker processes. Child servers end when the pipe from this process closes."""
-    time.sleep(GRACE_S)
-    for worker in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
-        worker.kill()
-    os._exit(exit_code)
 
 
 def end_with_parent() -> None:

@@ -141,11 +141,10 @@ def sync_files(paths: Iterable[Path]) -> None:
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive advisory lock on a folder inside a `with` block.
 
-    A file beside the folder is locked, because NFS locks files for all hosts, but folders for one host only. The kernel
-    releases the lock when the process ends.
+    The kernel releases the lock when the process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if wait:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -156,19 +155,18 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)  # closing the descriptor also releases the lock
 
 
-def lock_at_once(descriptor: int) -> None:
-    """Lock an open file, and wait only for a process that tests the lock, which holds it for an instant.
+def lock_file(folder: Path) -> Path:
+    """Return the file by which a folder is locked; NFS locks files for all hosts, but folders for one host only."""
+    return folder.with_name(f".{folder.name}.lock")
 
-    Raises BlockingIOError if another process holds the lock.
-    """
-    for is_last in (False, False, True):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if is_last:
-                raise
-            time.sleep(0.2)
+
+def lock_at_once(descriptor: int) -> None:
+    """Lock an open file; BlockingIOError if another process holds the lock for longer than a test of it takes."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.2)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_file_systems(paths: Iterable[Path]) -> bool:

@@ -7,12 +7,16 @@ are never part of a record's identity.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
+
+from hubbleclip.core.errors import without_control
 
 HEADER_SOURCE = "header"
 """Value of `Proposal.source` and `Sample.caption_source` for texts that were made from the headers of files."""
 PROPOSAL_SOURCE = "proposal"
+MAX_DETAIL = 500
+"""Maximum length of a Rejection's detail, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +354,19 @@ class Rejection:
     detail: str
     settings_digest: str
     rejected_at: datetime
+
+
+def reject(entity: str, entity_id: str, stage: str, *, reason: str, detail: str, settings_digest: str) -> Rejection:
+    """Create a Rejection with the current time as its date."""
+    return Rejection(
+        entity=entity,
+        entity_id=entity_id,
+        stage=stage,
+        reason=reason,
+        detail=without_control(detail)[:MAX_DETAIL],
+        settings_digest=settings_digest,
+        rejected_at=datetime.now(UTC),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

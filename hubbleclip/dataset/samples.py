@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from hubbleclip.archives.base import reject
 from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.records import (
     HEADER_SOURCE,
@@ -20,6 +19,7 @@ from hubbleclip.core.records import (
     Sample,
     SplitAssignment,
     Tile,
+    reject,
 )
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.dataset.captions import make_captions, title

@@ -170,8 +170,6 @@ def _as_image_errors(*more: type[Exception]) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except MemoryError as error:
-        raise ImageError("too_large", "the image does not fit into memory") from error
     except (*DAMAGE, *more) as error:
         raise unreadable(error) from error
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
-from hubbleclip.core.errors import ImageError, SettingsError
+from hubbleclip.core.errors import ImageError, needing
 from hubbleclip.images.cosmic_rays import NO_RAYS
 from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
@@ -128,10 +128,8 @@ def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
     """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source image has one."""
-    try:
+    with needing("colour", "tiles.colour"):
         from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
-    except ImportError as error:
-        raise SettingsError("tiles.colour needs reproject: pip install 'hubbleclip[colour]'") from error
     place = {"output_projection": target.image.wcs, "shape_out": target.good_yx.shape, "return_footprint": False}
     aligned_yx: NDArray[np.float32] = np.full(target.good_yx.shape, np.nan, np.float32)
     for source in sources:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hubbleclip.archives.base import proposal_id_of, reject
+from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import HubbleclipError, SettingsError
+from hubbleclip.core.records import reject
 from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
 from hubbleclip.pipeline.index import index_promoted, remove_from_index
 

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from hubbleclip.archives.base import reject
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Metric, Promotion, Report
+from hubbleclip.core.records import Metric, Promotion, Report, reject
 from hubbleclip.core.timestamps import next_time
 from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset

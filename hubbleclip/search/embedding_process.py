@@ -22,6 +22,9 @@ from hubbleclip.core.layout import Layout
 if TYPE_CHECKING:
     from hubbleclip.search.stores.base import Floats
 
+USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
+"""For each optional library of open_clip, the start of those keys of a model's configuration that need it."""
+
 
 @dataclass(kw_only=True)
 class TextsAhead:
@@ -57,6 +60,23 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
     return TextsAhead(run=run, texts=texts, process=process)
 
 
+def hide_unused_libraries(run_dir: Path) -> None:
+    """Make this process unable to import those libraries of `USED_BY` that the model of a run does not need.
+
+    open_clip imports these libraries if they are installed, which takes 1.2 s, and works without them. The model hub is
+    not needed, because the weights are those of the run.
+    """
+    from hubbleclip.config.model import OPEN_CLIP_CONFIG  # noqa: PLC0415
+    from hubbleclip.training.runs import BASE  # noqa: PLC0415
+
+    path = run_dir / BASE / OPEN_CLIP_CONFIG
+    config = path.read_text(encoding="utf-8") if path.is_file() else "".join(USED_BY.values())
+    for name, key in USED_BY.items():
+        if key not in config:
+            # Python raises ModuleNotFoundError for a module that is None here.
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 def main() -> None:
     """Embed the texts on standard input, and write their features to standard output."""
     gc.disable()  # a garbage collection would take 0.7 s and free nothing but objects of the libraries
@@ -64,7 +84,6 @@ def main() -> None:
     import numpy as np  # noqa: PLC0415
 
     from hubbleclip.search.embedding import QueryModel  # noqa: PLC0415
-    from hubbleclip.training.models.libraries import hide_unused_libraries  # noqa: PLC0415
 
     run_dir = Path(sys.argv[1])
     hide_unused_libraries(run_dir)

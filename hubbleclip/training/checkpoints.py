@@ -212,7 +212,7 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     try:
         check_open_clip(building)  # otherwise the export at the end of the training would fail
     except LOAD_ERRORS as error:
-        raise load_error(ModelSettings(name=f"{LOCAL_DIR}{building}"), {}, error) from error
+        raise load_error(ModelSettings(name=f"{LOCAL_DIR}{building}"), error) from error
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)

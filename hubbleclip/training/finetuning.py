@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from hubbleclip.config.model import TrainSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.id_prefixes import find_registered
 from hubbleclip.training.batch_norms import BATCH_NORMS
 from hubbleclip.training.models.builder import LoadedModel
 
@@ -192,11 +192,10 @@ MODES: dict[str, Mode] = {
 
 def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
     """Freeze parameters and add layers as the fine-tuning mode requires."""
-    if settings.mode not in MODES:
-        raise TrainingError(f"unknown mode {settings.mode!r}: set train.mode to one of {', '.join(sorted(MODES))}")
+    mode = find_registered(MODES, settings.mode, "train.mode")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = MODES[settings.mode](loaded, settings)
+        model = mode(loaded, settings)
     return replace(loaded, model=model)
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.id_prefixes import find_registered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,9 +146,7 @@ LOSSES = {
 
 def get_loss(name: str) -> Loss:
     """Look up a registered loss."""
-    if name not in LOSSES:
-        raise TrainingError(f"unknown loss {name!r}: set train.loss to one of {', '.join(sorted(LOSSES))}")
-    return LOSSES[name]
+    return find_registered(LOSSES, name, "train.loss")
 
 
 def _symmetric_cross_entropy(logits_rb: Sequence[Tensor], target: Tensor) -> Tensor:

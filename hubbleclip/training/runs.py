@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from hubbleclip.config.base import Section
 from hubbleclip.config.model import LOCAL_DIR, ModelSettings, TrainSettings
 from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
-from hubbleclip.core.io import locked, read_json, sha256_file, write_text, writing
+from hubbleclip.core.io import lock_file, locked, read_json, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
 
@@ -86,27 +87,17 @@ def find_run(runs_dir: Path, dataset_digest: str, settings_digest: str, *, is_fi
 
 @contextmanager
 def open_run(
-    runs_dir: Path,
-    dataset_digest: str,
-    model: ModelSettings,
-    settings: TrainSettings,
-    *,
-    code_version: str,
-    device: str,
+    runs_dir: Path, dataset_digest: str, model: ModelSettings, settings: TrainSettings, **origin: str
 ) -> Iterator[Path]:
-    """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts."""
-    digest = settings_digest(model, settings)
+    """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts.
+
+    `origin` is what a new run records of its process: `code_version` and `device`.
+    """
+    digests = {"dataset_digest": dataset_digest, "settings_digest": settings_digest(model, settings)}
     with ExitStack() as stack:
         with locked(runs_dir):  # only one process at a time may choose or create a run
-            run_dir = find_run(runs_dir, dataset_digest, digest, is_finished=False) or _create_run(
-                runs_dir,
-                model,
-                settings,
-                dataset_digest=dataset_digest,
-                settings_digest=digest,
-                code_version=code_version,
-                device=device,
-            )
+            run_dir = find_run(runs_dir, *digests.values(), is_finished=False)
+            run_dir = run_dir or _create_run(runs_dir, model, settings, **digests, **origin)
             try:
                 stack.enter_context(locked(run_dir / CHECKPOINTS, wait=False))
             except BlockingIOError as error:
@@ -134,10 +125,14 @@ def _set_status(run_dir: Path, status: str) -> None:
 
 def state_of(run_dir: Path, status: str) -> str:
     """Return the state of a run: its status, or "killed" if it should be running but no process has its lock."""
-    if status == RUNNING:
-        with suppress(OSError), locked(run_dir / CHECKPOINTS, wait=False):
-            return KILLED
-    return status
+    if status != RUNNING:
+        return status
+    try:
+        with lock_file(run_dir / CHECKPOINTS).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released at once; nothing is written
+    except OSError as error:
+        return KILLED if isinstance(error, FileNotFoundError) else RUNNING
+    return KILLED
 
 
 def _create_run(runs_dir: Path, model: ModelSettings, settings: TrainSettings, **names: str) -> Path:

@@ -164,9 +164,7 @@ def test_no_request_is_sent_with_a_key_to_an_unconfirmed_address(monkeypatch: py
 def test_a_model_and_a_known_backend_must_be_named() -> None:
     with pytest.raises(SettingsError, match=r"captions\.model is empty"):
         writer_of(settings(model=""))
-    with pytest.raises(
-        SettingsError, match="no caption backend 'gpt': set captions.backend to one of embedded, openai"
-    ):
+    with pytest.raises(SettingsError, match="unknown captions.backend 'gpt': give one of embedded, openai"):
         writer_of(settings(backend="gpt"))
     assert [writer_of(settings(backend=name)) for name in ("", "rules")] == ["", "rules-1.1"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hubbleclip.archives.base import reject
 from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.cli import models, output, searching
 from hubbleclip.cli.app import main
 from hubbleclip.cli.live import PrintableFormatter
 from hubbleclip.core.errors import ArchiveError, ImageError
+from hubbleclip.core.records import reject
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import GroupBy
 

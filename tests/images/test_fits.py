@@ -166,6 +166,15 @@ def test_a_disk_too_full_to_unpack_onto_is_no_fault_of_the_file(tmp_path, sky, m
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_lack_of_memory_is_no_fault_of_the_file(tmp_path, sky, monkeypatch):
+    def lacking(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(reader, "_find_layers", lacking)
+    with pytest.raises(MemoryError):
+        read_science_images(write_drz(tmp_path / "a.fits", sky), LIMIT)
+
+
 def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_path, sky):
     path = write_drz(tmp_path / "a.fits", sky)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -18,7 +18,7 @@ from model_hub import model_hub
 from squares_dataset import make_dataset
 
 from hubbleclip.config.settings import read_settings
-from hubbleclip.core.errors import DatasetError, HubbleclipError, TrainingError
+from hubbleclip.core.errors import DatasetError, HubbleclipError, SettingsError, TrainingError
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.reader import decode_resized, open_split
 from hubbleclip.pipeline.export import export
@@ -162,7 +162,7 @@ def test_an_export_never_replaces_a_folder(profile, exported):
 def test_a_failed_export_leaves_nothing(profile, tmp_path, monkeypatch):
     root, _, run_dir = profile
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(TrainingError, match="--no-onnx"):
+    with pytest.raises(SettingsError, match="--no-onnx"):
         export(run_dir.name, tmp_path / "model", read_settings("demo", {"data": str(root.parent)}), transformers=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -362,8 +362,12 @@ def test_a_run_that_no_process_trains_is_stopped_or_killed_unless_it_is_finished
     with open_run(tmp_path, "data", MODEL, TRAIN, code_version="1", device="cpu") as run:
         assert state_of(run, read_facts(run)["status"]) == "running"
     assert read_facts(run)["status"] == "stopped"
+    files = sorted(run.iterdir())
     assert [state_of(run, status) for status in ("running", "stopped", "finished")] == [
         "killed",
         "stopped",
         "finished",
     ]
+    (run / ".checkpoints.lock").unlink()  # as in a copy of the run
+    assert state_of(run, "running") == "killed"
+    assert sorted(run.iterdir()) == [path for path in files if path.name != ".checkpoints.lock"]  # nothing is written

@@ -20,7 +20,7 @@ from squares_dataset import MODEL, TRAIN
 
 import hubbleclip
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import SettingsError, TrainingError
 from hubbleclip.dataset.reader import decode_resized
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export import onnx_towers, preprocess, probes
@@ -185,7 +185,7 @@ def test_a_folder_without_a_model_says_so(tmp_path):
 )
 def test_an_export_without_its_packages_says_what_to_install(run_dir, tmp_path, monkeypatch, write, package, option):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(TrainingError, match=rf"hubbleclip\[export\].*{option}"):
+    with pytest.raises(SettingsError, match=rf"{option}.*hubbleclip\[export\]"):
         write(merged(load_run_model(run_dir)), tmp_path)
 
 
@@ -327,7 +327,8 @@ def strange(tmp_path_factory):
     ("place", "change", "problem"),
     [
         ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": True}}, "unknown key 'trust_remote_code'"),
-        ("model_cfg", {"auto_map": {}}, "unexpected keyword argument 'auto_map'"),
+        ("model_cfg", {"auto_map": {}}, "unknown key 'auto_map'"),
+        ("vision_cfg", {"patch_dropouts": 1}, "unexpected keyword argument 'patch_dropouts'.*export it again"),
         ("text_cfg", {"hf_model_name": "evil/evil"}, r"No such file .*config\.json"),
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
         ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.finetuning import MODES, LowRankUpdate, apply_mode, frozen_modules, is_projection, tower_of
 from hubbleclip.training.loop import _initial_model, train
@@ -126,7 +126,7 @@ def test_a_run_of_every_mode_is_loaded_as_it_was_trained(dataset_dir, tmp_path, 
 
 
 def test_unknown_mode_names_the_setting() -> None:
-    with pytest.raises(TrainingError, match=r"train\.mode .*full, head, linear"):
+    with pytest.raises(SettingsError, match=r"train\.mode .*full, head, linear"):
         _initial_model(MODEL, in_mode("nothing"))
 
 

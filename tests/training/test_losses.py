@@ -9,7 +9,7 @@ from opened_trainers import opened, trained
 from squares_dataset import MODEL, TRAIN
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import SettingsError, TrainingError
 from hubbleclip.training.distillation import Features, feature_distance, logit_divergence, make_distillation
 from hubbleclip.training.losses import (
     LOSSES,
@@ -84,7 +84,7 @@ def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: st
 
 
 def test_unknown_loss_names_the_setting() -> None:
-    with pytest.raises(TrainingError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
+    with pytest.raises(SettingsError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
         get_loss("triplet")
 
 

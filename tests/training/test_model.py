@@ -120,7 +120,9 @@ def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, tmp_path, cap
 @pytest.mark.parametrize("write", [lambda path: path.write_bytes(b"none"), lambda path: torch.save([1, 2], path)])
 def test_a_file_without_weights_gives_one_line(write, tmp_path) -> None:
     write(tmp_path / "weights.pt")
-    with pytest.raises(TrainingError, match=r"weights\.pt does not load as .*set model\.name") as caught:
+    with pytest.raises(
+        TrainingError, match=r"weights\.pt' does not load .*set model\.name to the architecture"
+    ) as caught:
         load_model(ModelSettings(name=TINY.name, pretrained=str(tmp_path / "weights.pt")), 1)
     assert "\n" not in str(caught.value)
 
@@ -250,7 +252,7 @@ def test_only_libraries_that_the_model_does_not_use_are_hidden(name: str | None,
     code = f"""
 import sys
 from pathlib import Path
-from hubbleclip.training.models.libraries import hide_unused_libraries
+from hubbleclip.search.embedding_process import hide_unused_libraries
 hide_unused_libraries(Path({str(tmp_path)!r}))
 print(*(name for name in ("timm", "transformers", "huggingface_hub") if sys.modules.get(name, 0) is None))
 """

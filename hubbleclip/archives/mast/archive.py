@@ -10,14 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 
-from hubbleclip.archives.base import (
-    STALE_NUMBER,
-    Delivery,
-    ObservationPage,
-    ProcessLocal,
-    proposal_id_of,
-    reject,
-)
+from hubbleclip.archives.base import STALE_NUMBER, Delivery, ObservationPage, ProcessLocal, proposal_id_of
 from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.mast.caom_rows import (
     CaomRow,
@@ -43,7 +36,7 @@ from hubbleclip.archives.mast.raw_responses import OBSERVATIONS, PRODUCTS, RawRe
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Observation, Product, Proposal, Rejection
+from hubbleclip.core.records import Observation, Product, Proposal, Rejection, reject
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 from hubbleclip.missions.base import PRESS
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of, reject
+from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of
 from hubbleclip.archives.mast.caom_rows import CaomRow
 from hubbleclip.archives.mast.criteria import collections_of
 from hubbleclip.archives.mast.product_candidates import (
@@ -28,7 +28,7 @@ from hubbleclip.archives.mast.product_candidates import (
     total_preview_from_row,
 )
 from hubbleclip.config.settings import ArchiveSettings
-from hubbleclip.core.records import Observation, Product, Rejection
+from hubbleclip.core.records import Observation, Product, Rejection, reject
 from hubbleclip.core.vectors import unit_vectors
 from hubbleclip.missions.base import Mission, ProductRanking
 

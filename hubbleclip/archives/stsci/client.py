@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import requests
 
-from hubbleclip.archives.base import proposal_id_of, reject, service_url
+from hubbleclip.archives.base import proposal_id_of, service_url
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.http.responses import LIST_BYTES, RefusedError
@@ -39,7 +39,7 @@ from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
 from hubbleclip.core.io import write_bytes, write_text
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Proposal, Rejection
+from hubbleclip.core.records import Proposal, Rejection, reject
 from hubbleclip.core.text_cleaning import clean_number, decode
 from hubbleclip.missions import Mission
 

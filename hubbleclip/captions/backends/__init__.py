@@ -10,7 +10,7 @@ from importlib import import_module
 from hubbleclip.captions.backends.base import Backend
 from hubbleclip.captions.schema import SCHEMA_VERSION
 from hubbleclip.config.settings import CaptionSettings
-from hubbleclip.core.errors import SettingsError
+from hubbleclip.core.id_prefixes import find_registered
 
 BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAICompatible", "rules": "rules:Rules"}
 """Module and class of each backend, by its name in `captions.backend`. The module is imported when the backend is
@@ -20,10 +20,7 @@ opened, so that `hubbleclip status` does not wait for the HTTP client. Opening s
 
 def open_backend(settings: CaptionSettings) -> Backend:
     """Open the backend whose name is given by `captions.backend`."""
-    if settings.backend not in BACKENDS:
-        known = ", ".join(sorted(BACKENDS))
-        raise SettingsError(f"no caption backend {settings.backend!r}: set captions.backend to one of {known}")
-    module, _, name = BACKENDS[settings.backend].partition(":")
+    module, _, name = find_registered(BACKENDS, settings.backend, "captions.backend").partition(":")
     backend: Backend = getattr(import_module(f"hubbleclip.captions.backends.{module}"), name)(settings)
     return backend
 

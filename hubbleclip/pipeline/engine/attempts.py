@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from hubbleclip.archives.base import reject
-from hubbleclip.catalog.pending import to_records
-from hubbleclip.config.settings import FetchSettings, Settings
+from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import (
     ArchiveDownError,
     HubbleclipError,
@@ -22,15 +20,16 @@ from hubbleclip.core.errors import (
     SettingsError,
     machine_error,
 )
-from hubbleclip.core.records import Attempt, Rejection
+from hubbleclip.core.id_prefixes import find_registered
+from hubbleclip.core.records import Rejection, reject
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
 
 log = logging.getLogger("hubbleclip.pipeline")
 Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
-MACHINE, UNEXPECTED = "machine", "unexpected"
-"""Reasons that are never final: the machine failed while it processed the item, or this code has a fault."""
+MACHINE, UNEXPECTED, UNANSWERED = "machine", "unexpected", "unanswered"
+"""Reasons that are never final: the machine failed at the item, this code has a fault, or nothing is known about it."""
 RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
@@ -41,13 +40,8 @@ SELECT reason, count(*) AS num
 FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
 GROUP BY reason ORDER BY reason
 """
-MAX_DETAIL = 500
 MAX_RUNS = 8
 """Number of runs that try a failed item before it is rejected permanently."""
-UNANSWERED = "unanswered"
-"""Reason of a failure that says nothing about the item, which is therefore retried any number of times."""
-LONGEST_WAIT_HOURS = 30 * 24.0
-MAX_DOUBLINGS = 60  # keeps the power of 2 within the range of a float; the wait reaches its maximum earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,65 +108,30 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
-    about = {"reason": reason, "detail": detail[:MAX_DETAIL], "settings_digest": step.digest}
+    about = {"reason": reason, "detail": detail, "settings_digest": step.digest}
     return reject(step.entity, entity_id, step.stage, **about)
 
 
 def write_with_retries(stage: Stage, batch: Batch) -> None:
-    """Write a batch's rows, and schedule its failed items for later runs."""
+    """Write a batch's rows, and schedule its failed items for later runs; the last permitted failure is a rejection."""
     failures: list[Rejection] = batch.pop("failure", [])
-    if stage.settings.archive.from_raw:
-        failures = []
-    found = stage.catalog.rows("FROM attempt WHERE list_contains(?, entity_id)", [[one.entity_id for one in failures]])
-    before = {(row.entity, row.entity_id, row.stage): row for row in to_records(Attempt, found)}
-    now = datetime.now(UTC)
-    tried = [
-        schedule_retry(one, before.get((one.entity, one.entity_id, one.stage)), stage.settings.fetch, now)
-        for one in failures
-    ]
-    exhausted = [item for item in tried if isinstance(item, Rejection)]
-    waiting = [item for item in tried if isinstance(item, Attempt)]
     with stage.catalog.transaction():
-        for one in exhausted:
-            stage.catalog.run("clear_failures", entity=one.entity, stage=one.stage, ids=[one.entity_id])
-        stage.catalog.upsert(batch | {"attempt": waiting, "rejection": [*batch.get("rejection", []), *exhausted]})
-
-
-def schedule_retry(
-    failure: Rejection, before: Attempt | None, fetch: FetchSettings, now: datetime
-) -> Attempt | Rejection:
-    """Schedule the next attempt at a failed item; the last permitted failure becomes the item's Rejection.
-
-    The wait is `retry_hours` after the first failure and doubles with each further failure, up to 30 days. If the first
-    failure is one of the machine, there is no wait.
-    """
-    attempts = (before.attempts if before else 0) + 1
-    if attempts >= MAX_RUNS and failure.reason not in {MACHINE, UNANSWERED, UNEXPECTED}:
-        return failure
-    wait_hours = min(fetch.retry_hours * 2 ** min(attempts - 1, MAX_DOUBLINGS), LONGEST_WAIT_HOURS)
-    if failure.reason == MACHINE and attempts == 1:
-        wait_hours = 0
-    return Attempt(
-        entity=failure.entity,
-        entity_id=failure.entity_id,
-        stage=failure.stage,
-        attempts=attempts,
-        error=failure.reason,
-        detail=failure.detail,
-        first_at=before.first_at if before else now,
-        last_at=now,
-        next_try_at=now + timedelta(hours=wait_hours),
-    )
+        stage.catalog.upsert(batch)
+        if failures and not stage.settings.archive.from_raw:
+            stage.catalog.run(
+                "schedule_retries",
+                {"rejection": failures},
+                now=datetime.now(UTC),
+                retry_hours=stage.settings.fetch.retry_hours,
+                max_runs=MAX_RUNS,
+                open=[MACHINE, UNEXPECTED, UNANSWERED],
+            )
 
 
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
     """Delete rejections and scheduled retries with one of some reasons, so that the items are pending; count them."""
     with open_stage("retry", settings) as stage:
-        counts = {row["reason"]: row["num"] for row in stage.catalog.rows(FAILED, [RETRIED])}
-        if unknown := [reason for reason in reasons if reason not in counts]:
-            known = ", ".join(counts) or "none"
-            raise SettingsError(
-                f"nothing that a run can try again was rejected for {unknown[0]!r}: give one of {known}"
-            )
+        counts = {row["reason"]: int(row["num"]) for row in stage.catalog.rows(FAILED, [RETRIED])}
+        num = sum(find_registered(counts, reason, "reason") for reason in {*reasons})
         stage.catalog.run("take_back", reasons=list(reasons), works=RETRIED)
-    return sum(counts[reason] for reason in {*reasons})
+    return num

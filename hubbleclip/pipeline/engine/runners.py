@@ -16,7 +16,8 @@ from pydoc import locate
 from typing import Any, NamedTuple
 
 from hubbleclip.config.settings import FetchSettings, FlowSettings, Settings
-from hubbleclip.core.errors import ClusterError, MachineError, SettingsError
+from hubbleclip.core.errors import ClusterError, MachineError, SettingsError, needing
+from hubbleclip.core.id_prefixes import find_registered
 from hubbleclip.core.interrupts import end_with_parent
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -81,11 +82,9 @@ def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
 
 @contextmanager
 def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    try:
+    with needing("dask", 'flows.runner = "dask"'):
         import dask  # noqa: PLC0415 - an optional dependency
         from distributed import Client  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise SettingsError('flows.runner = "dask" needs pip install "hubbleclip[dask]"') from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # Dask also raises the errors that it logs
     dask.config.set(DASK_CONFIG)
     local = {"n_workers": num, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
@@ -113,10 +112,8 @@ def _cluster(name: str) -> Any:
 
 @contextmanager
 def _ray(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    try:
+    with needing("ray", 'flows.runner = "ray"'):
         import ray  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        raise SettingsError('flows.runner = "ray" needs pip install "hubbleclip[ray]"') from error
     local = {"address": "local", "num_cpus": num, "include_dashboard": False}
     place: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
     with ray.init(**place, log_to_driver=False, logging_level=logging.ERROR):
@@ -138,11 +135,7 @@ RUNNERS = {
 
 def runner_of(settings: Settings) -> Runner:
     """Return the runner that the settings select."""
-    runner = RUNNERS.get(settings.flows.runner)
-    if runner is None:
-        known = ", ".join(sorted(RUNNERS))
-        raise SettingsError(f"no runner {settings.flows.runner!r}: set flows.runner to one of {known}")
-    return runner
+    return find_registered(RUNNERS, settings.flows.runner, "flows.runner")
 
 
 @contextmanager

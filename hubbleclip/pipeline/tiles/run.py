@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubbleclip.archives import Archive, open_archive
-from hubbleclip.archives.base import reject
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings, TileSettings
@@ -21,7 +20,7 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.core.io import sync_files, write_bytes
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.reasons import reason_words
-from hubbleclip.core.records import Product, Rejection
+from hubbleclip.core.records import Product, Rejection, reject
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images.rgb import cut_colour, pick_parts
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, CutResult, read_images, tile_file, to_tile_record

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import needing
 from hubbleclip.training.export.probes import probe_inputs, require_equal
 from hubbleclip.training.models.builder import LoadedModel
 
@@ -37,13 +37,9 @@ class Tower(nn.Module):
 
 def write_onnx(loaded: LoadedModel, folder: Path) -> None:
     """Write `image_tower.onnx` and `text_tower.onnx`, and check that onnxruntime gives the model's features."""
-    try:
+    with needing("export", "the export to ONNX (or give --no-onnx)"):
         import onnxruntime  # noqa: PLC0415 - optional
         import onnxscript  # noqa: F401, PLC0415 - used by torch.onnx
-    except ImportError as error:
-        raise TrainingError(
-            "the export to ONNX needs an extra: run pip install 'hubbleclip[export]', or give --no-onnx"
-        ) from error
     images, tokens = probe_inputs(loaded)
     _write_tower(Tower(loaded.model, "encode_image"), images[:2], folder / IMAGE_FILE, "pixel_values", "image_features")
     _write_tower(Tower(loaded.model, "encode_text"), tokens[:2], folder / TEXT_FILE, "input_ids", "text_features")

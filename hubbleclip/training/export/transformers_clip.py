@@ -16,7 +16,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import needing
 from hubbleclip.training.export.probes import require_equal
 from hubbleclip.training.models.builder import LoadedModel, architecture
 from hubbleclip.training.models.transformers_folder import CLIP_NAMES, PROJECTIONS, renamed
@@ -43,12 +43,8 @@ def has_clip_config(config: Mapping[str, Any]) -> bool:
 
 def write_transformers(loaded: LoadedModel, folder: Path) -> None:
     """Write `config.json`, `model.safetensors`, the tokenizer and the image processor; check the features."""
-    try:
+    with needing("export", "the export to transformers (or give --no-transformers)"):
         from transformers import CLIPConfig, CLIPModel, CLIPTokenizer  # noqa: PLC0415 - takes seconds, and is optional
-    except ImportError as error:
-        raise TrainingError(
-            "the export to transformers needs an extra: run pip install 'hubbleclip[export]', or give --no-transformers"
-        ) from error
     model: Any = CLIPModel(CLIPConfig(**clip_config(loaded)))
     model.eval()
     model.load_state_dict(clip_state(loaded.model.state_dict()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -25,7 +25,6 @@ from hubbleclip.training.models.model_folder import (
     check_towers,
     detail_of,
     fetch,
-    weight_files,
 )
 from hubbleclip.training.models.pretrained import PACKAGES, PREPROCESS, TOWERS, load_towers, register_towers
 from hubbleclip.training.models.text_context import (
@@ -185,13 +184,11 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     """Load the model that the settings name, with its weights."""
     named = settings
-    tag: dict[str, Any] = {}
     try:
-        settings = _checked(settings)
-        tag = _pretrained_tag(settings)
+        settings, weight_bytes = _checked(settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _create(settings, None if _is_packaged(settings) else settings.pretrained or None)
+            model = _create(settings, weight_bytes)
             if _is_packaged(settings):
                 load_towers(model)
             kinds = {type(module).__name__ for module in model.modules()}
@@ -199,21 +196,24 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
                 raise ValueError("no patch_dropout")
             return _with_preprocessing(model, settings)
     except LOAD_ERRORS as error:
-        raise load_error(named, tag, error) from error
+        raise load_error(named, error) from error
 
 
-def _checked(settings: ModelSettings) -> ModelSettings:
-    """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it."""
+def _checked(settings: ModelSettings) -> tuple[ModelSettings, int]:
+    """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it.
+
+    The number is the size of the folder's weights in bytes, and 0 if the settings name no folder.
+    """
     if settings.name.startswith(HUB):
         folder = fetch(settings.name.removeprefix(HUB))
     elif settings.name.startswith(LOCAL_DIR):
         folder = Path(settings.name.removeprefix(LOCAL_DIR))
     else:
-        return settings
+        return settings, 0
     if is_transformers_folder(folder):
         folder = Path(converted(folder).name)
-    check_open_clip(folder)
-    return settings.model_copy(update={"name": f"{LOCAL_DIR}{folder}"})
+    num_bytes = check_open_clip(folder)
+    return settings.model_copy(update={"name": f"{LOCAL_DIR}{folder}"}), num_bytes
 
 
 def rebuild_model(
@@ -222,9 +222,9 @@ def rebuild_model(
     prepare: Callable[[LoadedModel], LoadedModel] = lambda loaded: loaded,
 ) -> LoadedModel:
     """Rebuild a trained model from a checkpoint's weights, without network access."""
-    settings = _checked(settings)
-    _pretrained_tag(settings)
-    model = _create(settings, None, state_bytes=sum(one.numel() * one.element_size() for one in state.values()))
+    settings, _ = _checked(settings)
+    num_bytes = 1 + sum(one.numel() * one.element_size() for one in state.values())
+    model = _create(settings, num_bytes, load_weights=False)
     # the architecture has no logit bias, but training with a sigmoid loss added one
     if model.logit_bias is None and any(name.endswith("logit_bias") for name in state):
         model.logit_bias = nn.Parameter(torch.zeros_like(model.logit_scale))
@@ -292,26 +292,20 @@ def _is_packaged(settings: ModelSettings) -> bool:
     return settings.name == TOWERS and settings.pretrained == PACKAGES
 
 
-def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 0) -> Any:
+def _create(settings: ModelSettings, weight_bytes: int, *, load_weights: bool = True) -> Any:
     """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU.
 
-    `state_bytes` is the size of weights that the caller will load, so that none are loaded here. Raises ValueError if
-    the model is much larger than the weights of the caller or of its folder.
+    Raises ValueError if the model is much larger than its weights; their size is not checked if `weight_bytes` is 0.
     """
-    name = settings.name
-    tag = open_clip.pretrained.get_pretrained_cfg(settings.name, settings.pretrained) or {}
-    preprocess: Mapping[str, Any] = {key: tag[key] for key in ("mean", "std") if key in tag}
-    if settings.name == TOWERS:
-        preprocess = PREPROCESS
+    name, tag = settings.name, _pretrained_tag(settings)
+    pretrained = settings.pretrained if load_weights and not _is_packaged(settings) else ""
+    preprocess = PREPROCESS if name == TOWERS else {key: tag[key] for key in ("mean", "std") if key in tag}
+    options: dict[str, Any] = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **_text_options(name)}
     # weights that were trained with a sigmoid loss have a logit bias, even if the architecture has none
     is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
-    has_bias = is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained)
-    bias = {"init_logit_bias": 0.0} if has_bias else {}
+    if is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained):
+        options["init_logit_bias"] = 0.0
     # Not logged: open_clip's warning that weights are random, as intended here, and errors, which are raised anyway.
-    options = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **bias, **_text_options(name)}
-    weight_bytes = state_bytes
-    if name.startswith(LOCAL_DIR) and not state_bytes:
-        weight_bytes = max(path.stat().st_size for path in weight_files(Path(name.removeprefix(LOCAL_DIR))))
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -319,8 +313,8 @@ def _create(settings: ModelSettings, pretrained: str | None, state_bytes: int = 
             check_size(name, weight_bytes, **options)
         return open_clip.create_model(
             name,
-            pretrained=pretrained,
-            load_weights=not state_bytes,
+            pretrained=pretrained or None,
+            load_weights=load_weights,
             pretrained_text=False,
             force_patch_dropout=settings.force_patch_dropout or None,
             force_preprocess_cfg=preprocess,
@@ -410,19 +404,19 @@ def _channels(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def load_error(settings: ModelSettings, tag: dict[str, Any], error: Exception) -> HubbleclipError:
+def load_error(settings: ModelSettings, error: Exception) -> HubbleclipError:
     """Make the error that says why weights do not load and what to change."""
     name, detail = settings.name, detail_of(error)
-    if "patch_drop" in detail:
-        problem = f"the image tower of {name} is no vision transformer: set model.force_patch_dropout to 0"
+    if settings.force_patch_dropout and "patch_drop" in detail:
+        advice = "its image tower is no vision transformer: set model.force_patch_dropout to 0"
     elif name.startswith(LOCAL_DIR):
-        problem = f"the model in {name.removeprefix(LOCAL_DIR)} does not load ({detail}): export it again"
-    elif tag or not settings.pretrained:
-        weights = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
-        problem = (
-            f"{name}{weights} cannot be loaded ({detail}): connect to the internet for the first run, or set another "
-            "model.name or a checkpoint file as model.pretrained"
-        )
+        advice = "export it again"
+    elif name.startswith(HUB) and not isinstance(error, OSError):
+        advice = "set another model.name"
+    elif Path(settings.pretrained).is_file():
+        advice = "set model.name to the architecture of the weights"
     else:
-        problem = f"{settings.pretrained} does not load as {name} ({detail}): set model.name to its architecture"
+        advice = "connect to the internet for the first run, or set another model.name or a file as model.pretrained"
+    weights = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
+    problem = f"{name.removeprefix(LOCAL_DIR)}{weights} does not load ({detail}): {advice}"
     return machine_error(error) or TrainingError(problem)

@@ -21,14 +21,11 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.hf_configs import arch_dict
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-from open_clip.transform import PreprocessCfg
 from safetensors import SafetensorError
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.core.errors import TrainingError
-from hubbleclip.core.io import check_bounded, read_bounded, read_json
-from hubbleclip.training.models.text_context import OWN_LENGTH
+from hubbleclip.core.io import check_bounded, read_bounded
 
 try:
     from huggingface_hub import errors as hub_errors
@@ -46,6 +43,8 @@ CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
+UNBOUNDED = "model_max_length"
+"""Key of a tokenizer's number of tokens, which transformers sets to 10^30 for no limit."""
 SPARE_BYTES = 1 << 26
 """Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -55,23 +54,16 @@ TOKENIZERS = re.compile(
     "(Bert|CLIP|Gemma|GPT2|M2M100|MPNet|Nllb|PreTrained|Roberta|Siglip2?|T5|XLMRoberta)Tokenizer(Fast)?"
     "|TokenizersBackend"
 )
-OPTIONS = {
-    "tokenizer_kwargs": {"clean", "strip_sep_token", "language"},
-    "act_kwargs": {"approximate"},
-    "norm_kwargs": {"eps"},
-}
-"""Known keys of the objects in a tower's configuration that open_clip passes to other libraries."""
 TEXT_KEYS = re.compile(
-    "torch_dtype|position_embedding_type|tokenizer_class|name_or_path|padding_side|backend|processor_class"
-    "|(tokenizer|vocab)_file|language_codes|truncation_(side|strategy)|special_tokens_map_file|errors|(src|tgt)_lang"
-    "|model_input_names|(bos|eos|unk|sep|pad|cls|mask)_token|(additional|extra)_special_tokens|added_tokens_decoder"
-    "|chat_template"
+    r"(hf|timm)_\w+|(pool|pos_embed|proj|block)_type|tokenizer_mode|clean|language|approximate|mode|interpolation"
+    r"|resize_mode|architectures|model_type|hidden_act|activation_function|feed_forward_proj|dense_act_fn|(torch_)?dtype"
+    r"|problem_type|position_embedding_type|transformers_version|_?name_or_path|prefix|\d+|(tokenizer|processor)_class"
+    r"|padding_side|truncation_(side|strategy)|backend|(tokenizer|vocab|special_tokens_map)_file|errors|(src|tgt)_lang"
+    r"|language_codes|model_input_names|\w+_token|content|__type|(additional|extra)_special_tokens|chat_template"
 )
-"""Keys of configurations of transformers, besides those of a model's class, whose values may contain texts. A text in
-another key could name code, or a place to fetch from.
-"""
-CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "quantization_config"})
-"""Keys that are refused wherever they are."""
+"""Keys whose values may be texts. A text in another key could name code, or a place to fetch from."""
+CODE_KEYS = frozenset({"auto_map", "trust_remote_code"})
+"""Keys that are refused whatever their value is."""
 
 
 def fetch(repository: str) -> Path:
@@ -87,7 +79,7 @@ def fetch(repository: str) -> Path:
     if CONFIG in names and OPEN_CLIP_CONFIG not in names:
         return Path(snapshot_download(repository, allow_patterns=[*SMALL_FILES, "model*.safetensors"]))
     open_clip.pretrained.download_pretrained_from_hf(repository)
-    text = read_json(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
+    text = read_config(folder / OPEN_CLIP_CONFIG)["model_cfg"]["text_cfg"]
     tower = None if CONFIG in names else text.get("hf_model_name")
     tokenizer = None if names & TOKENIZER_FILES else text.get("hf_tokenizer_name")
     parts = [snapshot_download(tower, allow_patterns=[CONFIG])] if tower else []
@@ -114,35 +106,25 @@ def detail_of(error: Exception) -> str:
     return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
-def check_open_clip(folder: Path) -> None:
-    """Check a folder in the layout of open_clip. Raises one of `LOAD_ERRORS` if it is refused."""
-    config = _read_config(folder / OPEN_CLIP_CONFIG)
-    model = config["model_cfg"]
+def check_open_clip(folder: Path) -> int:
+    """Check a folder in the layout of open_clip, whose own classes refuse unknown keys later.
+
+    Returns the size of its largest file of weights, in bytes. Raises one of `LOAD_ERRORS` if the folder is refused.
+    """
+    model = read_config(folder / OPEN_CLIP_CONFIG)["model_cfg"]
     check_towers(str(folder), model)
-    vision, text = model["vision_cfg"], {key: value for key, value in model["text_cfg"].items() if key != OWN_LENGTH}
-    # these raise TypeError for an unknown key, as the class of the model does for one of `model_cfg`
-    PreprocessCfg(**(config.get("preprocess_cfg") or {}))
-    CLIPVisionCfg(**vision)
-    CLIPTextCfg(**text)
-    for name, keys in OPTIONS.items():
-        if unknown := {*(vision.get(name) or ()), *(text.get(name) or ())} - keys:
-            raise ValueError(f"{name} has the unknown key {min(unknown)!r}")
-    if not re.fullmatch(r"[\w.]+", vision.get("timm_model_name") or "none"):
+    if not re.fullmatch(r"[\w.]+", model["vision_cfg"].get("timm_model_name") or "none"):
         raise ValueError("timm_model_name is not the name of an architecture")
-    if text.get("hf_model_name"):
+    if model["text_cfg"].get("hf_model_name"):
         check_transformers(folder, arch_dict)
-    if text.get("hf_tokenizer_name"):
+    if model["text_cfg"].get("hf_tokenizer_name"):
         check_tokenizer(folder)
-    for path in weight_files(folder):
-        check_weights(path)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """List the files of weights, of which open_clip reads one. Raises ValueError if a folder has none."""
-    found = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
-    if not found:
+    weights = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
+    if not weights:
         raise ValueError("the folder has no file of weights, *.safetensors, *.bin or *.pth")
-    return found
+    for path in weights:  # open_clip reads one of them
+        check_weights(path)
+    return max(path.stat().st_size for path in weights)
 
 
 def check_towers(name: str, config: Mapping[str, Any]) -> None:
@@ -156,13 +138,10 @@ def check_towers(name: str, config: Mapping[str, Any]) -> None:
 
 def check_transformers(folder: Path, kinds: Collection[str]) -> str:
     """Check the configuration of a model of transformers, whose kind must be one of `kinds`, and return the kind."""
-    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - takes 1 s, and only such models need it
-
-    config = _read_config(folder / CONFIG)
-    if config["model_type"] not in kinds:
-        raise ValueError(f"the configuration has the kind {config['model_type']}, and not {' or '.join(kinds)}")
-    _check_texts(CONFIG, config, CONFIG_MAPPING[config["model_type"]])
-    return str(config["model_type"])
+    kind = str(read_config(folder / CONFIG)["model_type"])
+    if kind not in kinds:
+        raise ValueError(f"the configuration has the kind {kind}, and not {' or '.join(kinds)}")
+    return kind
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -172,10 +151,9 @@ def check_tokenizer(folder: Path) -> None:
         raise ValueError(f"the folder has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
     for path in small:
         check_bounded(path, MAX_TOKENIZER_BYTES)
-    config = read_json(folder / TOKENIZER_CONFIG)
-    if not TOKENIZERS.fullmatch(str(config.get("tokenizer_class"))):
-        raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {config.get('tokenizer_class')!r}")
-    _check_texts(TOKENIZER_CONFIG, config)
+    kind = read_config(folder / TOKENIZER_CONFIG).get("tokenizer_class")
+    if not TOKENIZERS.fullmatch(str(kind)):
+        raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {kind!r}")
 
 
 def check_weights(path: Path) -> None:
@@ -198,29 +176,19 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
         raise ValueError(f"the model would take {size >> 20} MB of memory, but its weights are {weight_bytes >> 20} MB")
 
 
-def _check_texts(name: str, values: dict[str, Any], kind: Any = None) -> None:
-    """Check that texts are only in keys that the class `kind` of a configuration, or `TEXT_KEYS`, has."""
-    own = kind().to_dict() if kind else ()
-    for key, value in values.items():
-        part = getattr(kind, "sub_configs", {}).get(key.removesuffix("_dict"))
-        has_text = value not in ([], {}) and not isinstance(value, int | float | None)
-        if part and isinstance(value, dict):
-            _check_texts(name, value, part)
-        elif key in CODE_KEYS or (has_text and key not in own and not TEXT_KEYS.fullmatch(key)):
-            raise ValueError(f"{name} has the unknown key {key!r}")
-
-
-def _read_config(path: Path) -> Any:
-    """Read a configuration of a model, all of whose numbers must be finite and of a usual size."""
+def read_config(path: Path) -> Any:
+    """Read a configuration. Its numbers must be finite and of a usual size, and its texts in known keys."""
     return json.loads(read_bounded(path), object_pairs_hook=_checked_object)
 
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
-        found = [value]
+        limit, found = MAX_LAYERS if "layers" in key else MAX_NUMBER, [value]
         for one in found:
             if isinstance(one, list):
                 found.extend(one)
-            elif isinstance(one, int | float) and not abs(one) <= (MAX_LAYERS if "layers" in key else MAX_NUMBER):
+            elif key in CODE_KEYS or (isinstance(one, str) and not TEXT_KEYS.fullmatch(key)):
+                raise ValueError(f"the configuration has the unknown key {key!r}")
+            elif isinstance(one, int | float) and not abs(one) <= limit and key != UNBOUNDED:
                 raise ValueError(f"{key} is {one}, which is out of range")
     return dict(pairs)

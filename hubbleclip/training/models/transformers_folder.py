@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import needing
 from hubbleclip.core.io import read_json
 from hubbleclip.training.models.model_folder import (
     CONFIG,
@@ -91,10 +91,8 @@ def is_transformers_folder(folder: Path) -> bool:
 @cache
 def converted(folder: Path) -> TemporaryDirectory[str]:
     """Convert a folder of transformers to one of open_clip, which exists until the process ends."""
-    try:
+    with needing("export", str(folder)):
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
-    except ImportError as error:
-        raise TrainingError(f"{folder} needs an extra: run pip install 'hubbleclip[export]'") from error
     if check_transformers(folder, ("clip", "siglip")) == "siglip":
         check_tokenizer(folder)
     config = AutoConfig.from_pretrained(folder)
