@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -59,16 +58,6 @@ def test_a_large_batch_updates_what_is_known_and_inserts_what_is_new(num_known: 
     assert rows == [{"chip": 3, "corner": 3.0, "num": NUM_ROWS}]
 
 
-def test_cleared_failures_are_gone(layout: Layout) -> None:
-    with writing_catalog(layout) as catalog:
-        catalog.upsert(
-            {"rejection": [rejection("x"), rejection("y")], "attempt": [make(Attempt, entity_id=one) for one in "xy"]}
-        )
-        catalog.run("clear_failures", entity="product", stage="fetch", ids=["x"])
-        assert [row["entity_id"] for row in catalog.rows("FROM rejection")] == ["y"]
-        assert [row["entity_id"] for row in catalog.rows("FROM attempt")] == ["y"]
-
-
 def test_what_is_written_inside_a_transaction_is_whole_or_not_there(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         with pytest.raises(ContractError):
@@ -83,15 +72,6 @@ def test_what_is_written_inside_a_transaction_is_whole_or_not_there(layout: Layo
             catalog.upsert({"watermark": [mark("a")]})
             catalog.upsert({"watermark": [mark("b")]})
         assert catalog.counts()["watermark"] == 2
-
-
-def test_changed_rows_are_those_that_the_table_lacks_in_this_form(layout: Layout) -> None:
-    later = replace(mark("a"), updated_at=NOW + timedelta(days=1))
-    with writing_catalog(layout) as catalog:
-        catalog.upsert({"watermark": [mark("a"), mark("b")]})
-        assert len(catalog.changed_rows("watermark", [later, mark("b")])) == 0
-        rows = catalog.changed_rows("watermark", [later, mark("b", 2.0), mark("c")])
-        assert sorted(rows["archive"].to_pylist()) == ["b", "c"]
 
 
 def test_times_are_compared_in_utc_whatever_their_zone(layout: Layout) -> None:
