@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import gc
 import gzip
+import mmap
 import resource
 import tempfile
 from pathlib import Path
@@ -191,6 +192,17 @@ def test_too_many_open_files_are_no_fault_of_the_file_but_its_absence_is(tmp_pat
     for read in (read_science_images, read_previews):
         with pytest.raises(ImageError, match="^unreadable"):
             read(tmp_path / "absent.fits", LIMIT)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EINVAL])
+def test_a_fault_of_the_machine_while_pixels_are_read_is_none_of_the_file(tmp_path, sky, monkeypatch, number):
+    def fail(*_, **__):
+        raise OSError(number, "failed")
+
+    path = write_drz(tmp_path / "a.fits", sky)
+    monkeypatch.setattr(mmap, "mmap", fail)
+    with pytest.raises(ImageError if number == errno.EINVAL else OSError, match="failed"):
+        read_science_images(path, LIMIT)
 
 
 @pytest.mark.parametrize("missing", ["INSTRUME", "DETECTOR"])
