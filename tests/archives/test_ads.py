@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -46,33 +45,6 @@ def ads(scripted) -> Callable[..., tuple[AdsClient, str, BadServer]]:
         return AdsClient(server.url, make_transport()), ads_url(server.url, HST.ads_bibstem, "15677"), server
 
     return make
-
-
-def test_the_query_names_the_bibcode_and_carries_the_token(ads) -> None:
-    client, url, server = ads(give(response_of(DOC)))
-    record = parse_ads(client.get(url) or b"", "15677")
-    assert (record.title, record.pi, record.cycle, record.abstract) == (
-        "Spectroscopy & Imaging of σ Ori",
-        "Max Mutchler",
-        26,
-        "10^6 stars.",
-    )
-    assert parse_qs(urlsplit(server.paths[0]).query)["q"] == ["bibstem:hst..prop bibcode:????hst..prop15677?"]
-    assert server.seen[0]["Authorization"] == f"Bearer {TOKEN}"
-
-
-def test_a_short_number_is_padded_with_dots() -> None:
-    assert "hst..prop.6507%3F" in ads_url("https://ads", HST.ads_bibstem, "6507")
-    assert parse_ads(response_of(DOC | {"bibcode": "1997hst..prop.6507B"}), "6507").title
-
-
-def test_only_the_requested_proposal_is_used() -> None:
-    other = DOC | {"bibcode": "2019hst..prop15678M", "abstract": "Another, much longer abstract."}
-    empty = {"bibcode": "2018hst..prop15677M"}
-    assert parse_ads(response_of(other, empty, DOC), "15677").abstract == "10^6 stars."
-    assert parse_ads(response_of(other, DOC | {"bibcode": ""}), "15677").cycle == 26  # the number is in `pub_raw` too
-    assert parse_ads(response_of(other), "15677").title is None
-    assert parse_ads(response_of(), "15677").abstract is None
 
 
 @pytest.mark.parametrize(

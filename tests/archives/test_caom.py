@@ -27,7 +27,6 @@ from hubbleclip.archives.mast.criteria import (
     boxes_around,
     criteria_of,
     proposal_numbers,
-    release_window,
     separation_deg,
 )
 from hubbleclip.config.settings import ArchiveSettings, read_settings
@@ -35,9 +34,7 @@ from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
-from hubbleclip.missions.jwst import JWST
 from tests.archives.conftest import archive_at, observation, observe
-from tests.archives.mallory import Mallory
 from tests.made_archive import MadeArchive
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,11 +44,6 @@ def test_each_column_that_the_contract_names_is_read() -> None:
     (contract,) = (one for one in read_contract("catalog").schema_ if one.name == "observation")
     sources = [source for field in contract.properties for source in field.transformSourceObjects or ()]
     assert {source.removeprefix("CAOM ") for source in sources if source.startswith("CAOM ")} == COLUMNS.keys()
-
-
-def test_obsid_in_a_string_column_becomes_a_number_and_is_not_obs_id() -> None:
-    found = observation()
-    assert (found.obsid, found.obs_id, found.proposal_id) == (2003, "ibol02010", "hst:12675")
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", -999, -999.0, float("nan"), np.float64("nan"), np.ma.masked])
@@ -70,12 +62,6 @@ def test_numbers_that_are_none_and_texts_that_are_numbers_are_put_right() -> Non
     assert (found.obsid, found.calib_level, found.target_name) == (None, 3, "7")
 
 
-def test_positions_off_the_sky_are_dropped() -> None:
-    found = observation(s_ra=361.0, s_dec=-91.0)
-    assert (found.ra_deg, found.dec_deg) == (None, None)
-    assert observation(s_ra=-90.0).ra_deg == 270.0
-
-
 @pytest.mark.parametrize(
     ("target_class", "is_moving"),
     [
@@ -91,32 +77,6 @@ def test_positions_off_the_sky_are_dropped() -> None:
 def test_moving_targets_are_known_by_their_class(target_class: str | None, is_moving: bool) -> None:
     assert is_moving_class(target_class) is is_moving
     assert observation(target_classification=target_class, s_region=None).is_moving is is_moving
-
-
-def test_the_flag_of_moving_targets_counts_beside_a_footprint() -> None:
-    assert observation(mtFlag=True, s_region="POLYGON ICRS  1 2").is_moving
-    assert observation(s_region="POLYGON GSC1  1  2").footprint == "POLYGON GSC1 1 2"
-
-
-@pytest.mark.parametrize(
-    ("obs_id", "visit"),
-    [
-        ("ibol02010", "ibol02"),
-        ("U27XCS01T", "u27xcs"),
-        ("j92c01b4q", "j92c01"),
-        ("hst_10265_01_acs_wfc_f606w_j92c01", "j92c01"),
-        ("hst_10265_01_acs_wfc_f606w_j92c01b4", "j92c01"),
-        ("hst_10265_01_acs_wfc_total_j92c01", "j92c01"),
-        ("hst_05371_cs_wfpc2_f814w_wf", "cs"),
-        ("hst_10188_10_acs_wfc_f850lp", "10"),
-        ("hst_skycell-p1234x12y12_wfc3_uvis_f606w_all", None),
-        ("6373413925362335744", None),
-        ("nothing", None),
-        ("", None),
-    ],
-)
-def test_the_visit_is_read_off_the_name(obs_id: str, visit: str | None) -> None:
-    assert HST.products.visit(obs_id) == visit
 
 
 values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, width=32) | st.text()
@@ -141,36 +101,6 @@ def test_all_columns_that_are_read_and_no_others_are_hashed_however_a_float_is_w
     assert len({observation(**{name: value}).fingerprint for name, value in changes.items()} - {first}) == len(COLUMNS)
 
 
-def test_each_wildcard_is_a_question_of_its_own_and_exact_names_share_one() -> None:
-    settings = ArchiveSettings(
-        instruments=("WFC3*", "ACS/WFC", "WFPC2%", "ACS/HRC", "WFC3/IR"), targets=("M51", "NGC*")
-    )
-    criteria = criteria_of(settings, HST, ["1", "2"])
-    assert [(item["instrument_name"], item["target_name"]) for item in criteria] == [
-        (["WFC3*"], ["NGC*"]),
-        (["WFC3*"], ["M51"]),
-        (["WFPC2*"], ["NGC*"]),
-        (["WFPC2*"], ["M51"]),
-        (["ACS/WFC", "ACS/HRC"], ["NGC*"]),
-        (["ACS/WFC", "ACS/HRC"], ["M51"]),
-    ]
-    assert all(item["proposal_id"] == ["1", "2"] for item in criteria)
-
-
-def test_a_pattern_within_another_is_not_asked_for_twice() -> None:
-    assert len(criteria_of(ArchiveSettings(instruments=("ACS*", "ACS/W*", "acs/hrc")), HST)) == 1
-
-
-@pytest.mark.parametrize(
-    ("instruments", "expected"),
-    [(("ACS*", "NIRCAM*"), ["NIRCAM*"]), (("ACS/WFC",), list(JWST.instruments)), ((), None)],
-)
-def test_what_belongs_to_another_mission_is_not_asked_for(instruments: tuple[str, ...], expected: list[str]) -> None:
-    criteria = criteria_of(ArchiveSettings(collections=("HST",), instruments=instruments), JWST)
-    assert [name for item in criteria for name in item.get("instrument_name", ())] == (expected or [])
-    assert {tuple(item["obs_collection"]) for item in criteria} == {("JWST",)}
-
-
 def test_many_proposals_are_asked_for_in_chunks() -> None:
     criteria = criteria_of(ArchiveSettings(instruments=()), HST, list(map(str, range(450))))
     assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
@@ -192,26 +122,6 @@ def test_press_images_are_asked_for_by_programme_and_place_alone_and_are_no_imag
         assert (found.instrument, found.title, found.proposal_id) == ("PRESS", "A cloud", "hst:10246")
         _, (rejection,) = archive.list_products([found])
         assert (rejection.reason, rejection.detail) == ("not_an_image", "the mode PRESS takes no images")
-
-
-def test_the_other_settings_become_criteria() -> None:
-    days = {"observed_from": "2009-05-11", "observed_to": "2010-01-01"}
-    settings = ArchiveSettings(instruments=(), intent="calibration", calib_levels=(3,), min_exposure_s=100, **days)
-    (criteria,) = criteria_of(settings, HST)
-    assert (criteria["intentType"], criteria["calib_level"], criteria["t_exptime"][0]) == ("calibration", [3], 100)
-    start, end = criteria["t_min"]
-    assert start == 54962
-    assert 55196.999999 < end < 55197
-    (criteria,) = criteria_of(ArchiveSettings(instruments=(), intent="any", calib_levels=()), HST)
-    assert not {"intentType", "calib_level", "t_exptime", "t_min", "s_ra"} & set(criteria)
-
-
-def test_releases_are_asked_for_to_the_end_of_the_last_day_or_to_now() -> None:
-    assert release_window(ArchiveSettings(), 10, 60000).high == 60000
-    window = release_window(ArchiveSettings(until="2010-01-01"), 10, 60000)
-    assert 55197.999999 < window.high < 55198
-    assert release_window(ArchiveSettings(until="2010-01-01"), 56000, 60000).high == 56000
-    assert release_window(ArchiveSettings(until="2090-01-01"), 10, 60000).high == 60000
 
 
 def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
@@ -321,27 +231,3 @@ def test_two_numbers_under_one_name_are_one_observation_with_the_newest_number()
 
 def test_rows_are_counted_by_the_day_of_their_release() -> None:
     assert rows_by_day([*PLANES, {"t_obs_release": None}, {"t_obs_release": "soon"}]) == {58999: 1, 59000: 2, 59001: 1}
-
-
-@pytest.mark.parametrize(
-    ("change", "entity_id", "reason"),
-    [
-        (
-            {"proposal_id": None, "obs_id": "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all"},
-            "hst_skycell-p1234x12y12_wfc3_uvis_f606w_all",
-            "no_proposal",
-        ),
-        ({"proposal_id": "  "}, "ibol02010", "no_proposal"),
-        ({"obs_id": " "}, "obsid 77", "no_name"),
-    ],
-)
-def test_a_row_that_gives_no_observation_is_rejected_and_counted(
-    change: dict[str, object], entity_id: str, reason: str, mallory: Mallory, tmp_path: Any
-) -> None:
-    mallory.observation |= change
-    (page, checkpoint) = archive_at(mallory.url, tmp_path).query_observations(0)
-    assert checkpoint.is_checkpoint
-    assert not page.is_checkpoint
-    (rejection,) = page.rejections
-    assert (rejection.entity, rejection.entity_id, rejection.stage) == ("observation", entity_id, "observations")
-    assert (rejection.reason, list(page), page.num_rows) == (reason, [], {59000: 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -11,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.mast.product_candidates import Candidate, candidate_from_row, preview_from_row
-from hubbleclip.archives.mast.product_selection import rejection_reason, select_products
+from hubbleclip.archives.mast.product_candidates import Candidate, candidate_from_row
+from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings
-from hubbleclip.core.records import Observation, Product
+from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
 from tests.archives.conftest import observation as observation_of_row
 
 SETTINGS = ArchiveSettings()
 VISIT = "hst_12675_02_wfc3_uvis_f606w_ibol02"
-TOTAL = "hst_12675_02_wfc3_uvis_total_ibol02"
 LEGACY = "hst_12675_02_wfc3_uvis_f606w"
 
 
@@ -45,12 +43,6 @@ def file_of(owner: Observation, kind: str, **row: object) -> dict[str, Any]:
     }
 
 
-def preview_of(owner: Observation, ending: str) -> dict[str, Any]:
-    name = f"{owner.obs_id.lower()}_{ending}"
-    of = {"productType": "PREVIEW", "productSubGroupDescription": None, "productFilename": name}
-    return file_of(owner, "jpg", dataURI=f"mast:HST/product/{name}", **of)
-
-
 def chosen(
     observations: list[Observation],
     rows: list[dict[str, Any]],
@@ -62,13 +54,6 @@ def chosen(
         observations, rows, settings, HST, {f"hst:{key}": value for key, value in taken.items()}
     )
     return sorted(item.file_name for item in products), {item.entity_id: item.reason for item in rejections}
-
-
-def product(
-    observations: list[Observation], rows: list[dict[str, Any]], settings: ArchiveSettings = SETTINGS
-) -> Product:
-    (found,), _ = select_products(observations, rows, settings, HST, {})
-    return found
 
 
 def ranked(origin: str, kind: str) -> dict[str, Any]:
@@ -132,12 +117,6 @@ def test_a_candidate_is_a_calibrated_science_image_and_what_its_row_says(
     assert found == (None if differs is None else replace(CANDIDATE, **differs))
 
 
-def test_a_product_under_an_unknown_number_is_found_by_its_name() -> None:
-    own = observation()
-    row = file_of(own, "drz", obsID=77, parent_obsid=0, obs_id="IBOL02010")
-    assert chosen([own], [row]) == (["ibol02010_drz.fits"], {})
-
-
 def best_first() -> list[tuple[Observation, str]]:
     """One file of each entry of the ranking in a visit of WFC3, best first, without totals and images of no kind."""
     advanced, exposure, legacy = observation(VISIT), observation(VISIT + "bv"), observation(LEGACY)
@@ -156,17 +135,6 @@ def test_the_best_file_by_the_written_order_is_taken_whatever_the_order_given(pl
     owner, kind = files[0]
     assert names == [f"{owner.obs_id.lower()}_{kind}.fits"]
     assert reasons == {item.obs_id: "covered" for item in observations if item.obs_id != owner.obs_id}
-
-
-def test_the_reasons_are_stored_in_words() -> None:
-    own, advanced = observation(), observation(VISIT)
-    products, rejections = select_products(
-        [own, advanced], [file_of(own, "drz"), file_of(advanced, "drc")], SETTINGS, HST, {}
-    )
-    assert products[0].choice == (
-        "advanced product of the visit through one filter, corrected for charge transfer: best of 2 (drc, drz)"
-    )
-    assert rejections[0].detail == f"{VISIT}_drc.fits is the chosen file of the same visit, filter and target"
 
 
 RAMP = {"filters": "FR656N"}  # it covers many bands, and MAST does not say which was set
@@ -194,114 +162,9 @@ def test_another_visit_camera_filter_target_or_ramp_has_a_file_of_its_own_whatev
     assert len(chosen([one, two], rows, limited(1))[0]) == len({one.proposal_id, two.proposal_id})
 
 
-@pytest.mark.parametrize(
-    ("name", "camera", "kind"),
-    [("hst_12675_cs_wfpc2_f814w_wf", "WFC", "drz"), ("hst_12675_cs_wfpc2_pc_f814w_u27xcs", "PC", "c0m")],
-)
-def test_a_legacy_product_belongs_to_its_visit_whatever_chip_its_instrument_names(
-    name: str, camera: str, kind: str
-) -> None:
-    one = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
-    two = observation(name, filters="F814W", instrument_name=f"WFPC2/{camera}")
-    assert chosen([one, two], [file_of(one, kind), file_of(two, "drz")]) == (
-        [f"{name}_drz.fits"],
-        {one.obs_id: "covered"},
-    )
-
-
-@pytest.mark.parametrize(
-    ("row", "why"),
-    [
-        ({"obs_collection": "HLA", "productFilename": f"{LEGACY}_01_drz.fits"}, "is in the collection HLA"),
-        ({"productFilename": "hst_skycell-p1153x11y01_wfc3_uvis_f606w_all_drc.fits"}, "is a mosaic of several visits"),
-        ({"productFilename": "hst_9026_02_wfc3_uvis_f606w_ibol02_drz.fits"}, "belongs to the proposal 9026"),
-        ({"proposal_id": "09026"}, "belongs to the proposal 09026"),
-        ({"filters": "G102"}, "shows spectra, because G102 disperses light"),
-        ({"dataRights": "EXCLUSIVE_ACCESS"}, "is not public (EXCLUSIVE_ACCESS): set MAST_API_TOKEN"),
-    ],
-)
-def test_a_foreign_file_in_the_list_is_refused_and_the_rejection_says_so(row: dict[str, str], why: str) -> None:
-    own = observation()
-    foreign = file_of(own, "drz", obs_id="another", dataURI="mast:HST/product/another", **row)
-    _, (rejection,) = select_products([own], [foreign], SETTINGS, HST, {})
-    assert (rejection.entity_id, rejection.reason) == (own.obs_id, "foreign_files")
-    assert rejection.detail.startswith(f"no file of its own is listed: {foreign['productFilename']} {why}")
-    other = foreign | {"dataURI": "mast:other", "productFilename": re.sub("dr.", "drw", foreign["productFilename"])}
-    _, (rejection,) = select_products([own], [foreign, other], SETTINGS, HST, {})
-    assert rejection.detail.endswith(", and 1 others are refused")
-    assert chosen([own], [foreign, file_of(own, "flt")]) == (["ibol02010_flt.fits"], {})
-    large = file_of(own, "flt", size=10**10)
-    _, (rejection,) = select_products([own], [foreign, large], SETTINGS, HST, {})
-    assert rejection.reason == "too_large" and why in rejection.detail
-
-
-def test_a_file_that_is_not_public_is_chosen_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAST_API_TOKEN", "token")
-    own = observation()
-    assert product([own], [file_of(own, "drz", dataRights="EXCLUSIVE_ACCESS")]).file_name == "ibol02010_drz.fits"
-
-
-def test_legacy_files_are_chosen_where_the_settings_name_their_collection() -> None:
-    own, settings = observation(), SETTINGS.model_copy(update={"collections": ("HST", "HLA")})
-    legacy = file_of(own, "drz", obs_id=LEGACY, obs_collection="HLA", productFilename=f"{LEGACY}_drz.fits")
-    assert chosen([own], [legacy], settings)[0] == [f"{LEGACY}_drz.fits"]
-
-
 def test_the_number_of_the_own_proposal_is_known_with_and_without_zeros() -> None:
     own = observation(proposal_id="9026")
     assert chosen([own], [file_of(own, "drz", proposal_id="09026")])[0] == ["ibol02010_drz.fits"]
-
-
-def test_the_pipelines_drizzled_file_of_wfpc2_wins_and_the_old_quick_look_loses() -> None:
-    own = observation("U27XCS01T", filters="F814W", instrument_name="WFPC2/WFC")
-    rows = [file_of(own, kind) for kind in ("c0m", "drz", "drw", "c0f")]
-    assert chosen([own], rows)[0] == ["u27xcs01t_drw.fits"]
-    assert chosen([own], [row for row in rows if "drw" not in row["productFilename"]])[0] == ["u27xcs01t_c0m.fits"]
-    assert chosen([own], rows[1:2])[0] == ["u27xcs01t_drz.fits"]
-
-
-@pytest.mark.parametrize("filters", ["G800L;CLEAR2L", "G141", "CLEAR1S;PR200L", "g280"])
-@pytest.mark.parametrize("products", ["science", "preview"])
-def test_grisms_and_prisms_are_rejected_before_their_products_are_requested(filters: str, products: str) -> None:
-    own = observation(filters=filters)
-    settings = SETTINGS.model_copy(update={"products": products})
-    rows = [file_of(own, "drz"), preview_of(own, "drz.jpg")]
-    assert rejection_reason(own, HST) == ("not_an_image", f"seen through {filters_of(filters)}, which disperses light")
-    assert chosen([own], rows, settings) == ([], {own.obs_id: "not_an_image"})
-
-
-def filters_of(text: str) -> str:
-    return next(name for name in text.upper().split(";") if not name.startswith("CLEAR"))
-
-
-def test_an_image_of_all_filters_is_taken_only_for_a_visit_without_another() -> None:
-    total, own = observation(TOTAL, filters="DETECTION"), observation()
-    assert chosen([total, own], [file_of(total, "drc"), file_of(own, "flt")]) == (
-        ["ibol02010_flt.fits"],
-        {TOTAL: "covered"},
-    )
-    assert chosen([total, own], [file_of(total, "drc")]) == ([f"{TOTAL}_drc.fits"], {"ibol02010": "no_science_image"})
-
-
-def test_files_of_the_observation_come_before_better_kinds_of_its_members() -> None:
-    own = observation()
-    rows = [file_of(own, "drz", obs_id="ibol02bvq", dataURI="mast:m_drz"), file_of(own, "flt"), file_of(own, "flt")]
-    assert chosen([own], rows) == (["ibol02010_flt.fits"], {})
-
-
-def test_the_longer_of_two_exposures_is_taken() -> None:
-    short, long = observation("ibol02aaq", t_exptime=10), observation("ibol02bbq", t_exptime=300)
-    assert chosen([short, long], [file_of(short, "flc"), file_of(long, "flc")])[0] == ["ibol02bbq_flc.fits"]
-
-
-def test_a_file_that_is_too_large_gives_way_to_the_next_one() -> None:
-    settings = SETTINGS.model_copy(update={"max_product_mb": 1})
-    own, advanced = observation(), observation(VISIT)
-    rows = [file_of(advanced, "drc", size=2_000_000), file_of(own, "drz", size=1_000_000)]
-    found = product([own, advanced], rows, settings)
-    assert (found.file_name, found.obs_id) == ("ibol02010_drz.fits", "ibol02010")
-    assert found.choice.endswith("best of 2 (drc, drz), 1 of them larger than archive.max_product_mb")
-    assert chosen([own, advanced], rows[:1], settings) == ([], {own.obs_id: "too_large", VISIT: "too_large"})
 
 
 def visits(num: int) -> tuple[list[Observation], list[dict[str, Any]]]:
@@ -320,11 +183,6 @@ def test_the_draw_grows_with_the_limit_and_shrinks_to_a_part_of_itself(one: int,
     few, many = (set(chosen(observations, rows, limited(most))[0]) for most in sorted((one, two)))
     assert few <= many
     assert (len(few), len(many)) == tuple(sorted((one, two)))
-
-
-def test_the_draw_is_the_same_in_each_process() -> None:
-    names, _ = chosen(*visits(12), limited(3))
-    assert names == [f"ibol{visit}010_drz.fits" for visit in ("05", "07", "11")]
 
 
 @given(st.integers(1, 8), st.integers(1, 12))
@@ -382,62 +240,3 @@ def test_taken_files_stay_when_an_advanced_product_of_their_visit_comes() -> Non
         [*observations, advanced], [*rows, file_of(advanced, "drc")], limited(1), **{"12675": frozenset({name})}
     )
     assert again == [f"{advanced.obs_id}_drc.fits"]
-
-
-def test_files_that_are_taken_but_not_given_count_too() -> None:
-    observations, rows = visits(4)
-    assert len(chosen(observations, rows, limited(3), **{"12675": frozenset({"elsewhere"})})[0]) == 2
-
-
-PREVIEWS = SETTINGS.model_copy(update={"products": "preview"})
-
-
-@pytest.mark.parametrize(
-    ("owner", "ending"),
-    [
-        *((VISIT, "color.jpg"), (TOTAL, "drc_color.jpg"), ("ibol02010", "drz_color.jpg")),
-        *(
-            ("ibol02010", ending)
-            for ending in ("drz_thumb.jpg", "raw.jpg", "flt.jpg", "flc.jpg", "drz.png", "drz.fits")
-        ),
-    ],
-)
-def test_colour_thumbnails_exposures_and_other_formats_are_no_previews(owner: str, ending: str) -> None:
-    assert preview_from_row(preview_of(observation(owner), ending), HST.products) is None
-    thumbnail = preview_of(observation(), "drz.jpg") | {"description": "Preview-Thumb"}
-    assert preview_from_row(thumbnail, HST.products) is None
-
-
-def test_a_preview_stands_for_its_visit_and_filter_by_the_same_order() -> None:
-    own, advanced = observation(), observation(VISIT)
-    rows = [
-        preview_of(own, "flc.jpg"),
-        preview_of(advanced, "drc.jpg"),
-        preview_of(own, "color.jpg"),
-        file_of(own, "drz"),
-    ]
-    found = product([own, advanced], rows, PREVIEWS)
-    assert (found.kind, found.file_name) == ("preview", f"{VISIT}_drc.jpg")
-
-
-def test_of_total_previews_one_in_grey_and_one_in_colour_are_chosen_of_each_visit() -> None:
-    total, own = observation(TOTAL, filters="DETECTION"), observation()
-    settings = SETTINGS.model_copy(update={"products": "total_preview"})
-    rows = [
-        preview_of(total, "drc.jpg"),
-        preview_of(total, "drc_color.jpg"),
-        preview_of(total, "drc_thumb.jpg"),
-        preview_of(own, "drc.jpg"),
-        preview_of(own, "color.jpg"),
-        file_of(total, "drc"),
-    ]
-    names, reasons = chosen([total, own], rows, settings)
-    assert names == [f"{TOTAL}_drc.jpg", f"{TOTAL}_drc_color.jpg"]
-    assert reasons == {own.obs_id: "no_science_image"}
-    assert chosen([total], [preview_of(total, "color.jpg")], settings)[0] == [f"{TOTAL}_color.jpg"]
-
-
-def test_a_preview_of_no_stated_kind_is_better_than_none() -> None:
-    own = observation("U27XCS01T")
-    row = preview_of(own, "x.jpg") | {"productFilename": "u27xcs01t.jpg", "dataURI": "mast:HST/product/u27xcs01t.jpg"}
-    assert product([own], [row], PREVIEWS).file_name == "u27xcs01t.jpg"

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hubbleclip.core.errors import DiskFullError, DownloadError
 from hubbleclip.core.layout import Layout
-from tests.archives.conftest import LIMITS, fetch
+from tests.archives.conftest import fetch
 from tests.bad_server import (
     FITS,
     LARGE_FITS,
@@ -44,85 +43,11 @@ def part_bytes(root: Path) -> bytes:
     return parts[0].read_bytes() if parts else b""
 
 
-@SIZES
-def test_without_a_version_an_interrupted_file_is_downloaded_again(scripted, tmp_path: Path, body: bytes) -> None:
-    script = scripted(give(body[:5000], length=len(body)), give(body))
-    assert fetch(script, tmp_path).path.read_bytes() == body
-    assert "Range" not in script.seen[1]
-
-
-def test_a_part_that_is_longer_than_the_file_is_dropped(scripted, tmp_path: Path) -> None:
-    part = Layout(tmp_path).part("mast:x")
-    part.parent.mkdir(parents=True)
-    part.write_bytes(FITS + b"more")
-    part.with_suffix(".etag").write_text('"v1"')
-    script = scripted(give(b"", 416), give(FITS, ETag='"v1"'))
-    assert fetch(script, tmp_path).path.read_bytes() == FITS
-
-
-def test_an_evil_file_name_reaches_no_path(scripted, tmp_path: Path) -> None:
-    file = fetch(scripted(give(FITS)), tmp_path / "root", file_name="../../evil/a_drz.fits")
-    assert file.path == Layout(tmp_path / "root").product(file.sha256, "x.fits")
-    assert [path.name for path in tmp_path.iterdir()] == ["root"]
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        *((status, "missing") for status in (404, 410)),
-        *((status, "denied") for status in (401, 403)),
-        *((status, "busy") for status in (425, 429, 503)),
-        *((status, "server_error") for status in (500, 504)),
-        *((400, "refused"), (408, "timeout")),
-    ],
-)
-def test_a_status_has_its_reason(scripted, tmp_path: Path, status: int, reason: str) -> None:
-    script = scripted(give(b"", status))
-    assert reason_of(script, tmp_path) == reason
-    assert len(script.seen) == (LIMITS.attempts if reason in {"timeout", "busy", "server_error"} else 1)
-
-
-@SIZES
-@pytest.mark.parametrize("break_off", [reset, lambda body, **h: give(body, length=len(body) + 1, **h)])
-def test_bytes_from_before_a_break_are_not_requested_again(scripted, tmp_path: Path, body: bytes, break_off) -> None:
-    script = scripted(break_off(body[:20_000], ETag='"v1"'), give_range(body, ETag='"v1"'))
-    assert fetch(script, tmp_path).path.read_bytes() == body
-    assert [(seen.get("Range"), seen.get("If-Range")) for seen in script.seen] == [
-        (None, None),
-        ("bytes=20000-", '"v1"'),
-    ]
-    assert list((tmp_path / "products" / ".part").glob("*/*")) == []
-
-
-def test_a_weak_tag_is_no_version_but_the_date_beside_it_is(scripted, tmp_path: Path) -> None:
-    facts = {"ETag": 'W/"v1"', "Last_Modified": "Tue, 24 Nov 2026 10:00:00 GMT"}
-    script = scripted(give(FITS[:5000], length=len(FITS), **facts), give_range(FITS, **facts))
-    assert fetch(script, tmp_path).etag is None
-    assert (script.seen[1]["Range"], script.seen[1]["If-Range"]) == ("bytes=5000-", facts["Last_Modified"])
-
-
-NEWER = FITS[:2880] + b"\1" * (len(FITS) - 2880)
-ELSEWHERE = {"ETag": '"v1"', "Content_Range": f"bytes 4000-{len(FITS) - 1}/{len(FITS)}"}
-
-
-@pytest.mark.parametrize("answer", [give_range(NEWER, ETag='"v2"'), give(NEWER[4000:], 206, **ELSEWHERE)])
-def test_a_part_of_another_version_or_place_is_not_appended(scripted, tmp_path: Path, answer: Respond) -> None:
-    script = scripted(give(FITS[:5000], length=len(FITS), ETag='"v1"'), answer, give(NEWER, ETag='"v2"'))
-    assert fetch(script, tmp_path).path.read_bytes() == NEWER
-    assert [seen.get("Range") for seen in script.seen] == [None, "bytes=5000-", None]
-
-
 def test_a_slow_drip_is_given_up_as_stalled_and_resumed(scripted, tmp_path: Path) -> None:
     hasty = {"stall_s": 1.0, "stall_bytes": 1000}
     script = scripted(drip(FITS, 5000, ETag='"v1"'), give_range(FITS, ETag='"v1"'))
     assert fetch(script, tmp_path, hasty=hasty).path.read_bytes() == FITS
     assert int(script.seen[1]["Range"][6:-1]) > 5000
-
-
-def test_a_file_that_takes_too_long_is_given_up(scripted, tmp_path: Path) -> None:
-    hasty = {"file_timeout_s": 1.5, "attempts": 1}
-    assert reason_of(scripted(drip(FITS, 5000)), tmp_path, hasty=hasty) == "timeout"
-    assert len(part_bytes(tmp_path)) >= 5000
 
 
 @pytest.mark.parametrize(
@@ -132,12 +57,6 @@ def test_silence_and_a_broken_connection_have_their_reason(
     scripted, tmp_path: Path, answer: Respond, timeout_s: float, reason: str
 ) -> None:
     assert reason_of(scripted(answer), tmp_path, hasty={"timeout_s": timeout_s, "attempts": 1}) == reason
-
-
-@pytest.mark.parametrize("answer", [give, chunked])
-def test_a_body_beyond_the_limit_is_cut_off(scripted, tmp_path: Path, answer: Callable[[bytes], Respond]) -> None:
-    assert reason_of(scripted(answer(FITS)), tmp_path, max_bytes=10_000) == "too_large"
-    assert part_bytes(tmp_path) == b""
 
 
 def test_a_body_up_to_the_end_of_the_connection_is_read(scripted, tmp_path: Path) -> None:
@@ -225,3 +144,19 @@ def test_a_killed_download_is_resumed_and_a_second_run_does_not_interfere(script
     size = len(part_bytes(tmp_path))
     assert fetch(script, tmp_path).path.read_bytes() == LARGE_FITS
     assert script.seen[-1]["Range"] == f"bytes={size}-"
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_partial_file_that_another_run_changes_meanwhile_is_left_to_it(
+    scripted, tmp_path: Path, is_renamed: bool
+) -> None:
+    """Between the request and the lock, the other run writes more bytes, or finishes the file."""
+    part, more = Layout(tmp_path).part("mast:x"), give_range(LARGE_FITS, ETag='"v1"')
+
+    def meanwhile(handler) -> None:
+        part.rename(tmp_path / "whole") if is_renamed else part.write_bytes(part.read_bytes() + b"more")
+        more(handler)
+
+    script = scripted(give(LARGE_FITS[:2_000_000], length=len(LARGE_FITS), ETag='"v1"'), meanwhile)
+    assert reason_of(script, tmp_path) == "busy"
+    assert part_bytes(tmp_path) == (b"" if is_renamed else LARGE_FITS[:2_000_000] + b"more")

@@ -8,8 +8,10 @@ import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from urllib3.exceptions import MaxRetryError, SSLError
 
+from hubbleclip.archives.http import client, rate_limit
 from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
 from hubbleclip.archives.http.rate_limit import (
     MAX_RETRY_AFTER_S,
@@ -26,9 +29,10 @@ from hubbleclip.archives.http.rate_limit import (
     resolve_redirect,
     retry_after_s,
 )
-from hubbleclip.archives.http.responses import DamagedError, IncompleteError, RefusedError
+from hubbleclip.archives.http.responses import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
+from hubbleclip.core import io
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError, DownloadError
 from tests.archives.conftest import fetch, make_transport
 from tests.bad_server import FITS, Respond, drip, drip_headers, give
@@ -45,20 +49,139 @@ def test_the_rate_limit_holds_over_threads() -> None:
     assert time.monotonic() - started >= 19 / 100
 
 
-def test_a_paused_host_gets_no_requests_and_others_do() -> None:
-    limiter, stop, started = RateLimiter(1000), threading.Event(), time.monotonic()
-    for host, seconds in (("slow", 0.2), ("busy", 600.0), ("busy", 5.0)):  # of two pauses the longer counts
-        limiter.pause_host(host, seconds)
-    waiting = threading.Thread(target=limiter.wait, args=("busy", stop))
-    waiting.start()
-    for host in ("free", "slow"):
-        limiter.wait(host)
-    assert time.monotonic() - started >= 0.2
-    assert waiting.is_alive()
-    with pytest.raises(ArchiveDownError, match="busy asks for a pause"):
-        limiter.check_pause("busy")
-    stop.set()
-    waiting.join()
+class Clock:
+    """A clock that only moves where someone waits; it is also the event that ends a pause, and that never happens."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in (rate_limit, client):
+        monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def test_turns_are_shared_by_all_hosts_and_pauses_are_of_one(clock: Clock) -> None:
+    limiter, times = RateLimiter(2), []
+    asked = [("a", 0), ("a", 0), ("b", 0), ("a", 3), ("b", 0), ("b", 0), ("a", 0), ("a", 600), ("a", 5), ("b", 120)]
+    for host, pause_s in asked:
+        if pause_s:
+            limiter.pause_host(host, pause_s)
+        else:
+            limiter.wait(host, clock)
+            times.append((host, clock.now_s))
+    assert times == [("a", 0), ("a", 0.5), ("b", 1), ("b", 1.5), ("b", 2), ("a", 4)]
+    limiter.check_pause("b")
+    with pytest.raises(ArchiveDownError, match="a asks for a pause of 600 s"):
+        limiter.wait("a", clock, is_waited_for=False)
+    limiter.wait("a", clock)
+    assert clock.now_s == 604
+    clock.wait(10)  # turns are not saved up
+    for expected in (614, 614.5):
+        limiter.wait("c", clock)
+        assert clock.now_s == expected
+
+
+def test_a_host_is_down_and_its_breaker_opens_after_failures_and_times_in_a_row(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaker, states = CircuitBreaker(3, 60, 600), []
+    for now_s in (0, 10, 20, 60, 70, 120, 599, 600):
+        clock.now_s = now_s
+        breaker.record_failure("mast", f"at {now_s}")
+        states.append((now_s, breaker.is_down(), breaker.is_open.is_set(), len(caplog.records)))
+    assert [state[1:] for state in states[:5]] == [*[(False, False, 0)] * 3, *[(True, False, 1)] * 2]
+    assert [state[1:] for state in states[5:]] == [(True, False, 2), (True, False, 3), (True, True, 3)]
+    assert caplog.messages[1] == "waiting for mast, which failed for 2 of at most 10 min: at 120"
+    words = r"mast is down: 8 consecutive requests failed, the last with: at 600\. Run the same command again"
+    with pytest.raises(ArchiveDownError, match=words):
+        breaker.check()
+    again = CircuitBreaker(2, 60, 600)
+    for now_s, has_failed in ((0, True), (50, False), (70, True), (131, True), (132, False), (140, True), (141, True)):
+        clock.now_s = now_s
+        if has_failed:
+            again.record_failure("mast", "503")
+        else:
+            again.record_success()
+        again.check()
+        if again.is_down():
+            with pytest.raises(ArchiveDownError):
+                again.check(is_waited_for=False)
+        assert again.is_down() == (now_s == 131)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason", "num"),
+    [
+        ([(1000, 5)] * 4, "", 4),
+        ([(9000, 1), (10, 9), (10, 1), (10, 10), (10, 1)], "stalled", 5),  # fast at first
+        ([(10, 5), (10, 4), (990, 2), (1000, 11), (10, 1)], "", 5),
+        ([(900, 10)] * 5, "", 5),
+        ([(1000, 11)] * 10, "timeout", 4),
+        ([(9000, 1)] * 3, "too_large", 2),
+    ],
+)
+def test_a_body_is_too_slow_over_intervals_as_a_whole_or_too_large(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[int, float]], reason: str, num: int
+) -> None:
+    """Each piece has a size and the time for which it is waited for; at least 1,000 bytes must come in 10 s."""
+    monkeypatch.setattr(io, "time", clock)
+    transport, left, found = make_transport(stall_s=10, stall_bytes=1000, file_timeout_s=50), iter(pieces), []
+
+    def read(_: int) -> bytes:
+        size, seconds = next(left, (0, 0))
+        clock.wait(seconds)
+        return bytes(size)
+
+    response = SimpleNamespace(raw=SimpleNamespace(connection=None, read1=read))
+    with nullcontext() if not reason else pytest.raises((IncompleteError, RefusedError)) as caught:
+        found.extend(transport.iter_chunks(response, 20_000))  # type: ignore[arg-type]
+    assert (caught.value.reason if reason else "", len(found)) == (reason, num)
+
+
+@pytest.mark.parametrize(
+    ("errors", "most_damaged", "num"),
+    [
+        ([DamagedError("x")], None, 4),
+        ([DamagedError("x")], 2, 2),
+        ([IncompleteError("x")], 2, 4),
+        ([IncompleteError("x"), DamagedError("x"), IncompleteError("x"), DamagedError("x")], 2, 4),
+        ([DamagedError("x"), None], 2, 2),
+        ([RefusedError("x")], None, 1),
+        ([requests.ReadTimeout(), requests.ConnectionError(), None], None, 3),
+        ([requests.exceptions.ChunkedEncodingError()], None, 4),
+        ([requests.TooManyRedirects()], None, 1),
+        *(([status], None, 4) for status in (408, 425, 429, 500, 503)),
+        *(([status], None, 1) for status in (400, 401, 404, 410)),
+        ([ArchiveError("x")], None, 1),
+    ],
+)
+def test_what_may_pass_is_tried_again_up_to_the_limits(
+    errors: list[Exception | int | None], most_damaged: int | None, num: int
+) -> None:
+    tries: list[object] = []
+
+    def send() -> str:
+        tries.append(error := errors[min(len(tries), len(errors) - 1)])
+        if error is None:
+            return "sent"
+        raise error_of(error) if isinstance(error, int) else error
+
+    with nullcontext() if None in errors else pytest.raises((requests.RequestException, ResponseError, ArchiveError)):
+        assert make_transport(backoff_s=0.001).retried("http://host/x", send, most_damaged) == "sent"
+    assert len(tries) == num
 
 
 @pytest.mark.timeout(30)
@@ -251,28 +374,6 @@ LIMITS = {"attempts": 3, "breaker_failures": 6, "breaker_s": 0}
 def connect(transport: Transport, url: str) -> None:
     with transport.open(url):
         pass
-
-
-def test_it_opens_at_the_last_failure_allowed_once_it_has_lasted_long_enough_and_says_what_to_do() -> None:
-    patient, breaker = CircuitBreaker(2, 3600), CircuitBreaker(2, 0)
-    for _ in range(5):
-        patient.record_failure("mast", "503")
-        breaker.record_failure("mast", "503")
-        patient.check()
-        breaker.check()
-        breaker.record_success()
-    for reason in ("503", "no response"):
-        assert not breaker.is_open.is_set()
-        breaker.record_failure("mast", reason)
-    words = r"mast is down: 2 consecutive requests .* no response\. Run the same command again"
-    with pytest.raises(ArchiveDownError, match=words):
-        breaker.check()
-    waited_for = CircuitBreaker(2, 0, 3600)
-    for _ in range(2):
-        waited_for.record_failure("mast", "503")
-    waited_for.check()
-    with pytest.raises(ArchiveDownError):
-        waited_for.check(is_waited_for=False)
 
 
 def test_a_burst_of_failures_over_all_connections_stops_no_run(scripted, tmp_path: Path) -> None:

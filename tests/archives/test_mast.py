@@ -131,13 +131,6 @@ def test_a_window_that_times_out_is_given_up_sooner(server: BadServer, mast: Mas
     assert len(queries_of(server)) == 2
 
 
-@pytest.mark.parametrize("num", [1, 4])
-def test_rows_without_proposal_are_a_sound_page(server: BadServer, mast: MastClient, num: int) -> None:
-    rows = [row | {"proposal_id": None} for row in ROWS[:num]]
-    server.responses = [give(table(rows))]
-    assert mast.observations(CRITERIA, page=1, page_size=10).rows == rows
-
-
 def test_rows_of_one_observation_are_its_planes_unless_their_objid_is_repeated(
     server: BadServer, mast: MastClient
 ) -> None:
@@ -166,19 +159,6 @@ def test_a_count_that_is_none_is_an_error(server: BadServer, mast: MastClient, r
     server.responses = [give(table(rows))]
     with pytest.raises(ArchiveError):
         mast.count(CRITERIA)
-
-
-def test_wildcards_and_ranges_reach_the_server_in_its_own_form(server: BadServer, mast: MastClient) -> None:
-    server.responses = [give(table([{"Column1": "4"}]))]
-    of = {"obs_collection": ["HST", "HLA"], "intentType": "science"}
-    assert mast.count({"instrument_name": ["WFC3*"], "t_obs_release": [1.5, 2], "calib_level": [2, 3], **of}) == 4
-    assert queries_of(server)[0]["params"]["filters"] == [
-        {"paramName": "instrument_name", "values": [], "freeText": "WFC3%"},
-        {"paramName": "t_obs_release", "values": [{"min": 1.5, "max": 2}]},
-        {"paramName": "calib_level", "values": ["2", "3"]},
-        {"paramName": "obs_collection", "separator": ";", "values": ["HST", "HLA"]},
-        {"paramName": "intentType", "values": ["science"]},
-    ]
 
 
 def products_of(mast: MastClient, *obsids: int) -> list[dict[str, Any]]:

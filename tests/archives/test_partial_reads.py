@@ -18,7 +18,7 @@ from hubbleclip.core.errors import DownloadError
 from hubbleclip.fits.sieve import filtered
 from hubbleclip.images.tiling import tile_file
 from tests.archives import conftest
-from tests.bad_server import BadServer, give, give_range, reset
+from tests.bad_server import BadServer, give_range
 from tests.images.synthetic_fits import starry_sky, wcs_header
 
 SHAPE = 720, 740  # an extension of float32 has 2.1 MB
@@ -75,63 +75,6 @@ def test_only_the_needed_extensions_are_stored_and_named_by_their_hash(
         assert [hdu.name for hdu in after] == [hdu.name for hdu in before]
         for old, new in zip(before, after, strict=True):
             assert new.data is None if old.name in {"PRIMARY", "CTX", "ERR"} else np.array_equal(new.data, old.data)
-
-
-def test_each_skipped_extension_before_the_last_takes_one_more_request(
-    scripted: Callable[..., BadServer], tmp_path: Path
-) -> None:
-    drizzled, exposure = scripted(give_part(DRIZZLED)), scripted(give_part(EXPOSURE))
-    fetch(drizzled, tmp_path / "drizzled", DRIZZLED)
-    fetch(exposure, tmp_path / "exposure", EXPOSURE)
-    assert [request["Range"] for request in drizzled.seen] == ["bytes=0-"]
-    assert len(exposure.seen) == 3
-    assert exposure.seen[1]["If-Range"] == '"v1"'
-
-
-@pytest.mark.parametrize("share", [0.001, 0.2, 0.45, 0.9])
-def test_an_interrupted_file_is_resumed_where_it_broke(
-    share: float, scripted: Callable[..., BadServer], tmp_path: Path
-) -> None:
-    script = scripted(give_part(EXPOSURE, stop_after=int(share * len(EXPOSURE))), give_part(EXPOSURE))
-    assert fetch(script, tmp_path, EXPOSURE)[1] == filtered(EXPOSURE)[0]
-    assert share < 0.01 or "bytes=0-" not in [request["Range"] for request in script.seen[1:]]
-
-
-def test_another_run_resumes_the_partial_file(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    broken = scripted(give_part(EXPOSURE, stop_after=len(EXPOSURE) // 2), reset(b""))
-    with pytest.raises(DownloadError):
-        fetch(broken, tmp_path, EXPOSURE)
-    script = scripted(give_part(EXPOSURE))
-    assert fetch(script, tmp_path, EXPOSURE)[1] == filtered(EXPOSURE)[0]
-    assert int(script.seen[0]["Range"].removeprefix("bytes=").rstrip("-")) > len(EXPOSURE) // 3
-    assert [path for path in (tmp_path / "products" / ".part").rglob("*") if path.is_file()] == []
-
-
-def test_a_server_without_ranges_gives_the_whole_file(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    script = scripted(give(DRIZZLED, ETag='"v1"'))
-    assert fetch(script, tmp_path, DRIZZLED)[1] == DRIZZLED
-    assert len(script.seen) == 1
-
-
-def test_without_a_version_the_whole_file_is_downloaded(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    assert fetch(scripted(give_range(DRIZZLED)), tmp_path, DRIZZLED)[1] == DRIZZLED
-
-
-def test_the_setting_whole_files_sends_no_range(scripted: Callable[..., BadServer], tmp_path: Path) -> None:
-    script = scripted(give_part(DRIZZLED))
-    assert fetch(script, tmp_path, DRIZZLED, whole_files=True)[1] == DRIZZLED
-    assert "Range" not in script.seen[0]
-
-
-def test_a_version_that_changes_between_two_parts_gives_the_new_file(
-    scripted: Callable[..., BadServer], tmp_path: Path
-) -> None:
-    newer = fits_bytes(
-        ("SCI", IMAGE + 1), ("ERR", WEIGHT), ("DQ", FLAGS), ("SCI", IMAGE), ("ERR", WEIGHT), ("DQ", FLAGS)
-    )
-    assert len(newer) == len(EXPOSURE)
-    script = scripted(give_part(EXPOSURE), give(newer, ETag='"v2"'))
-    assert fetch(script, tmp_path, newer)[1] == newer
 
 
 def test_damaged_pixels_of_a_needed_extension_are_refused(scripted: Callable[..., BadServer], tmp_path: Path) -> None:

@@ -95,20 +95,6 @@ def test_the_halves_of_a_window_share_no_date_and_leave_none_out(low: float, wid
     assert sum(half.low <= min(date, window.high) <= half.high for half in window.halves()) == 1
 
 
-def test_windows_of_one_page_are_asked_for_once_each_and_counts_are_few() -> None:
-    server = Server([SPAN.low + i for i in range(1000)], page_size=100)
-    server.all_rows()
-    full = [window for window, _ in server.asked if server.rows(window)]
-    assert len(full) <= 20
-    assert len(server.counts) <= 24
-
-
-def test_a_narrow_window_that_fits_costs_one_request_and_no_count() -> None:
-    server = Server([50000.0, 50001.0])
-    assert server.all_rows(is_wide=False) == [0, 1]
-    assert (len(server.asked), len(server.counts)) == (1, 0)
-
-
 def test_a_window_that_always_times_out_ends_at_the_least_width() -> None:
     server, windows = Server([50000.0] * 20), []
 

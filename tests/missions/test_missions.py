@@ -11,7 +11,6 @@ import pytest
 
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
-from hubbleclip.archives.mast.product_sources import public_path
 from hubbleclip.archives.registry import ARCHIVES, open_archive
 from hubbleclip.archives.stsci.ads import ads_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
@@ -118,62 +117,9 @@ def test_collections_of_no_mission_are_refused() -> None:
     assert mission_of_collections(["TESS", "JWST", "HST"]) is JWST
 
 
-@pytest.mark.parametrize(
-    ("name", "visit", "origin"),
-    [
-        ("jw01234-o001_t001_nircam_clear-f356w", "jw01234001", "combined"),
-        ("jw02739-o002_t001_miri_f770w", "jw02739002", "combined"),
-        ("jw01234001001_02101_00001_nrca1", "jw01234001", "exposure"),
-        ("JW01234001001_02101_00001_NRCALONG", "jw01234001", "exposure"),
-        ("jw01234-c1001_t001_nircam_clear-f356w", None, "other"),
-        ("jw1234-o001", None, "other"),
-    ],
-)
-def test_names_of_jwst_are_parsed(name: str, visit: str | None, origin: str) -> None:
-    assert JWST.products.visit(name) == visit
-    assert JWST.products.origin(f"{name}_i2d.fits") == origin
-
-
-@pytest.mark.parametrize(
-    ("name", "visit", "origin", "combines"),
-    [
-        ("j8cka1041", "j8cka1", "calibrated", ""),
-        ("U2803E01T", "u2803e", "wfpc2", ""),
-        ("hst_17301_01_wfc3_uvis_f200lp_if3x01", "if3x01", "advanced", ""),
-        ("hst_17301_01_wfc3_uvis_f200lp_if3x01ab", "if3x01", "exposure", ""),
-        ("hst_17301_01_wfc3_uvis_total_if3x01", "if3x01", "total", "filters"),
-        ("hst_05092_3e_wfpc2_f606w_wf", "3e", "legacy", ""),
-        ("hst_05092_3e_wfpc2_total_wf", "3e", "legacy total", "filters"),
-        ("hst_skycell-p1234x05y06_acs_wfc_f814w_all", None, "calibrated", "visits"),
-    ],
-)
-def test_names_of_hubble_tell_the_visit_the_origin_and_what_is_combined(name, visit, origin, combines) -> None:
-    products = HST.products
-    assert products.visit(name) == visit
-    assert products.origin(f"{name}_drz.fits") == origin
-    assert (products.is_total(name), products.is_mosaic(name)) == (combines == "filters", combines == "visits")
-    assert [products.camera(name) for name in ("WFPC2/pc", "acs/wfc")] == ["WFPC2", "ACS/WFC"]
-
-
 def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:
     assert list(JWST.products.order)[:3] == [("combined", "i2d"), ("exposure", "i2d"), ("exposure", "cal")]
     assert not {suffix for _, suffix in JWST.products.order} & {"uncal", "rate", "segm", "cat"}
-
-
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [
-        ("jw02282010001_02101_00001_nrca1_cal.fits", "jw02282/jw02282010001/jw02282010001_02101_00001_nrca1_cal.fits"),
-        (
-            "jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
-            "jw02727/L3/t/o002/jw02727-o002_t062_nircam_clear-f277w_i2d.fits",
-        ),
-        ("jw02727-c1000_t062_nircam_clear-f277w_i2d.fits", None),
-        ("j8pu0y010_drc.fits", None),
-    ],
-)
-def test_names_of_jwst_give_their_place_in_the_bucket(name: str, path: str | None) -> None:
-    assert public_path(name, JWST.bucket) == path
 
 
 def test_the_bibcode_of_a_programme_has_the_missions_bibstem() -> None:
