@@ -172,7 +172,9 @@ class Catalog:
             return
         with self.transaction():
             for name, arrow in arrows.items():
-                self._upsert_table(name, arrow)
+                self.connection.register("incoming", arrow)
+                self.connection.execute(f'INSERT OR REPLACE INTO "{name}" BY NAME FROM incoming')
+                self.connection.unregister("incoming")
             changed = [table for table in WORD_SOURCES if table in arrows]
             for table in changed:  # keep the word index of the abstracts up to date
                 self.run(WORD_SOURCES[table], {table: arrows[table]})
@@ -276,19 +278,6 @@ class Catalog:
 
         """
         return self.rows(f"({VIEWS} ORDER BY name) UNION ALL ({SEARCHES} ORDER BY name)")
-
-    def _upsert_table(self, name: str, arrow: pa.Table) -> None:
-        """Insert the rows, or update those whose key exists."""
-        table = tables()[name]
-        keys = ", ".join(f'"{key}"' for key in table.keys)
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        rest = [f'"{column.name}"' for column in table.columns if column.name not in table.keys]
-        action = f"UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in rest)}" if rest else "NOTHING"
-        self.connection.register("incoming", arrow)
-        self.connection.execute(
-            f'INSERT INTO "{name}" ({columns}) SELECT {columns} FROM incoming ON CONFLICT ({keys}) DO {action}'  # noqa: S608
-        )
-        self.connection.unregister("incoming")
 
 
 @contextmanager
