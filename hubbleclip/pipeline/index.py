@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -141,19 +141,15 @@ def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: i
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))
     step = Step(name="index-tiles", stage="index", entity="tile", digest=stage.settings.tiles.digest())
     embed = partial(embed_batch, run_dir=run_dir, precision=stage.settings.evaluation.precision, layout=stage.layout)
-    tile_ids: list[str] = []
-    feats: list[npt.NDArray[np.float32]] = []
-    for made in map_ordered(stage, step, embed, list(batches(pending, batch_size)), weigh=len):
-        if made.damaged:
-            forget_damaged(stage, made.damaged)
-        if made.tile_ids:
-            tile_ids += made.tile_ids
-            feats.append(made.feat_nd)
-        if len(tile_ids) >= append_rows:
-            store.append(tile_ids, np.concatenate(feats))
-            tile_ids, feats = [], []
-    if tile_ids:
-        store.append(tile_ids, np.concatenate(feats))
+
+    def features() -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+        for made in map_ordered(stage, step, embed, list(batches(pending, batch_size)), weigh=len):
+            if made.damaged:
+                forget_damaged(stage, made.damaged)
+            yield from zip(made.tile_ids, made.feat_nd, strict=True)
+
+    for rows in batches(features(), append_rows):
+        store.append([tile_id for tile_id, _ in rows], np.stack([feat for _, feat in rows]))
 
 
 def embed_batch(batch: Sequence[StoredTile], run_dir: Path, precision: str, layout: Layout) -> EmbeddedTiles:

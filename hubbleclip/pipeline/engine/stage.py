@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.config.settings import ArchiveSettings, FlowSettings, Settings
+from hubbleclip.config.settings import ArchiveSettings, Settings
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.remote_store import synchronised_catalog
@@ -30,46 +30,36 @@ def layout_of(settings: Settings) -> Layout:
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """A running stage.
-
-    `rejected` is the number of items rejected so far. `started` is the time of the start, in seconds of the monotonic
-    clock.
-    """
+    """A running stage; `rejected` is the number of items rejected so far."""
 
     name: str
     settings: Settings
     layout: Layout
     catalog: Catalog
     rejected: int = 0
-    started: float = field(default_factory=time.monotonic)
 
 
 @contextmanager
 def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
-    """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end."""
-    layout = layout_of(settings)
-    with synchronised_catalog(layout), locked_catalog(layout, settings.flows, LOCK_WAIT_S.get()) as catalog:
-        stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
-        yield stage
-    took_s = time.monotonic() - stage.started
-    log.info("%s: finished in %.1f s, %d rejected", stage.name, took_s, stage.rejected)
+    """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end.
 
-
-@contextmanager
-def locked_catalog(layout: Layout, settings: FlowSettings, wait_s: float) -> Iterator[Catalog]:
-    """Open the catalog for writing, and wait if another process is writing the catalog."""
-    deadline = time.monotonic() + wait_s
-    with ExitStack() as opened:
+    If another process is writing the catalog, a scheduled run waits.
+    """
+    layout, deadline = layout_of(settings), time.monotonic() + LOCK_WAIT_S.get()
+    with synchronised_catalog(layout), ExitStack() as opened:
         while True:
             try:
-                catalog = opened.enter_context(writing_catalog(layout, memory_mb=settings.catalog_memory_mb))
+                catalog = opened.enter_context(writing_catalog(layout, memory_mb=settings.flows.catalog_memory_mb))
                 break
             except CatalogLockedError as error:
                 if time.monotonic() >= deadline:
                     raise
                 log.info("waiting: %s", error)
                 time.sleep(min(LOCK_POLL_S, max(deadline - time.monotonic(), 0)))
-        yield catalog
+        started = time.monotonic()
+        stage = Stage(name=name, settings=settings, layout=layout, catalog=catalog)
+        yield stage
+    log.info("%s: finished in %.1f s, %d rejected", name, time.monotonic() - started, stage.rejected)
 
 
 @contextmanager
