@@ -165,11 +165,9 @@ def test_days_that_are_forgotten_are_queried_together_with_the_year_that_is_due(
         assert [days for days in archive.asked if days[1]] == [(year[0], Days(*year).last_mjd)]
 
 
-def test_the_halves_of_a_range_have_equal_numbers_of_rows() -> None:
-    assert Days(0, 10).halves({}) == (Days(0, 5), Days(5, 10))
-    assert Days(0, 10).halves({1: 4, 2: 4, 8: 8}) == (Days(0, 3), Days(3, 10))
-    assert Days(0, 10).halves({9: 8, 3: None}) == (Days(0, 9), Days(9, 10))
-    assert Days(0, 2).halves({0: 1}) == (Days(0, 1), Days(1, 2))
+def test_a_range_is_divided_into_halves_and_years() -> None:
+    assert Days(0, 10).halves() == (Days(0, 5), Days(5, 10))
+    assert Days(1, 4).halves() == (Days(1, 2), Days(2, 4))
     years = [part.end - part.first for part in Days(YEAR_2020.first - 5, YEAR_2020.end + 9).years()]
     assert years == [5, 366, 9]
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from hubbleclip.archives import Archive
@@ -179,12 +178,9 @@ class Days(NamedTuple):
         starts = [self.first, *new_years(self.first + 1, self.end), self.end]
         yield from (Days(*pair) for pair in pairwise(starts))
 
-    def halves(self, num_rows: Mapping[int, int | None]) -> tuple[Days, Days]:
-        """Divide a range of at least two days into two parts with about the same number of rows."""
-        until = list(accumulate(num_rows.get(day) or 0 for day in range(*self)))
-        middle = self.first + 1 + bisect_left(until, until[-1] / 2)
-        middle = middle if until[-1] else (self.first + self.end) // 2
-        middle = min(middle, self.end - 1)
+    def halves(self) -> tuple[Days, Days]:
+        """Divide a range of at least two days into halves."""
+        middle = (self.first + self.end) // 2
         return Days(self.first, middle), Days(middle, self.end)
 
 
@@ -198,7 +194,7 @@ def changed_parts(
     if num <= max_rows or span.end - span.first == 1:
         yield span
         return
-    left, right = span.halves(known)
+    left, right = span.halves()
     num_left = min(count(left), num)  # only one part is counted; the other part has the rest of the rows
     yield from changed_parts(left, num_left, known, count, max_rows)
     yield from changed_parts(right, num - num_left, known, count, max_rows)
