@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hubbleclip.images.kernels import compiled
+
 BORDER_MIN_SHARE = 0.0005
 """Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
 STRIP_ROWS = 64
@@ -59,9 +61,14 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     regions = region_labels(zero_runs, row_places)
     areas = np.bincount(regions, np.diff(zero_runs)[:, 0])
     large = zero_runs[areas[regions] >= max(min_area_px, 2)]
-    flags = valid_yx.reshape(-1)
-    for start, end in (large - large[:, :1] // row_places).tolist():
-        flags[start:end] = False
+    _clear_runs(valid_yx.reshape(-1), large - large[:, :1] // row_places)
+
+
+@compiled
+def _clear_runs(flags: Any, runs: Any) -> None:
+    """Clear flags (n,) between the start and the end of each run."""
+    for k in range(len(runs)):
+        flags[runs[k, 0] : runs[k, 1]] = False
 
 
 def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]:
