@@ -116,12 +116,6 @@ class CutTile:
 
 SATURATED_CORE = "saturated cores have no data and are filled with the highest value beside them"
 """Note on a tile that shows a filled saturated core."""
-CUT_COLUMNS = (
-    *("tile_id", "png_sha256", "chip", "y0", "x0", "size_px", "instrument", "filter", "unit", "valid_share"),
-    *("settings_digest", "view", "shrink"),
-)
-STRETCH_COLUMNS = ("sky", "noise", "black", "white", "softening")
-"""Columns of the catalog that are copied from fields of the same names: of a `CutTile`, and of its stretch."""
 NO_GEOMETRY: dict[str, Any] = {**dict.fromkeys(field.name for field in fields(TileGeometry)), "corners_deg": []}
 """Values of the position columns of a tile without WCS."""
 
@@ -471,18 +465,16 @@ def to_tile_record(
     """Build the catalog record of a tile."""
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
-    copied = {name: getattr(cut, name) for name in CUT_COLUMNS}
-    copied |= {name: getattr(cut.stretch, name) for name in STRETCH_COLUMNS}
-    return Tile(
-        **copied,
-        **(asdict(cut.geometry) if cut.geometry else NO_GEOMETRY),
-        product_uri=product.uri,
-        product_sha256=product.sha256,
-        obs_id=product.obs_id,
-        proposal_id=product.proposal_id,
-        path=layout.relative(layout.tile(cut.tile_id, cut.suffix)),
-        cut_at=cut_at,
-        part_uris=part_uris,
-        size_bytes=len(cut.encoded),
-        note=cut.note,
-    )
+    values = asdict(cut) | asdict(cut.stretch) | (asdict(cut.geometry) if cut.geometry else NO_GEOMETRY)
+    values |= {
+        "png_sha256": cut.png_sha256,
+        "size_bytes": len(cut.encoded),
+        "product_uri": product.uri,
+        "product_sha256": product.sha256,
+        "obs_id": product.obs_id,
+        "proposal_id": product.proposal_id,
+        "path": layout.relative(layout.tile(cut.tile_id, cut.suffix)),
+        "cut_at": cut_at,
+        "part_uris": part_uris,
+    }
+    return Tile(**{one.name: values[one.name] for one in fields(Tile)})
