@@ -122,3 +122,10 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
+    """Encode RGB levels as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")
+    return buffer.getvalue()
