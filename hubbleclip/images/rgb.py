@@ -18,15 +18,7 @@ from hubbleclip.core.errors import ImageError, needing
 from hubbleclip.images.cosmic_rays import NO_RAYS
 from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
-from hubbleclip.images.tiling import (
-    CutResult,
-    Outcome,
-    TilePlacement,
-    cut_view,
-    grid_placements,
-    native_grid,
-    to_result,
-)
+from hubbleclip.images.tiling import CutResult, Outcome, cut_view, grid_placements, native_grid, to_result
 from hubbleclip.images.wcs import pixel_area_deg2
 
 VIEW = "colour"
