@@ -12,6 +12,7 @@ import pytest
 from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.archives.mast.client import MAX_PRODUCT_PAGES, PRODUCT_PAGE_ROWS, MastClient, read_result
 from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, PartialResultError, SettingsError
+from hubbleclip.simulator.server.mast_tables import columns_config
 from tests.archives.conftest import make_transport, observation
 from tests.bad_server import BadServer, Respond, give, silence
 
@@ -49,7 +50,7 @@ def queries_of(server: BadServer) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def server(scripted) -> BadServer:
-    return scripted()
+    return scripted(table={"/portal": give(json.dumps(columns_config("Mast.Caom.Cone")).encode())})
 
 
 @pytest.fixture
