@@ -67,7 +67,7 @@ class PortalSession(requests.Session):
         self.headers = transport.session.headers
         self.wait_s = 0.0
 
-    def request(self, method: str | bytes, url: str | bytes, *_: Any, **content: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, method: str | bytes, url: str | bytes, *_: Any, **content: Any) -> requests.Response:
         """Send one request, a POST of `data`, without retries, and read the whole response."""
         time.sleep(self.wait_s)
         response = self.transport.ask(str(url), self.limit_bytes, headers=content["headers"], data=content["data"])
