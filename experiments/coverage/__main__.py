@@ -29,7 +29,6 @@ GROUPS = (15, 30, 54, 150, 400)
 ACCURACIES = (0.5, 0.82, 0.95, 0.99)
 PAIRS = ((0.5, 0.45), (0.82, 0.8), (0.97, 0.97), (0.97, 0.92), (0.99, 0.97))
 """Accuracies of two scorers whose difference is measured."""
-AGREEMENT = 0.9
 QUALITIES = (1.0, 2.0, 3.0)
 MAX_TILES = 20
 SHAPES = ((0.5, MAX_TILES), (0.5, 1), (0.2, MAX_TILES), (0.9, MAX_TILES), (0.02, MAX_TILES))
@@ -39,7 +38,10 @@ ENOUGH = 0.93
 OTHERS = ("Korn-Graubard", "Wilson, effective size")
 """Candidates with which the width of the chosen interval is compared."""
 MAX_TILES_OF_RETRIEVAL = 5
-NUM_TRIALS = 2000
+CORRELATED = 0.2
+"""Correlation of the cells in which coverage and width have bounds."""
+NUM_SHARES, NUM_DIFFERENCES = 20_000, 2000
+"""Number of simulated test sets of a cell."""
 NUM_RETRIEVALS = {15: 400, 30: 400, 54: 400, 150: 300}
 """Number of simulated rankings by number of groups; these take the most time."""
 LABELS = {
@@ -72,7 +74,7 @@ def measured(cell: Cell) -> Mapping[str, Coverage]:
 
 def difference_cell(num_groups: int, pair: tuple[float, float], max_tiles: int) -> Mapping[str, Coverage]:
     """Measure one cell of the table of differences."""
-    return {"difference": difference_coverage(num_groups, pair, AGREEMENT, max_tiles, NUM_TRIALS)}
+    return {"difference": difference_coverage(num_groups, pair, max_tiles, NUM_DIFFERENCES)}
 
 
 def all_cells() -> dict[tuple[object, ...], Cell]:
@@ -89,7 +91,7 @@ def all_cells() -> dict[tuple[object, ...], Cell]:
     for size, accuracy in product(reversed(GROUPS), ACCURACIES):
         for correlation, max_tiles in SHAPES:
             cells["clusters", size, accuracy, correlation, max_tiles] = partial(
-                cluster_coverage, size, accuracy, correlation, max_tiles, NUM_TRIALS
+                cluster_coverage, size, accuracy, correlation, max_tiles, NUM_SHARES
             )
     for size, pair, max_tiles in product(reversed(GROUPS), PAIRS, (MAX_TILES, 1)):
         cells["difference", size, pair, max_tiles] = partial(difference_cell, size, pair, max_tiles)
@@ -106,20 +108,41 @@ def with_ratio(one: Coverage) -> str:
     return f"{percent(one.share)}, {one.ratio:.2f}"
 
 
-def beside_others(found: Mapping[str, Coverage]) -> str:
-    """Format coverage and relative width of the chosen interval, beside the coverage of Korn and Graubard's.
+def narrower(found: Mapping[str, Coverage]) -> Coverage | None:
+    """Return the narrower one of the others that cover enough; None if neither does."""
+    covering = [found[name] for name in OTHERS if found[name].share >= ENOUGH]
+    return min(covering, key=lambda one: one.width, default=None)
 
-    The width is divided by that of the narrower one of the others that cover enough; a dash if neither does.
-    """
-    others = [found[name].width for name in OTHERS if found[name].share >= ENOUGH]
-    width = f"{found['chosen'].width / min(others):.2f}" if others else "–"
-    return f"{percent(found['chosen'].share)}, {width} ({percent(found['Korn-Graubard'].share)})"
+
+def beside_others(found: Mapping[str, Coverage]) -> str:
+    """Format coverage and relative width of the chosen interval, beside the coverage of Korn and Graubard's."""
+    other, chosen = narrower(found), found["chosen"]
+    width = f"{chosen.width / other.width:.2f}" if other else "–"
+    return f"{percent(chosen.share)}, {width} ({percent(found['Korn-Graubard'].share)})"
+
+
+def bounds_table(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> str:
+    """Name the cells of correlated tiles with the lowest coverage and the widest interval, with standard errors."""
+    shares, widths = [], []
+    correlated = [shape for shape in SHAPES if shape[0] >= CORRELATED]
+    for size, accuracy, (correlation, max_tiles) in product(GROUPS, ACCURACIES, correlated):
+        found = results["clusters", size, accuracy, correlation, max_tiles]
+        chosen, other = found["chosen"], narrower(found)
+        cell = [str(size), f"{100 * accuracy:.0f} %", str(correlation), str(max_tiles)]
+        error = np.sqrt(chosen.share * (1 - chosen.share) / chosen.num_trials)
+        shares.append((chosen.share, [f"{100 * chosen.share:.2f} %", f"{100 * error:.2f}", *cell]))
+        if other:
+            ratio = chosen.width / other.width
+            error = ratio * np.hypot(chosen.width_error / chosen.width, other.width_error / other.width)
+            widths.append((ratio, [f"{ratio:.3f}", f"{error:.3f}", *cell]))
+    rows = [["lowest coverage", *min(shares)[1]], ["widest", *max(widths)[1]]]
+    return markdown(["", "value", "standard error", "groups", "true share", "correlation", "most tiles"], rows)
 
 
 def tables(results: Mapping[tuple[object, ...], Mapping[str, Coverage]]) -> dict[str, str]:
     """Make the tables of the page."""
     header = ["groups", *(f"true {100 * accuracy:.0f} %" for accuracy in ACCURACIES)]
-    made = {"candidates": candidates_table(results), "recall": recall_table(results)}
+    made = {"bounds": bounds_table(results), "candidates": candidates_table(results), "recall": recall_table(results)}
     for name, shape in zip(("images", "texts", "low", "high", "independent"), SHAPES, strict=True):
         rows = [
             [str(size), *(beside_others(results["clusters", size, accuracy, *shape]) for accuracy in ACCURACIES)]

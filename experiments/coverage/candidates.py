@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -18,13 +19,13 @@ MIDDLE = (0.1, 0.9)
 """Values between which the candidate `percentile and Korn-Graubard` uses percentiles."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
     """Test sets: number of tiles and of hits of each group (p, g), and copies (b, g) of each group in the resamples."""
 
     tiles_pg: Ints
     hits_pg: Ints
-    weights_bg: Ints
+    weights_bg: Floats
 
     @property
     def num_groups(self) -> int:
@@ -36,10 +37,11 @@ class Sample:
         """Share (p,) of hits."""
         return np.asarray(self.hits_pg.sum(axis=1) / self.tiles_pg.sum(axis=1), dtype=np.float64)
 
-    @property
+    @cached_property
     def draws_pb(self) -> Floats:
         """Share (p, b) of hits on each resample."""
-        return (self.hits_pg @ self.weights_bg.T) / (self.tiles_pg @ self.weights_bg.T)
+        draws_pb: Floats = (self.hits_pg @ self.weights_bg.T) / (self.tiles_pg @ self.weights_bg.T)
+        return draws_pb
 
     @property
     def residuals_pg(self) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -45,11 +46,16 @@ def draw_hits(
         if number:
             own_pg = agreement * first_pg + np.sqrt(1 - agreement**2) * rng.normal(size=shape)
             own_pgt = np.where(rng.random(first_pgt.shape) < agreement, first_pgt, rng.random(first_pgt.shape))
-        grid = np.linspace(0, 1, 4001)[1:-1]
-        quantiles = special.betaincinv(accuracy * total, (1 - accuracy) * total, grid)
-        chance_pg = np.interp(special.ndtr(own_pg), grid, quantiles)
+        chance_pg = np.interp(special.ndtr(own_pg), *beta_quantiles(accuracy * total, (1 - accuracy) * total))
         hits.append(((own_pgt < chance_pg[..., None]) & is_tile_pgt).sum(axis=2))
     return Hits(tiles_pg=tiles_pg, hits_spg=np.array(hits))
+
+
+@cache
+def beta_quantiles(a: float, b: float) -> tuple[Floats, Floats]:
+    """Tabulate the quantiles of a beta distribution: probabilities, and the value at each."""
+    grid = np.linspace(0, 1, 4001)[1:-1]
+    return grid, special.betaincinv(a, b, grid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,10 @@ from hubbleclip.evaluation.metrics.retrieval import (
 from hubbleclip.evaluation.metrics.zeroshot import Labels, classification_estimates, phrase_retrieval_estimates
 
 NUM_RESAMPLES = 400
+SETS_PER_BLOCK = 100
+"""Number of test sets that have the same resamples."""
+AGREEMENT = 0.9
+"""Correlation of the scorers of a pair."""
 SEED = 2077
 RESAMPLED, JACKKNIFE = "candidates resampled", "jackknife of queries and candidates"
 """Other intervals of the recall at 1 than the chosen one, which holds the candidates fixed."""
@@ -34,14 +39,16 @@ Side = tuple[Floats, Bools, Ints, Ints]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Share of the intervals that contain the true value, and their mean width.
+    """Share of the intervals that contain the true value, and their mean width with its standard error.
 
     `ratio` is their mean width divided by that of a reference; None if it is not defined.
     """
 
     truth: float
     share: float
+    num_trials: int
     width: float
+    width_error: float
     ratio: float | None = None
 
 
@@ -51,49 +58,68 @@ def measure(interval: Interval, truth: float, reference: Interval | None = None)
     width = float((high_p - low_p).mean())
     ratio = None if reference is None else width / float((reference[1] - reference[0]).mean())
     share = float(((low_p <= truth) & (truth <= high_p)).mean())
-    return Coverage(truth=truth, share=share, width=width, ratio=ratio)
+    error = float((high_p - low_p).std()) / np.sqrt(len(low_p))
+    return Coverage(truth=truth, share=share, num_trials=len(low_p), width=width, width_error=error, ratio=ratio)
+
+
+def joined(parts: Sequence[Interval]) -> Interval:
+    """Join the intervals of several blocks of test sets."""
+    low_p, high_p = np.concatenate(parts, axis=1)
+    return low_p, high_p
+
+
+def blocks_of_samples(
+    num_groups: int, accuracies: tuple[float, ...], correlation: float, max_tiles: int, num_trials: int
+) -> Iterator[list[Sample]]:
+    """Yield blocks of test sets, as one sample per scorer; every block has resamples of its own."""
+    rng = np.random.default_rng([SEED, num_groups, *(int(1000 * accuracy) for accuracy in accuracies)])
+    shape = (SETS_PER_BLOCK, num_groups)
+    for block in range(num_trials // SETS_PER_BLOCK):
+        hits = draw_hits(rng, shape, accuracies, correlation, max_tiles=max_tiles, agreement=AGREEMENT)
+        weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED + block).astype(np.float64)
+        yield [Sample(tiles_pg=hits.tiles_pg, hits_pg=hits_pg, weights_bg=weights_bg) for hits_pg in hits.hits_spg]
 
 
 def cluster_coverage(
     num_groups: int, accuracy: float, correlation: float, max_tiles: int, num_trials: int
 ) -> dict[str, Coverage]:
     """Measure every candidate for the accuracy of clusters of tiles."""
-    rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracy)])
-    hits = draw_hits(rng, (num_trials, num_groups), [accuracy], correlation, max_tiles=max_tiles)
-    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
-    sample = Sample(tiles_pg=hits.tiles_pg, hits_pg=hits.hits_spg[0], weights_bg=weights_bg)
-    reference = korn_graubard(sample)
-    return {name: measure(method(sample), accuracy, reference) for name, method in CANDIDATES.items()}
+    blocks = [
+        {name: method(sample) for name, method in CANDIDATES.items()}
+        for (sample,) in blocks_of_samples(num_groups, (accuracy,), correlation, max_tiles, num_trials)
+    ]
+    intervals = {name: joined([block[name] for block in blocks]) for name in CANDIDATES}
+    return {name: measure(one, accuracy, intervals["Korn-Graubard"]) for name, one in intervals.items()}
 
 
-def difference_coverage(
-    num_groups: int, accuracies: tuple[float, float], agreement: float, max_tiles: int, num_trials: int
-) -> Coverage:
+def difference_coverage(num_groups: int, accuracies: tuple[float, float], max_tiles: int, num_trials: int) -> Coverage:
     """Measure the interval of the paired difference of two scorers."""
-    rng = np.random.default_rng([SEED, num_groups, int(1000 * accuracies[0]), int(1000 * accuracies[1])])
-    shape = (num_trials, num_groups)
-    hits = draw_hits(rng, shape, accuracies, 0.5, max_tiles=max_tiles, agreement=agreement)
-    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
-    samples = [Sample(tiles_pg=hits.tiles_pg, hits_pg=hits_pg, weights_bg=weights_bg) for hits_pg in hits.hits_spg]
-    draws, correlations = [sample.draws_pb for sample in samples], [sample.correlation_p for sample in samples]
-    ends = []
-    for row in range(num_trials):
-        ours, other = (
-            Estimate(
-                protocol="",
-                scorer="",
-                name="accuracy",
-                value=float(sample.value_p[row]),
-                draws_b=draws_pb[row],
-                num_groups=num_groups,
-                sizes_g=hits.tiles_pg[row],
-                correlation=correlation_p[row],
-            )
-            for sample, draws_pb, correlation_p in zip(samples, draws, correlations, strict=True)
-        )
-        ends.append(difference(ours, other).interval())
+    ends, references = [], []
+    for samples in blocks_of_samples(num_groups, accuracies, 0.5, max_tiles, num_trials):
+        ours, other = samples
+        pairs = zip(estimates_of(ours), estimates_of(other), strict=True)
+        ends += [difference(*pair).interval() for pair in pairs]
+        references.append(mover(ours, other))
     low_p, high_p = np.array(ends).T
-    return measure((low_p, high_p), accuracies[0] - accuracies[1], mover(samples[0], samples[1]))
+    return measure((low_p, high_p), accuracies[0] - accuracies[1], joined(references))
+
+
+def estimates_of(sample: Sample) -> list[Estimate]:
+    """Make the estimate of each test set."""
+    cases = zip(sample.value_p, sample.draws_pb, sample.tiles_pg, sample.correlation_p, strict=True)
+    return [
+        Estimate(
+            protocol="",
+            scorer="",
+            name="accuracy",
+            value=float(value),
+            draws_b=draws_b,
+            num_groups=sample.num_groups,
+            sizes_g=sizes_g,
+            correlation=correlation,
+        )
+        for value, draws_b, sizes_g, correlation in cases
+    ]
 
 
 def mover(ours: Sample, other: Sample) -> Interval:
@@ -145,8 +171,8 @@ def retrieval_coverage(
     names = [f"{direction}_{name}" for name in ("accuracy_at_10pct", "recall_at_1", "recall_at_5", "median_rank")]
     estimates: dict[str, list[Estimate]] = defaultdict(list)
     ranks_of = []
-    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
-    for test in tests:
+    for number, test in enumerate(tests):
+        weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED + number)
         side = side_of(direction, test, quality)
         ranks = rank_best_positives(*side[:2])
         cutoffs = hit_cutoffs(direction, ranks.num_items)
@@ -177,9 +203,9 @@ def retrieval_coverage(
 def zero_shot_coverage(num_groups: int, quality: float, max_tiles: int, num_trials: int) -> dict[str, Coverage]:
     """Measure the intervals of zero-shot tasks with ten classes, each group of tiles being of one class."""
     rng = np.random.default_rng([SEED, num_groups, int(10 * quality)])
-    weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED)
     estimates: dict[str, list[Estimate]] = {}
-    for _ in range(num_trials):
+    for number in range(num_trials):
+        weights_bg = draw_weights(num_groups, NUM_RESAMPLES, SEED + number)
         group_t = np.repeat(np.arange(num_groups), rng.integers(1, max_tiles + 1, num_groups))
         class_g = rng.permutation(num_groups) % 10
         noise_tk = np.sqrt(0.5) * (rng.normal(size=(num_groups, 10))[group_t] + rng.normal(size=(len(group_t), 10)))

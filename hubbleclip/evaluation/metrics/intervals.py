@@ -17,13 +17,15 @@ from hubbleclip.evaluation.metrics.bootstrap import TAIL
 from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
-MODEL_WEIGHT = 8.0
-"""Weight of the variance that follows from sizes and correlation. The weight of the resampled variance is the number of
-misses in units of independent values."""
-PRIOR_CORRELATION, PRIOR_WEIGHT = 0.55, 0.4
-"""Assumed correlation of the values of a group, and its weight; the weight of the estimated one is the number of
-misses.
+MODEL_WEIGHT = 12.0
+"""Weight of the variance that follows from sizes and correlation; that of the resampled variance is n^2 / (n + 1),
+where n is the number of misses in units of independent values."""
+PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
+"""Assumed correlation of the values of a group, and its weight; the weight of the estimated one is n^2 times the number
+of missed values.
 """
+GRADED_WEIGHT = 0.4
+"""Weight, for graded values, of the variance of one value per group; that of the resampled one is n."""
 MIN_VARIANCE = 1e-6
 """Values with a smaller variance count as equal; so small a variance says nothing about their spread."""
 PSEUDO_DIFFERENCES = 0.5
@@ -51,21 +53,22 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
 
     The ratio is the weighted mean of two: that of `variance`, and a modelled one, which is proportional to
     1 + (m - 1) r, where m is the size of the group of a random value and r the correlation (Kish 1965). The weights
-    depend on the number of misses (or hits) in units of independent values: where it is small, neither the variance nor
-    the correlation can be estimated. Values of a group are not assumed to differ more than independent ones. Without a
-    correlation, as for graded values, the modelled ratio is 1.
+    depend on the number of misses (or hits): where it is small, neither the variance nor the correlation can be
+    estimated. Values of a group are not assumed to differ more than independent ones. Without a correlation, as for
+    graded values, the modelled ratio is 1.
     """
     num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
-    if correlation is None:  # the variance of few groups is uncertain
-        variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2
-    else:
+    variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # that of few groups is uncertain
+    if correlation is not None:
         variance = max(variance, product / num_values)
     misses = product**2 / variance if variance * num_values > MIN_VARIANCE else 0.0
-    weight, modelled = PRIOR_WEIGHT, 1.0
+    weight, modelled = GRADED_WEIGHT, 1.0
     if correlation is not None:
-        correlation = (misses * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (misses + PRIOR_WEIGHT)
+        certainty = num_values * min(value, 1 - value) * misses**2
+        correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
         mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
+        misses *= misses / (misses + 1)  # the variance of few misses is uncertain
     return float((num_groups * product + weight * modelled) / (misses + weight))
 
 
