@@ -133,7 +133,7 @@ def publish(
 
     """
     if model:
-        from hubbleclip.training.export.publish import publish_model
+        from hubbleclip.training.models.trained_model import publish_model
 
         print_line(publish_model(Path(folder), url))
         return

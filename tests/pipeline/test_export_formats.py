@@ -23,7 +23,7 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.dataset.reader import decode_resized, open_split
 from hubbleclip.pipeline.export import export
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.export.publish import publish_model
+from hubbleclip.training.models.trained_model import publish_model
 
 TEXTS = ["a spiral galaxy"]
 PRINT = """

@@ -26,7 +26,6 @@ from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.export import onnx_towers, preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
-from hubbleclip.training.export.publish import publish_model
 from hubbleclip.training.export.transformers_clip import (
     clip_config,
     has_clip_config,
@@ -35,6 +34,7 @@ from hubbleclip.training.export.transformers_clip import (
     write_transformers,
 )
 from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
+from hubbleclip.training.models.trained_model import publish_model
 from tests.attack.model_folders import make_clip
 
 TEXTS = ["a spiral galaxy", "We propose to observe the nucleus of a comet.", ""]
@@ -288,7 +288,7 @@ def test_a_bias_or_another_tokenizer_has_no_clip_model(run_dir):
 def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, monkeypatch):
     sent = []
     storage = SimpleNamespace(upload=lambda path, address: sent.append((path.name, address)))
-    monkeypatch.setattr("hubbleclip.training.export.publish.open_storage", lambda url: storage)
+    monkeypatch.setattr("hubbleclip.training.models.trained_model.open_storage", lambda url: storage)
     assert publish_model(folder, "s3://bucket/model/") == "s3://bucket/model"
     names = [name for name, _ in sent]
     assert names[-1] == "open_clip_config.json"

@@ -14,7 +14,7 @@ from PIL import Image
 from squares_dataset import MODEL as TINY
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings, read_settings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import SettingsError, TrainingError
 from hubbleclip.training.export.open_clip_folder import open_clip_config
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.losses import LOSSES
@@ -311,7 +311,7 @@ def test_towers_from_scratch_have_weights_of_their_own(towers) -> None:
 
 
 def test_a_missing_package_says_how_to_install_it() -> None:
-    with pytest.raises(TrainingError, match=r"hubbleclip\[offline\]"):
+    with pytest.raises(SettingsError, match=r"hubbleclip\[offline\]"):
         _packaged("no_such_package_at_all", "models")
 
 

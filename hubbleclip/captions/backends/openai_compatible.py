@@ -256,10 +256,8 @@ def number_of(value: object) -> int | None:
 
 def confirm_address(base_url: str) -> None:
     """Ask whether the key may be sent to an address that only a file of settings names; SettingsError if it may not."""
-    if urlsplit(base_url).hostname in LOOPBACK:
-        return
     with ASKING:
-        if base_url not in UNCONFIRMED:
+        if base_url not in UNCONFIRMED or urlsplit(base_url).hostname in LOOPBACK:
             return
         question = f"Send the key in {KEY_VARIABLE} to {base_url}, which a file of settings names? [y/N] "
         if not (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"}):

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import needing
 
 TOWERS, PACKAGES = "towers", "packages"
 """Name of the model, and value of `model.pretrained` for the weights that installed packages contain."""
@@ -68,13 +68,9 @@ def load_towers(model: Any) -> None:
 
 
 def _packaged(package: str, folder: str) -> Path:
-    """Return the path of a folder in an installed package. Raises TrainingError if the package is not installed."""
-    try:
+    """Return the path of a folder in an installed package. Raises SettingsError if the package is not installed."""
+    with needing("offline", f"the model {TOWERS}"):
         return Path(str(files(package))) / folder
-    except ModuleNotFoundError as error:
-        raise TrainingError(
-            f"this model needs the package {package}: run pip install 'hubbleclip[offline]', or set another model.name"
-        ) from error
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Load a trained model in one line, and embed texts and pictures by it."""
+"""Load a trained model in one line, embed texts and pictures by it, and publish it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings
 from hubbleclip.core.errors import TrainingError
 from hubbleclip.dataset.reader import GreyLevels, decode_resized, resized
+from hubbleclip.dataset.storage import HUB, commit_to_hub, open_storage
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts
 from hubbleclip.training.models import builder
@@ -20,6 +22,7 @@ from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.models.model_folder import CONFIG
 from hubbleclip.training.runs import RUN
 
+log = logging.getLogger(__name__)
 Item = str | Path | Image.Image | npt.NDArray[np.uint8]
 """A text, or a picture: the path of a PNG or JPEG file, a Pillow image, or grey levels (h, w)."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -135,3 +138,19 @@ def load_folder(folder: Path) -> LoadedModel:
     if any((folder / name).is_file() for name in (OPEN_CLIP_CONFIG, CONFIG)):
         return builder.load_model(ModelSettings(name=f"{LOCAL_DIR}{folder}"), seed=0)
     raise TrainingError(f"{folder} has no model: give a folder that hubbleclip export wrote, or the folder of a run")
+
+
+def publish_model(folder: Path, url: str) -> str:
+    """Load an exported model as a check, then upload its files to a folder, an object store or the hub."""
+    if not (folder / OPEN_CLIP_CONFIG).is_file():
+        raise TrainingError(f"{folder} is no exported model: run `hubbleclip export RUN {folder}` first")
+    load_folder(folder)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != OPEN_CLIP_CONFIG)
+    files.append(folder / OPEN_CLIP_CONFIG)  # the configuration is last, because readers accept a folder that has it
+    if url.startswith(HUB):
+        return commit_to_hub(url, {path.name: path for path in files}, "Upload a model of hubbleclip")
+    storage, address = open_storage(url), url.rstrip("/")
+    for path in files:
+        storage.upload(path, f"{address}/{path.name}")
+    log.info("published %s: %d files were uploaded", address, len(files))
+    return address
