@@ -397,7 +397,10 @@ def test_broken_rows_are_rejected_as_recorded(compare_recorded: Callable[..., No
             found[name] = str(to_arrow(table, [one, make(type(one)), one]).num_rows)
         except HubbleclipError as error:
             found[name] = str(error)
-    found["key"] = to_arrow("watermark", [make(records.Watermark)]).to_pylist()
+    found["rows"] = to_arrow("watermark", [make(records.Watermark)]).to_pylist()
+    with pytest.raises(HubbleclipError) as caught:
+        to_arrow("watermark", [make(records.Watermark)] * 2)
+    found["key"] = str(caught.value)
     found |= {
         f"contract {one.name}": [asdict(one), [asdict(rule) for rule in one.row_rules()], str(one.schema())]
         for one in contract_tables(parsed(MADE))

@@ -63,6 +63,7 @@ FOREIGN = (
     {"obs_id": "ibol03aaq", "obsID": 77, "productFilename": "ibol03aaq_flc.fits"},
     {"productFilename": None, "prvversion": None, "size": None},
     {"productFilename": "ibol03010_flt.fits", "productSubGroupDescription": None},
+    {"productFilename": "ibol03010.fits", "productSubGroupDescription": None},
 )
 """Rows that are listed with the observation `ibol03010`, by what they differ in from its file."""
 CASES: dict[str, dict[str, Any]] = {

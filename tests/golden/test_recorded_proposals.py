@@ -177,7 +177,7 @@ APTS, LISTINGS, PAGE = f"{INFO}/download/hst/apt", f"{INFO}/download/hst/list", 
 PAGES = {
     "/hst/proposal_abstracts.html": give(b'<a href="x"></a><a href="abstracts.cat?v=1">all</a>'),
     "/hst/abstracts.cat": give(BULK.encode(), ETag='"1"'),
-    f"{APTS}/2/": apt(2, "Two of APT", "Second.", cycle='Cycle="20"'),
+    f"{APTS}/2/": apt(2, "Two of σ Ori", "Second.", cycle='Cycle="20"'),
     f"{APTS}/5/": apt(5, "Five"),
     f"{LISTINGS}/5/": listing("Five, listed", "Fifth."),
     f"{APTS}/6/": give(b"<html>"),
