@@ -14,7 +14,7 @@ from tools.install_torch import CPU_INDEX, answers
 
 ROOT = Path(__file__).parents[1]
 LOWEST = (
-    *("astropy", "duckdb", "fastapi", "numba", "numpy", "open_clip_torch", "prefect", "pyarrow"),
+    *("astropy", "astroquery", "duckdb", "fastapi", "numba", "numpy", "open_clip_torch", "prefect", "pyarrow"),
     *("pydantic", "torch", "webdataset"),
 )
 """Dependencies that are installed in the lowest version that `pyproject.toml` allows."""

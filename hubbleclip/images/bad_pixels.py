@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.kernels import F32, compiled
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags
 from hubbleclip.images.masks import invalid_runs, region_labels
 
 REACH_PX = 2
@@ -46,19 +46,34 @@ def repair_rows(
     return near_yx[top - first : bottom - first], shown_yx[top - first : bottom - first]
 
 
-def _find_repairable(good_yx: NDArray[np.bool_], top: int, bottom: int) -> NDArray[np.int64]:
+@compiled
+def _find_repairable(good_yx: Any, top: Any, bottom: Any) -> Any:
     """Find the repairable pixels of a range of rows: bad pixels with enough good pixels in their 5x5 neighbourhood.
 
     Returns the indices of these pixels in the flat array, int64 (n,).
     """
-    height, width = good_yx.shape
+    flags_yx, width, num = good_yx.view(np.uint8), good_yx.shape[1], 0
     # The counts, at most 25, are stored as uint8, because a vector register holds the most elements of that type.
-    padded_yx = np.pad(good_yx.view(np.uint8), REACH_PX)
-    in_column_yx = np.add.reduce([padded_yx[y : y + height] for y in range(SIDE_PX)], dtype=np.uint8)
-    counts_yx = np.add.reduce([in_column_yx[:, x : x + width] for x in range(SIDE_PX)], dtype=np.uint8)
-    is_repairable_yx = (counts_yx >= MIN_GOOD) & ~good_yx
-    places: NDArray[np.int64] = top * width + np.flatnonzero(is_repairable_yx[top:bottom])
-    return places
+    counts, is_repairable = np.zeros(width + 2 * REACH_PX, np.uint8), empty_flags(width)
+    places = np.empty(is_repairable.size, np.int64)
+    for y in range(top, bottom):
+        _mark_repairable(flags_yx, y, counts, is_repairable)
+        places, num = append_places(is_repairable, y * width, places, num)
+    return places[:num]
+
+
+@compiled
+def _mark_repairable(flags_yx: Any, y: Any, counts: Any, is_repairable: Any) -> None:
+    """Mark the repairable pixels of a row. `counts` has a margin of two pixels on each side, which stays 0."""
+    height, width = flags_yx.shape
+    inside = counts[REACH_PX : REACH_PX + width]
+    inside[:] = 0
+    for near_y in range(max(y - REACH_PX, 0), min(y + REACH_PX + 1, height)):
+        for x in range(width):
+            inside[x] += flags_yx[near_y, x]
+    for x in range(width):
+        total = np.uint8(counts[x] + counts[x + 1] + counts[x + 2] + counts[x + 3] + counts[x + 4])
+        is_repairable[x] = (total >= MIN_GOOD) & (flags_yx[y, x] == 0)
 
 
 @compiled

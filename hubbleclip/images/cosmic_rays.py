@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hubbleclip.images.background import BLOCK_PX, background_at, block_background, lowest_around
-from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
 TOLERANCE_SIGMA = F32(0.9)
@@ -118,17 +118,7 @@ def _find_seeds(
         values_yx = np.full((bottom - top + 4, width + 4), np.inf, np.float32)
         inside_yx = values_yx[first - top + 2 : last - top + 2, 2:-2]
         np.copyto(inside_yx, data_yx[first:last], where=valid_yx[first:last])
-        middle_yx = values_yx[2:-2, 2:-2]
-        beside_y, beside_x = (
-            (values_yx[1:-3, 2:-2], values_yx[3:-1, 2:-2]),
-            (values_yx[2:-2, 1:-3], values_yx[2:-2, 3:-1]),
-        )
-        lowest_yx = np.minimum(np.minimum(*beside_y), np.minimum(*beside_x))
-        blocks_yx = limits_yx[top // BLOCK_PX : (top + STRIP_ROWS) // BLOCK_PX]
-        with np.errstate(over="ignore"):
-            floors_yx = middle_yx - np.repeat(blocks_yx, BLOCK_PX, axis=0)[: bottom - top]
-        steep = np.flatnonzero((lowest_yx < floors_yx) & (middle_yx < np.inf))
-        places.append(_seeds_among(steep, values_yx, top, background, contrast))
+        places.append(_seeds_of_strip(values_yx, top, background, limits_yx, contrast))
     return np.concatenate(places)
 
 
@@ -139,16 +129,23 @@ def _least_steepness(sigma: Any, ratio: Any) -> Any:
 
 
 @compiled
-def _seeds_among(steep: Any, values_yx: Any, top: Any, background: Any, contrast: Any) -> Any:
-    """Return the places of the seeds among pixels of a strip of rows, of which `top` is the first.
-
-    `values_yx` has a margin of two pixels; `steep` are indices in the strip without its margin, int64 (n,).
-    """
-    places, num, width = np.empty(steep.size, np.int64), 0, values_yx.shape[1] - 4
-    for place in steep:
-        if _is_seed(values_yx, (place // width, place % width), top, background, contrast):
-            places[num] = top * width + place
-            num += 1
+def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, contrast: Any) -> Any:
+    """Return the places of the seeds in a strip of rows with a margin of two pixels; `top` is the strip's first row."""
+    (num_rows, width), num = (len(values_yx) - 4, limits_yx.shape[1]), 0
+    places, is_steep, columns = np.empty(num_rows * width, np.int64), empty_flags(width), np.empty(0, np.int64)
+    for y in range(num_rows):
+        limits = limits_yx[(top + y) // BLOCK_PX]
+        above, middle, below = values_yx[y + 1, 2:], values_yx[y + 2, 2:], values_yx[y + 3, 2:]
+        left, right = values_yx[y + 2, 1:], values_yx[y + 2, 3:]
+        for x in range(width):  # a separate loop, which the compiler can vectorise
+            floor = middle[x] - limits[x]
+            is_low = (above[x] < floor) | (below[x] < floor) | (left[x] < floor) | (right[x] < floor)
+            is_steep[x] = is_low & (middle[x] < F32(np.inf))
+        columns, num_steep = append_places(is_steep, 0, columns, 0)
+        for x in columns[:num_steep]:
+            if _is_seed(values_yx, (y, x), top, background, contrast):
+                places[num] = (top + y) * width + x
+                num += 1
     return places[:num]
 
 

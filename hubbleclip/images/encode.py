@@ -72,12 +72,9 @@ def _chunk(chunk_type: bytes, *parts: bytes) -> tuple[bytes, ...]:
     return CHUNK_HEADER.pack(sum(map(len, parts)), chunk_type), *parts, _crc(chunk_type, *parts)
 
 
-def _crc(chunk_type: bytes, *parts: bytes | memoryview) -> bytes:
+def _crc(*parts: bytes | memoryview) -> bytes:
     """Return the CRC-32 of a chunk's type and content as four big-endian bytes."""
-    checksum = zlib.crc32(chunk_type)
-    for part in parts:
-        checksum = isal_zlib.crc32(part, checksum)
-    return checksum.to_bytes(4, "big")
+    return isal_zlib.crc32(b"".join(parts)).to_bytes(4, "big")
 
 
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
@@ -124,4 +121,11 @@ def encode_jpeg(levels_yx: NDArray[np.uint8]) -> bytes:
     """Encode grey levels as a JPEG of quality 95."""
     buffer = io.BytesIO()
     Image.fromarray(levels_yx).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
+    """Encode RGB levels as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")
     return buffer.getvalue()

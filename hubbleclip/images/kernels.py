@@ -25,6 +25,8 @@ numba caches the machine code in the `__pycache__` folder of the source, or unde
 after an installation or a change of the source takes some ten seconds, in which all loops are compiled.
 """
 
+FLAGS_PER_WORD = 8
+"""Number of flags, of one byte each, in a 64-bit word."""
 F32, U32, I32 = np.float32, np.uint32, np.int32
 
 Pixels = tuple[NDArray[np.uint32], bool]
@@ -66,3 +68,31 @@ def to_float32(bits: Any, swapped: Any) -> Any:
         middle = ((bits >> U32(8)) & U32(0xFF00)) | ((bits & U32(0xFF00)) << U32(8))
         return U32((bits >> U32(24)) | middle | (bits << U32(24))).view(F32)
     return U32(bits).view(F32)
+
+
+@compiled
+def empty_flags(num: Any) -> Any:
+    """Make `num` false flags, rounded up to a multiple of `FLAGS_PER_WORD`, as `append_places` needs."""
+    return np.zeros(-(-num // FLAGS_PER_WORD) * FLAGS_PER_WORD, np.bool_)
+
+
+@compiled
+def append_places(flags: Any, first: Any, places: Any, num: Any) -> Any:
+    """Append the index of each true flag, plus `first`, to the `num` used elements of `places`.
+
+    Returns the array, which may be a larger copy, and its new number of used elements. Eight flags are tested at once,
+    because most are false.
+    """
+    words = flags.view(np.uint64)
+    if num + flags.size > places.size:  # makes room for all flags, so that no check per flag is needed
+        former, places = places, np.empty(2 * places.size + flags.size, np.int64)
+        for k in range(num):  # numba takes a second to compile np.concatenate
+            places[k] = former[k]
+    for k in range(words.size):
+        if words[k] == 0:
+            continue
+        for x in range(k * FLAGS_PER_WORD, (k + 1) * FLAGS_PER_WORD):
+            if flags[x]:
+                places[num] = first + x
+                num += 1
+    return places, num

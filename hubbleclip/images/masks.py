@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
+
 BORDER_MIN_SHARE = 0.0005
 """Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
 STRIP_ROWS = 64
@@ -19,30 +21,29 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
 
     A place is the index of a pixel, counted row by row as if each row had one more pixel, so runs end with their row.
     """
-    valid_yx, runs = np.empty(data_yx.shape, np.bool_), [np.empty((0, 2), np.int64)]
-    # Both results are computed strip by strip, because reading the file's pages takes most of the time.
-    for top in range(0, len(data_yx), STRIP_ROWS):
-        strip_yx = data_yx[top : top + STRIP_ROWS].astype(np.float32)  # in the byte order of the machine
-        np.isfinite(strip_yx, out=valid_yx[top : top + STRIP_ROWS])
-        runs.append(_runs(strip_yx == 0, top))
-    return valid_yx, np.concatenate(runs)
+    valid_yx = np.empty(data_yx.shape, np.bool_)
+    return valid_yx, _mark_finite(pixel_words(data_yx), valid_yx).reshape(-1, 2)
 
 
-def invalid_runs(valid_yx: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Find the places at which runs of invalid pixels begin and end, as `find_finite` does for zeros."""
-    return np.concatenate(
-        [_runs(~valid_yx[top : top + STRIP_ROWS], top) for top in range(0, len(valid_yx), STRIP_ROWS)]
-    )
-
-
-def _runs(is_in_yx: NDArray[np.bool_], top: int) -> NDArray[np.int64]:
-    """Find the places at which runs of true pixels begin and end in a strip of rows, of which `top` is the first."""
-    if not is_in_yx.any():
-        return np.empty((0, 2), np.int64)
-    padded_yx = np.pad(is_in_yx, ((0, 0), (1, 1)))
-    first = top * (is_in_yx.shape[1] + 1)
-    places: NDArray[np.int64] = first + np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1])
-    return places.reshape(-1, 2)
+@compiled
+def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
+    """Mark the finite pixels, and return the places at which runs of zeros begin and end, int64 (n,)."""
+    # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
+    (words_yx, swapped), (height, width), num = pixels, valid_yx.shape, 0
+    is_zero, is_edge = np.zeros(width + 2, np.bool_), empty_flags(width + 1)
+    places = np.empty(is_edge.size, np.int64)
+    for y in range(height):
+        words, valid, has_zeros = words_yx[y], valid_yx[y], False
+        for x in range(width):
+            value = to_float32(words[x], swapped)
+            valid[x] = np.abs(value) < F32(np.inf)
+            is_zero[x + 1] = value == F32(0)
+            has_zeros |= is_zero[x + 1]
+        if has_zeros:
+            for x in range(width + 1):
+                is_edge[x] = is_zero[x] != is_zero[x + 1]
+            places, num = append_places(is_edge, y * (width + 1), places, num)
+    return places[:num]
 
 
 def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], zero_runs: NDArray[np.int64]) -> None:
@@ -59,9 +60,25 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     regions = region_labels(zero_runs, row_places)
     areas = np.bincount(regions, np.diff(zero_runs)[:, 0])
     large = zero_runs[areas[regions] >= max(min_area_px, 2)]
-    flags = valid_yx.reshape(-1)
-    for start, end in (large - large[:, :1] // row_places).tolist():
-        flags[start:end] = False
+    _clear_runs(valid_yx.reshape(-1), large - large[:, :1] // row_places)
+
+
+@compiled
+def _clear_runs(flags: Any, runs: Any) -> None:
+    """Clear flags (n,) between the start and the end of each run."""
+    for k in range(len(runs)):
+        flags[runs[k, 0] : runs[k, 1]] = False
+
+
+def invalid_runs(valid_yx: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Find the places at which runs of invalid pixels begin and end, as `find_finite` does for zeros."""
+    places = []
+    for top in range(0, len(valid_yx), STRIP_ROWS):
+        strip_yx = valid_yx[top : top + STRIP_ROWS]
+        if not strip_yx.all():
+            padded_yx = np.pad(strip_yx, ((0, 0), (1, 1)), constant_values=True)
+            places.append(np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1]) + top * (valid_yx.shape[1] + 1))
+    return np.concatenate([np.empty(0, np.int64), *places]).reshape(-1, 2)
 
 
 def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]:
@@ -80,6 +97,22 @@ def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]
     graph = csr_array((np.ones(len(indices), np.bool_), indices, pointers), shape=(len(runs), len(runs)))
     regions: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return regions
+
+
+def mask_unweighted(weight_yx: NDArray[Any], valid_yx: NDArray[np.bool_]) -> None:
+    """Clear the mask where the weight is NaN, 0 or negative."""
+    is_single = weight_yx.dtype.str[1:] == "f4"
+    _clear_unweighted(pixel_words(weight_yx if is_single else weight_yx.astype(np.float32)), valid_yx)
+
+
+@compiled
+def _clear_unweighted(pixels: Any, valid_yx: Any) -> None:
+    """Clear the mask where a weight is not positive; numpy takes twice as long."""
+    words_yx, swapped = pixels
+    for y in range(words_yx.shape[0]):
+        words, valid = words_yx[y], valid_yx[y]
+        for x in range(words.size):
+            valid[x] &= to_float32(words[x], swapped) > F32(0)
 
 
 def quality_flags(quality_yx: NDArray[Any], zero: int) -> NDArray[np.uint16]:

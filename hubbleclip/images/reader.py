@@ -404,7 +404,7 @@ def _mask(
     saturated = [np.empty(0, np.int64)]
     if layer.weight is not None:
         for rows, weight in _stored_rows(hdus[layer.weight], layer, file):
-            valid_yx[rows] &= weight > 0  # NaN is not
+            masks.mask_unweighted(weight, valid_yx[rows])
     if layer.quality is not None:
         zero = int(hdus[layer.quality].header.get("BZERO", 0))
         for rows, quality in _stored_rows(hdus[layer.quality], layer, file):

@@ -6,29 +6,19 @@ f_nu in the three bands is white. On the display scale of this module, 0 is blac
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.core.errors import ImageError, needing
 from hubbleclip.images.cosmic_rays import NO_RAYS
 from hubbleclip.images.normalize import ARCSEC2_PER_DEG2, PreparedImage, prepare_image, read_rows
 from hubbleclip.images.reader import ScienceImage
-from hubbleclip.images.tiling import (
-    CutResult,
-    Outcome,
-    TilePlacement,
-    cut_view,
-    grid_placements,
-    native_grid,
-    to_result,
-)
+from hubbleclip.images.tiling import CutResult, Outcome, cut_view, grid_placements, native_grid, to_result
 from hubbleclip.images.wcs import pixel_area_deg2
 
 VIEW = "colour"
@@ -160,15 +150,13 @@ def _cut_image(
         _grey_where_missing(heights_yxc, sky), ((size, size), (size, size), (0, 0)), constant_values=sky
     )
 
-    def draw(placement: TilePlacement, *_: NDArray[Any]) -> tuple[bytes, str]:
-        y0, x0 = placement.start_yx
-        window_yxc = padded_yxc[y0 + size : y0 + 2 * size, x0 + size : x0 + 2 * size]
-        return encode_rgb(blend(window_yxc, softening)[::-1]), ".png"
+    def render(top: int, left: int, width: int) -> NDArray[np.uint8]:
+        return blend(padded_yxc[top + size : top + 2 * size, left + size : left + size + width], softening)
 
     # A pixel is valid if all three colours are valid, but the signal of a tile is judged in green alone.
     common = replace(shown, image=replace(image, valid_yx=seen_yx), good_yx=seen_yx, rays=NO_RAYS)
     placements = grid_placements(image, VIEW, native_grid(image, settings), size)
-    yield from cut_view(common, placements, [product_sha256s[1], *product_sha256s], settings, draw)
+    yield from cut_view(common, placements, [product_sha256s[1], *product_sha256s], settings, render)
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:
@@ -194,10 +182,3 @@ def blend(heights_yxc: NDArray[np.float32], softening: float) -> NDArray[np.uint
     shown_yxc /= np.maximum(shown_yxc.max(axis=-1, keepdims=True), 1)
     levels_yxc: NDArray[np.uint8] = np.rint(255 * shown_yxc).astype(np.uint8)
     return levels_yxc
-
-
-def encode_rgb(levels_yxc: NDArray[np.uint8]) -> bytes:
-    """Encode RGB levels as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels_yxc)).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -193,7 +193,7 @@ def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], s
     is_asinh, span = STRETCHES[stretch.kind].is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
-    values_yx, shown_yx = np.ascontiguousarray(values_yx, np.float32), np.ascontiguousarray(shown_yx)
+    values_yx = np.ascontiguousarray(values_yx, np.float32)
     levels_yx: NDArray[np.uint8] = _to_levels(values_yx, shown_yx, (*map(np.float32, curve), is_asinh))
     return levels_yx
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product, Tile
 from hubbleclip.fits.pointing import aim_point, aim_start
 from hubbleclip.images.downsample import MIN_SHRINK, downsample_image, overview_shrink
-from hubbleclip.images.encode import encode_jpeg, encode_png
+from hubbleclip.images.encode import encode_jpeg, encode_png, encode_rgb
 from hubbleclip.images.normalize import PreparedImage, assess_tiles, fit_image, prepare_image, read_rows, small_object
 from hubbleclip.images.preview import read_previews
 from hubbleclip.images.reader import ScienceImage, iter_science_images
@@ -116,12 +115,6 @@ class CutTile:
 
 SATURATED_CORE = "saturated cores have no data and are filled with the highest value beside them"
 """Note on a tile that shows a filled saturated core."""
-CUT_COLUMNS = (
-    *("tile_id", "png_sha256", "chip", "y0", "x0", "size_px", "instrument", "filter", "unit", "valid_share"),
-    *("settings_digest", "view", "shrink"),
-)
-STRETCH_COLUMNS = ("sky", "noise", "black", "white", "softening")
-"""Columns of the catalog that are copied from fields of the same names: of a `CutTile`, and of its stretch."""
 NO_GEOMETRY: dict[str, Any] = {**dict.fromkeys(field.name for field in fields(TileGeometry)), "corners_deg": []}
 """Values of the position columns of a tile without WCS."""
 
@@ -263,8 +256,7 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
         except ImageError as error:
             yield to_rejection(error, product_sha256, image.chip, view)
         else:
-            draw = partial(_draw_grey, shown.stretch, settings.format)
-            yield from cut_view(shown, placements, [product_sha256], settings, draw)
+            yield from cut_view(shown, placements, [product_sha256], settings)
 
 
 def to_rejection(error: ImageError, *parts: object) -> TileRejection:
@@ -294,38 +286,29 @@ class TilePlacement:
         return round(y0 * self.shrink), round(x0 * self.shrink)
 
 
-Drawing = Callable[[TilePlacement, NDArray[np.float32], NDArray[np.bool_]], tuple[bytes, str]]
-"""Function that draws a tile, given its placement, its pixel values and the mask of those that are shown.
-
-It returns the content and the suffix of the tile's file.
-"""
-
-
-def _draw_grey(
-    stretch: Stretch, kind: str, _: TilePlacement, values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_]
-) -> tuple[bytes, str]:
-    """Draw a tile in grey; see `Drawing`."""
-    encode, suffix = ENCODERS[kind]
-    # FITS rows begin at the bottom, those of a picture at the top.
-    return encode(apply_stretch(values_yx, shown_yx, stretch)[::-1]), suffix
-
-
 def cut_view(
     shown: PreparedImage,
     placements: Sequence[TilePlacement],
     sha256s: Sequence[str],
     settings: TileSettings,
-    draw: Drawing,
+    render: Callable[[int, int, int], NDArray[np.uint8]] | None = None,
 ) -> Iterator[Outcome]:
-    """Yield the tiles and rejections at the placements, which must be sorted by row.
+    """Yield the tiles and rejections at the placements, which must be sorted by row; a row is rendered at once.
 
-    `sha256s` has the hash of the product, and those of all products of a colour tile.
+    `sha256s` has the hash of the product, and those of all products of a colour tile. `render` gives the levels
+    (size_px, w, 3) of a row of colour tiles by its first row, its first column and its width w; by default, the pixels
+    are stretched to grey.
     """
+    encode, suffix = (encode_rgb, ".png") if render else ENCODERS[settings.format]
     image, digest = shown.image, settings.digest()
     for (top, size), in_row in groupby(placements, key=lambda placement: (placement.start_yx[0], placement.size_px)):
         row = list(in_row)
         starts_yx = [placement.start_yx for placement in row]
         rows = read_rows(shown, starts_yx, size)
+        if render:
+            levels = render(top, rows.left, rows.values_yx.shape[1])
+        else:
+            levels = apply_stretch(rows.values_yx, rows.shown_yx, shown.stretch)
         for placement, assessment in zip(row, assess_tiles(rows, shown, starts_yx, settings), strict=True):
             if isinstance(assessment, ImageError):
                 view = () if placement.view == "native" else (placement.view,)
@@ -333,8 +316,8 @@ def cut_view(
                 yield to_rejection(assessment, sha256s[0], image.chip, *view, *place)
             else:
                 column = placement.start_yx[1] - rows.left
-                part = np.s_[:, column : column + size]
-                file = draw(placement, rows.values_yx[part], rows.shown_yx[part])
+                # FITS rows begin at the bottom, those of a picture at the top.
+                file = encode(levels[::-1, column : column + size]), suffix
                 yield _build_tile(shown, placement, file, valid_share=assessment, sha256s=sha256s, digest=digest)
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap
 
@@ -471,18 +454,16 @@ def to_tile_record(
     """Build the catalog record of a tile."""
     if product.sha256 is None:
         raise ImageError("not_fetched", f"{product.uri} has no sha256 yet: fetch it before its tiles are recorded")
-    copied = {name: getattr(cut, name) for name in CUT_COLUMNS}
-    copied |= {name: getattr(cut.stretch, name) for name in STRETCH_COLUMNS}
-    return Tile(
-        **copied,
-        **(asdict(cut.geometry) if cut.geometry else NO_GEOMETRY),
-        product_uri=product.uri,
-        product_sha256=product.sha256,
-        obs_id=product.obs_id,
-        proposal_id=product.proposal_id,
-        path=layout.relative(layout.tile(cut.tile_id, cut.suffix)),
-        cut_at=cut_at,
-        part_uris=part_uris,
-        size_bytes=len(cut.encoded),
-        note=cut.note,
-    )
+    values = asdict(cut) | asdict(cut.stretch) | (asdict(cut.geometry) if cut.geometry else NO_GEOMETRY)
+    values |= {
+        "png_sha256": cut.png_sha256,
+        "size_bytes": len(cut.encoded),
+        "product_uri": product.uri,
+        "product_sha256": product.sha256,
+        "obs_id": product.obs_id,
+        "proposal_id": product.proposal_id,
+        "path": layout.relative(layout.tile(cut.tile_id, cut.suffix)),
+        "cut_at": cut_at,
+        "part_uris": part_uris,
+    }
+    return Tile(**{one.name: values[one.name] for one in fields(Tile)})

@@ -38,6 +38,11 @@ class QueryModel:
     precision
         Precision of the weights: `fp32`, `bf16` or `auto`.
 
+    Attributes
+    ----------
+    ahead
+        Texts whose features another process computes.
+
     """
 
     def __init__(self, run_dir: Path, precision: str = "fp32") -> None:
@@ -45,7 +50,7 @@ class QueryModel:
         self.precision = precision
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
-        self._ahead: TextsAhead | None = None
+        self.ahead: TextsAhead | None = None
         self.embed_text = lru_cache(CACHED_TEXTS)(self._embed_text)
 
     def load(self) -> LoadedModel:
@@ -63,13 +68,9 @@ class QueryModel:
         """Whether the model is loaded."""
         return self._loaded is not None
 
-    def expect(self, ahead: TextsAhead) -> None:
-        """Take the features of texts from another process."""
-        self._ahead = ahead
-
     def _embed_text(self, text: str) -> Floats:
         """Embed a text of any length; `embed_text` is this method with a cache."""
-        if self._ahead and text in (known := self._ahead.features):
+        if self.ahead and text in (known := self.ahead.features):
             return known[text]
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
 

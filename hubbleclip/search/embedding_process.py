@@ -51,12 +51,8 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
         return None
     if not texts:
         return None
-    line = [sys.executable, "-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run))]
-    process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    if process.stdin:
-        process.stdin.write(json.dumps(list(texts)).encode())
-        process.stdin.close()
-        process.stdin = None
+    words = [sys.executable, "-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), *texts]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return TextsAhead(run=run, texts=texts, process=process)
 
 
@@ -78,14 +74,13 @@ def hide_unused_libraries(run_dir: Path) -> None:
 
 
 def main() -> None:
-    """Embed the texts on standard input, and write their features to standard output."""
+    """Embed the given texts by the model of the given run, and write their features to standard output."""
     gc.disable()  # a garbage collection would take 0.7 s and free nothing but objects of the libraries
-    texts = json.load(sys.stdin)
     import numpy as np  # noqa: PLC0415
 
     from hubbleclip.search.embedding import QueryModel  # noqa: PLC0415
 
-    run_dir = Path(sys.argv[1])
+    run_dir, texts = Path(sys.argv[1]), sys.argv[2:]
     hide_unused_libraries(run_dir)
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))

@@ -166,7 +166,7 @@ class Search:
         """
         opened = self.opened
         if opened.current.run == ahead.run:
-            opened.model.expect(ahead)
+            opened.model.ahead = ahead
 
     def run(self, params: SearchParams) -> Hits:
         """Answer a search.

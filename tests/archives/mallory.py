@@ -20,7 +20,7 @@ class Mallory(MadeArchive):
         seen = observation("ibol02010", "12345", "WFC3/UVIS", "F606W", 3)
         super().__init__("HST", [(seen, {"drz.fits": SparseFile({})})])
         self.query: Respond | None = None
-        self.responses, self.table = [give(FITS)], {}
+        self.responses, self.table = [give(FITS)], {"/portal/": self.table["/portal/"]}
         self.observation, self.product = self.rows[0], self.products[0]
         self.observation |= {"t_obs_release": 59000.0, "obsid": "77"}
         self.product |= {"obsID": "77", "parent_obsid": "77", "size": None, "proposal_id": None}

@@ -1,4 +1,4 @@
-"""The Hubble archive's client against a real HTTP server that speaks MAST's language."""
+"""The Hubble archive's client against a real HTTP server that speaks MAST's language; astroquery does the asking."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.archives.mast.client import MAX_PRODUCT_PAGES, PRODUCT_PAGE_ROWS, MastClient, read_result
 from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, PartialResultError, SettingsError
+from hubbleclip.simulator.server.mast_tables import columns_config
 from tests.archives.conftest import make_transport, observation
 from tests.bad_server import BadServer, Respond, give, silence
 
@@ -42,13 +43,14 @@ def table(rows: list[dict[str, Any]], total: int | None = None, **members: objec
 
 
 def queries_of(server: BadServer) -> list[dict[str, Any]]:
-    """The queries that a server got."""
-    return [json.loads(parse_qs(request["body"])["request"][0]) for request in server.seen]
+    """The queries that a server got, without those of its columns."""
+    bodies = [request["body"] for request in server.seen if not request["path"].startswith("/portal")]
+    return [json.loads(parse_qs(body)["request"][0]) for body in bodies]
 
 
 @pytest.fixture
 def server(scripted) -> BadServer:
-    return scripted()
+    return scripted(table={"/portal": give(json.dumps(columns_config("Mast.Caom.Cone")).encode())})
 
 
 @pytest.fixture

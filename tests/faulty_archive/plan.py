@@ -23,6 +23,7 @@ TABLE_FAULTS = ("busy", "bad_json", "duplicated_page", "missing_page", "null_col
 STORM_FAULTS = {
     "/api/v0/invoke": (*ANY_RESPONSE, *BODY_FAULTS, *TABLE_FAULTS, "html", "short_length", "corrupted"),
     "/api/v0.1/Download/": (*ANY_RESPONSE, *BODY_FAULTS, "html", "short_length", "corrupted"),
+    "/portal/": (*ANY_RESPONSE, *BODY_FAULTS, "html", "bad_json"),
     "/hst/abstracts.cat": (*ANY_RESPONSE, *BODY_FAULTS, "html"),
     "/hst-program-info/download/": (*ANY_RESPONSE, *BODY_FAULTS, "html"),
     "/hst/proposal_abstracts.html": (*ANY_RESPONSE, *BODY_FAULTS),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hubbleclip.images.bad_pixels import fill_cores
-from hubbleclip.images.masks import find_finite, mask_zero_border, quality_flags
+from hubbleclip.images.masks import find_finite, mask_unweighted, mask_zero_border, quality_flags
 
 RNG = np.random.default_rng(2)
 
@@ -44,6 +44,19 @@ def test_one_fraction_in_every_second_row_of_400_makes_no_whole_numbers(row):
     data[30:] = np.nan
     data[row, 5] = 7.5
     assert not border_mask(data)[:29].any()
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", "<i2", ">i4", "u1"])
+def test_only_a_positive_weight_is_valid(dtype):
+    values = [0.0, 1.0, 1e-30, -1.0, np.nan] if "f" in dtype else [0, 1, 2, 3, 100]
+    if dtype in {"<i2", ">i4"}:
+        values[3] = -3
+    weight = np.array([values]).astype(dtype)
+    valid = np.array([[True, True, False, True, True]])
+    mask_unweighted(weight, valid)
+    expected = [value > 0 for value in values]
+    expected[2] = False  # it was not valid before
+    assert valid[0].tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", ">i4", "u1", "<f4"])

@@ -117,12 +117,12 @@ def test_the_other_process_gets_the_run_and_the_texts(
     site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, layout = tmp_path / "python", Layout(site.root)
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ncat')
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     ahead = embed_ahead(layout, ["a b", "c"])
     run = Search.open(site)._opened.current.run
-    words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), '["a b", "c"]']
+    words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), "a b", "c"]
     assert ahead.process.communicate()[0].decode().splitlines() == words
     assert (ahead.run, ahead.texts) == (run, ["a b", "c"])
 

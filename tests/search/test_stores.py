@@ -15,10 +15,8 @@ from hubbleclip.core.vectors import unit
 from hubbleclip.search.open_index import STORES
 from hubbleclip.search.open_index import open_store as open_store_of
 from hubbleclip.search.stores import embedded as stores_embedded
-from hubbleclip.search.stores import segments
 from hubbleclip.search.stores.base import VectorStore, rows_of
-from hubbleclip.search.stores.embedded import EmbeddedStore
-from hubbleclip.search.stores.segments import SegmentFacts, error_bound, merge_tail, quantise
+from hubbleclip.search.stores.embedded import EmbeddedStore, SegmentFacts, error_bound, merge_tail, quantise
 
 MODEL = "a" * 32
 Open = Callable[[], VectorStore]
@@ -156,7 +154,7 @@ def test_an_append_that_ends_before_the_manifest_leaves_the_former_rows(
 ) -> None:
     store = embedded(tmp_path, 300)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
-        patch.setattr(segments, "write_bytes", Mock(side_effect=OSError("full")))
+        patch.setattr(stores_embedded, "write_manifest", Mock(side_effect=OSError("full")))
         store.append(ids(300, 700), features(400))  # merges both
     assert EmbeddedStore(tmp_path, MODEL).tile_ids.to_pylist() == ids(0, 300)
 

@@ -1,7 +1,8 @@
-"""Client for MAST's observation and product queries, whose responses are checked.
+"""Client for MAST's observation and product queries, which are sent with astroquery and whose responses are checked.
 
-A query is sent as `astroquery.mast` sends it: to the portal's service `invoke`, which is asked again while it executes
-the query. Rows are read directly from the JSON response, which also has the total number of rows.
+This module builds the filters itself. astroquery would use a table of column types that all of its objects share, so
+the columns of two servers in one process would be mixed. The module reads rows directly from the JSON response, because
+astroquery's tables are slow to build and do not contain the total number of rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
-from uuid import uuid4
 
 import requests
 
@@ -54,6 +54,28 @@ class ResultPage:
 Name = TypeVar("Name", str, int)
 
 
+class PortalSession(requests.Session):
+    """Session of one query, which sends astroquery's requests by a transport, with its limits and rules.
+
+    While the server executes the query, astroquery asks it again without a pause: the session pauses, twice as long
+    each time.
+    """
+
+    def __init__(self, transport: Transport, limit_bytes: int) -> None:
+        super().__init__()
+        self.transport, self.limit_bytes = transport, limit_bytes
+        self.headers = transport.session.headers
+        self.wait_s = 0.0
+
+    def request(self, method: str | bytes, url: str | bytes, *_: Any, **content: Any) -> requests.Response:
+        """Send one request, a POST of `data`, without retries, and read the whole response."""
+        time.sleep(self.wait_s)
+        response = self.transport.ask(str(url), self.limit_bytes, headers=content["headers"], data=content["data"])
+        is_executing = b"EXECUTING" in response.content[:200]
+        self.wait_s = min(max(self.wait_s * 2, FIRST_POLL_S), LONGEST_POLL_S) if is_executing else 0.0
+        return response
+
+
 class MastClient:
     """Client of one MAST server. Threads may share one client."""
 
@@ -83,25 +105,28 @@ class MastClient:
     ) -> ResultPage:
         """Send one query with retries, and return one page of its result. Every failure becomes an ArchiveError.
 
-        While the server executes the query, it is asked again. `keys` are columns that every result must have, and
-        `tries` is as in `retried`.
+        `keys` are columns that every result must have, and `tries` is as in `retried`.
         """
-        limit, patience_s = rows_limit(pagesize), self.transport.fetch.timeout_s * POLL_PATIENCE
+        from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415 - slow to import; `local` never needs it
 
         def send() -> ResultPage:
-            # with the same unique value, the server knows the query again and does not give an older result
-            query = {"service": service, "params": params, "format": "json", "pagesize": pagesize, "page": page}
-            form = {"request": json.dumps(query | {"cacheBreaker": str(uuid4())})}
-            end, wait_s = time.monotonic() + patience_s, FIRST_POLL_S
-            while True:
-                response = self.transport.ask(f"{self.url}/api/v0/invoke", limit, data=form)
-                try:
-                    return read_result(response.content, keys, page=page, pagesize=pagesize)
-                except DamagedError as error:
-                    if error.reason != "busy" or time.monotonic() > end:
-                        raise
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_POLL_S)
+            portal = PortalAPI(session=PortalSession(self.transport, rows_limit(pagesize)))
+            # set here, because the defaults of the class are fixed when its module is imported
+            portal.MAST_REQUEST_URL = f"{self.url}/api/v0/invoke"
+            portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
+            portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
+            try:
+                # without a page, astroquery would request pages as long as a hostile server announces more
+                responses = portal.service_request_async(service, params, pagesize=pagesize, page=page)
+            except requests.exceptions.JSONDecodeError as error:
+                raise _unreadable(error.doc) from error
+            except TimeoutError as error:
+                raise DamagedError("the query is still executing", "busy") from error
+            except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+                if isinstance(error, requests.RequestException):
+                    raise
+                raise DamagedError(f"the response is not JSON in MAST's format ({error})", "bad_json") from error
+            return read_result(responses[0].content, keys, page=page, pagesize=pagesize)
 
         return self.retried(send, tries)
 
@@ -250,8 +275,6 @@ def _table(body: bytes) -> dict[str, Any]:
     """Parse a response body, and return its table of rows. Raises DamagedError if the body is not valid."""
     try:
         table = parse_json(body)
-        if table["status"] == "EXECUTING":
-            raise DamagedError("the query is still executing", "busy")
         if table["status"] == "ERROR":
             raise failed_query(str(table.get("msg") or "an error without a message"))
         is_whole = table["status"] == "COMPLETE" and all(isinstance(row, dict) for row in table["data"])

@@ -109,8 +109,6 @@ Row = dict[str, Any]
 MJD_EPOCH = datetime(1858, 11, 17)
 POLYGON_ORDER = 14
 """HEALPix order (cells of 13 arcsec) to which the edge of a polygon is resolved."""
-CALIB_LEVEL = 3
-"""ObsCore's level of products that were made of calibrated images."""
 OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
     "dataproduct_type": (TEXT, "meta.code.class", "ObsDataset.dataProductType", None),
     "calib_level": (INTEGER, "meta.code;obs.calib", "ObsDataset.calibLevel", None),
@@ -144,6 +142,15 @@ OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
     "instrument_name": (TEXT, "meta.id;instr", "Provenance.ObsConfig.Instrument.name", None),
 }
 """Type, UCD, utype (after `obscore:`) and unit of each column that ObsCore 1.1 demands."""
+OF_ALL: Row = dict.fromkeys(OBSCORE) | {
+    "dataproduct_type": "image",
+    "calib_level": 3,
+    "t_xel": 1,
+    "em_xel": 1,
+    "pol_xel": 0,
+    "o_ucd": "phot.count",
+}
+"""Values of all rows; level 3 is that of products that were made of calibrated images."""
 COLUMNS = tuple(Column(name, kind, "", ucd, unit) for name, (kind, ucd, _, unit) in OBSCORE.items())
 UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()}
 RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
@@ -307,9 +314,7 @@ def _rows(facts: Row, base_url: str) -> Iterator[Row]:
         return
     corners_deg = facts["corners_deg"]
     mission = str(facts["proposal_id"]).partition(":")[0].upper()
-    row = dict.fromkeys(OBSCORE) | {
-        "dataproduct_type": "image",
-        "calib_level": CALIB_LEVEL,
+    row = OF_ALL | {
         "obs_collection": mission,
         "facility_name": mission,
         "obs_id": facts["obs_id"],
@@ -321,10 +326,6 @@ def _rows(facts: Row, base_url: str) -> Iterator[Row]:
         "s_xel1": facts["size_px"],
         "s_xel2": facts["size_px"],
         "t_exptime": facts["exposure_s"],
-        "t_xel": 1,
-        "em_xel": 1,
-        "pol_xel": 0,
-        "o_ucd": "phot.count",
         "instrument_name": facts["instrument"],
         "access_url": f"{base_url}api/v1/tiles/{facts['tile_id']}/image.png?format=png",
         "access_format": "image/png",
@@ -338,15 +339,7 @@ def _rows(facts: Row, base_url: str) -> Iterator[Row]:
     yield row
     for link in archive_links(facts):
         if link.url.startswith(DOWNLOAD):
-            yield (
-                row
-                | {
-                    "access_url": link.url,
-                    "access_format": "application/fits",
-                    "obs_publisher_did": f"ivo://hubbleclip/product?{facts['product_uri']}",
-                    "s_ra": facts["file_ra_deg"],
-                    "s_dec": facts["file_dec_deg"],
-                    "s_region": facts["footprint"],
-                }
-                | dict.fromkeys(("s_fov", "s_xel1", "s_xel2"))
-            )
+            place = {"s_ra": facts["file_ra_deg"], "s_dec": facts["file_dec_deg"], "s_region": facts["footprint"]}
+            place |= dict.fromkeys(("s_fov", "s_xel1", "s_xel2"))
+            file = {"access_url": link.url, "access_format": "application/fits"}
+            yield row | place | file | {"obs_publisher_did": f"ivo://hubbleclip/product?{facts['product_uri']}"}

@@ -4,6 +4,16 @@ The scan computes the similarity of every admitted row from its codes, together 
 with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
 these scores cannot be among the best k; every row that can be is scored again, too. The result is therefore the exact
 one, whatever the filter, and pages of a result never overlap.
+
+The files are immutable segments, and a manifest that lists them. A segment is a range of rows in three files:
+`.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for any reader, `.f16` with the same features row
+after row, and `.i8` with their codes, steps and errors, which are read into memory. Nothing but the manifest is ever
+replaced, and no file is changed in place, so that open files stay valid.
+
+Codes are features as one byte per dimension, with a bound of the error that this causes in each similarity. Before
+rounding, a feature is rotated by random signs and a discrete cosine transform, which keeps all similarities. The
+rotation spreads a large value in one dimension, which features of CLIP models have, over all dimensions; without it,
+that value would make the steps of the other dimensions coarse.
 """
 
 from __future__ import annotations
@@ -11,22 +21,33 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numkong
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.fft import dct
 
-from hubbleclip.core.errors import SearchError
-from hubbleclip.core.io import locked
+from hubbleclip.core.errors import DamagedIndexError, SearchError
+from hubbleclip.core.io import atomic_write, locked, sha256_bytes, sha256_file, sync_files, write_bytes
+from hubbleclip.core.layout import segment_name
 from hubbleclip.core.vectors import unit
-from hubbleclip.search.stores import segments
-from hubbleclip.search.stores.base import ID_TYPE, Floats, Mask, RowNumbers, Scored, best_rows, file_stamp, rows_of
-from hubbleclip.search.stores.segments import Codes, Manifest, Segment, SegmentFacts
+from hubbleclip.dataset.manifest import description_bytes
+from hubbleclip.search.stores.base import ID_TYPE, Floats, Mask, Scored, best_rows, file_stamp, read_intact, rows_of
 
+MANIFEST = "index.json"
+PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
+QUANTISE_ROWS = 16_384
+"""Rows that are quantised at once, which bounds the memory."""
+MAX_CODE = 127
+SIGN_SEED = 20_080_311
+ROUNDING = 1e-5
+"""Upper bound of what float32 arithmetic adds to the error of a similarity."""
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
 BLOCK_ROWS = 65_536
@@ -40,6 +61,195 @@ RESCORE_ROWS = 4096
 SCORE_DECIMALS = 9
 """Decimals to which a score is rounded, so that rounding errors of sums do not rank equal features."""
 NUM_TRIES = 5
+
+
+class Codes(NamedTuple):
+    """Quantised features: `codes_nd * scale_n[:, None]` differs from the rotated feature by at most `error_n`."""
+
+    codes_nd: npt.NDArray[np.int8]
+    scale_n: npt.NDArray[np.float32]
+    error_n: npt.NDArray[np.float32]
+
+
+def quantise(feat_nd: npt.NDArray[np.floating]) -> Codes:
+    """Rotate and round features."""
+    rotated_nd = dct(feat_nd.astype(np.float32) * _signs(feat_nd.shape[1]), norm="ortho", axis=1)
+    scale_n = np.maximum(np.abs(rotated_nd).max(axis=1), np.finfo(np.float32).tiny) / np.float32(MAX_CODE)
+    codes_nd = np.rint(rotated_nd / scale_n[:, None]).astype(np.int8)
+    error_n = np.linalg.norm(rotated_nd - codes_nd * scale_n[:, None], axis=1)
+    return Codes(codes_nd, scale_n, error_n.astype(np.float32))
+
+
+def error_bound(error_n: npt.NDArray[np.float32], query_error: float) -> npt.NDArray[np.float32]:
+    """Bound the error of similarities that are computed from codes.
+
+    For a feature x and a query q of length 1 with codes x' and q', the Cauchy-Schwarz inequality gives
+    |x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|, and |x'| <= 1 + |x - x'|.
+    """
+    bound_n: npt.NDArray[np.float32] = error_n * np.float32(1 + query_error) + np.float32(query_error + ROUNDING)
+    return bound_n
+
+
+@lru_cache(8)
+def _signs(num_dims: int) -> npt.NDArray[np.float32]:
+    """Draw one sign per dimension."""
+    return np.random.default_rng(SIGN_SEED).choice(np.array([-1, 1], np.float32), num_dims)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFacts:
+    """What the manifest says of a segment: its rows, from `start` to `stop` (exclusive), and the hash of each file."""
+
+    start: int
+    stop: int
+    sha256: dict[str, str]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    @property
+    def key(self) -> str:
+        """Text that is the same only for the same rows with the same features."""
+        return f"{self.start} {self.sha256[PARQUET]}"
+
+    def path(self, folder: Path, suffix: str) -> Path:
+        """Path of one of the files."""
+        return folder / f"{segment_name(self.start, self.stop)}{suffix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The segments of an index in the order of their rows, the number of dimensions, and the digest of the model."""
+
+    model_digest: str
+    num_dims: int
+    segments: tuple[SegmentFacts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segment:
+    """An open segment: its first row, its ids, the open file of its features, and its codes."""
+
+    start: int
+    tile_ids: pa.Array
+    floats: BinaryIO
+    codes: Codes
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return len(self.tile_ids)
+
+    def is_whole(self) -> bool:
+        """Whether the file of features was not truncated since it was opened."""
+        size = self.codes.codes_nd.size * np.dtype(np.float16).itemsize
+        return os.fstat(self.floats.fileno()).st_size >= size
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Read features."""
+        # Reading scattered rows from a mapped file would take seven times as long and map at least 64 KiB per row.
+        num_dims = self.codes.codes_nd.shape[1]
+        size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
+        content = b"".join([os.pread(descriptor, size, size * row) for row in rows.tolist()])
+        if len(content) != len(rows) * size:
+            raise DamagedIndexError(f"{self.floats.name} is damaged: {rebuild_hint(Path(self.floats.name).parent)}")
+        return np.frombuffer(content, np.float16).reshape(len(rows), num_dims)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest of an index."""
+    try:
+        facts = read_intact(folder / MANIFEST, rebuild_hint(folder))
+    except FileNotFoundError:
+        return None
+    segments = tuple(SegmentFacts(**one) for one in facts["segments"])
+    return Manifest(model_digest=facts["model_digest"], num_dims=facts["num_dims"], segments=segments)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest atomically, then delete the files that it does not list."""
+    write_bytes(folder / MANIFEST, description_bytes(asdict(manifest)))
+    kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
+    for path in folder.iterdir():
+        if path not in kept and path.is_file():
+            path.unlink()  # a reader that has opened the file can still read it
+
+
+def write_segment(
+    folder: Path, model_digest: str, start: int, tile_ids: pa.Array, feat_nd: npt.NDArray[np.float16]
+) -> SegmentFacts:
+    """Write the files of a segment."""
+    num_rows, num_dims = feat_nd.shape
+    feat_nd = np.ascontiguousarray(feat_nd)
+    facts = SegmentFacts(start=start, stop=start + num_rows, sha256={})
+    feature = pa.FixedSizeListArray.from_arrays(pa.array(feat_nd.ravel()), num_dims)
+    model = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, np.int32)), pa.array([model_digest]))
+    columns = {"tile_id": tile_ids, "model_digest": model, "feature": feature}
+    schema = pa.schema({"tile_id": pa.string(), "model_digest": pa.string(), "feature": feature.type})
+    table = pa.table(columns).cast(schema)
+    with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
+        # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
+        pq.write_table(
+            table,
+            temporary,
+            compression={"tile_id": "zstd", "model_digest": "zstd"},
+            use_dictionary=["model_digest"],
+            write_page_checksum=True,
+        )
+    write_bytes(facts.path(folder, FLOATS), feat_nd.tobytes(), is_synced=False)
+    parts = [quantise(feat_nd[first : first + QUANTISE_ROWS]) for first in range(0, num_rows, QUANTISE_ROWS)]
+    with atomic_write(facts.path(folder, CODES), is_synced=False) as temporary, temporary.open("wb") as file:
+        for arrays in zip(*parts, strict=True):  # all codes, then all steps, then all errors
+            for array in arrays:
+                file.write(array.data)
+    paths = {suffix: facts.path(folder, suffix) for suffix in (PARQUET, FLOATS, CODES)}
+    sync_files(paths.values())
+    facts.sha256.update({suffix: sha256_file(path) for suffix, path in paths.items()})
+    return facts
+
+
+def open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
+    """Open the files of a segment; the Parquet file is checked by page checksums, the others by their hashes."""
+    paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
+    try:
+        coded = paths[CODES].read_bytes()
+        for suffix, sha256 in ((FLOATS, sha256_file(paths[FLOATS])), (CODES, sha256_bytes(coded))):
+            if sha256 != facts.sha256[suffix]:
+                raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
+        ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
+        floats = paths[FLOATS].open("rb")
+    except FileNotFoundError as error:
+        raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
+    shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
+    codes, steps, errors = np.split(np.frombuffer(coded, np.uint8), [num_codes, num_codes + 4 * facts.num_rows])
+    return Segment(
+        start=facts.start,
+        tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
+        floats=floats,
+        codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
+    )
+
+
+def rebuild_hint(folder: Path) -> str:
+    """Say how to rebuild a damaged index."""
+    return f"delete {folder} and run `hubbleclip index`"
+
+
+def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
+    """Choose how many of the last segments are merged with new rows, so that segments stay few and old
+    ones unchanged.
+    """
+    num_merged = 0
+    for facts in reversed(segments):
+        if facts.num_rows > num_new or facts.num_rows + num_new > max_rows:
+            break
+        num_new += facts.num_rows
+        num_merged += 1
+    return num_merged
 
 
 class EmbeddedStore:
@@ -72,11 +282,11 @@ class EmbeddedStore:
         A missing file is no damage if another process has replaced the manifest meanwhile; then all is read again.
         """
         for _ in range(NUM_TRIES):
-            self._stamp = file_stamp(self.folder / segments.MANIFEST)
-            manifest = segments.read_manifest(self.folder)
+            self._stamp = file_stamp(self.folder / MANIFEST)
+            manifest = read_manifest(self.folder)
             self._manifest = manifest or Manifest(model_digest=self.model_digest, num_dims=0, segments=())
             if self._manifest.model_digest != self.model_digest:
-                raise SearchError(f"{self.folder} belongs to another model: {segments.rebuild_hint(self.folder)}")
+                raise SearchError(f"{self.folder} belongs to another model: {rebuild_hint(self.folder)}")
             try:
                 opened = list(self._pool.map(self._open, self._manifest.segments))
                 break
@@ -93,12 +303,12 @@ class EmbeddedStore:
 
     def _open(self, facts: SegmentFacts) -> Segment:
         """Open a segment unless it is open."""
-        return self._segments.get(facts.key) or segments.open_segment(self.folder, facts, self._manifest.num_dims)
+        return self._segments.get(facts.key) or open_segment(self.folder, facts, self._manifest.num_dims)
 
     def is_current(self) -> bool:
         """See `VectorStore`."""
         # A segment that was damaged is opened again, because the file may be restored under its name.
-        return file_stamp(self.folder / segments.MANIFEST) == self._stamp and self.is_whole()
+        return file_stamp(self.folder / MANIFEST) == self._stamp and self.is_whole()
 
     def is_whole(self) -> bool:
         """See `VectorStore`."""
@@ -120,15 +330,15 @@ class EmbeddedStore:
             if not tile_ids:
                 return
             old = self._manifest.segments
-            kept = old[: len(old) - segments.merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
+            kept = old[: len(old) - merge_tail(old, len(tile_ids), MAX_SEGMENT_ROWS)]
             merged = [self._segments[facts.key] for facts in old[len(kept) :]]
             ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, ID_TYPE)])
             old_nd = [segment.read(np.arange(segment.num_rows)) for segment in merged]
             halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
             start = kept[-1].stop if kept else 0
-            new = segments.write_segment(self.folder, self.model_digest, start, ids, halves_nd)
+            new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
             manifest = Manifest(model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new))
-            segments.write_manifest(self.folder, manifest)
+            write_manifest(self.folder, manifest)
             self._load()
 
     def scan(self, query_d: npt.NDArray[np.floating], k: int, mask_n: Mask | None = None) -> Scored:
@@ -140,7 +350,7 @@ class EmbeddedStore:
         admitted_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
         if len(admitted_n) <= max(EXACT_ROWS, k):
             return best_rows(admitted_n, self._scores(admitted_n, query_d), k)
-        query = segments.quantise(query_d[None])
+        query = quantise(query_d[None])
         jobs = [
             self._pool.submit(_bounds, segment, slice(first, first + BLOCK_ROWS), query, k, mask_n)
             for segment in self._segments.values()
@@ -157,7 +367,7 @@ class EmbeddedStore:
         scores = np.concatenate([score_n, self._scores(others_n, query_d)])
         return best_rows(np.concatenate([likely_n, others_n]), scores, k)
 
-    def features(self, rows: RowNumbers | Sequence[int]) -> Floats:
+    def features(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Floats:
         """See `VectorStore`."""
         row_n = np.asarray(rows, np.int64)
         feat_nd = np.empty((len(row_n), self._manifest.num_dims), np.float32)
@@ -167,7 +377,7 @@ class EmbeddedStore:
                 feat_nd[is_here_n] = segment.read(row_n[is_here_n] - segment.start)
         return feat_nd
 
-    def _scores(self, row_n: RowNumbers, query_d: Floats) -> npt.NDArray[np.float64]:
+    def _scores(self, row_n: npt.NDArray[np.int64], query_d: Floats) -> npt.NDArray[np.float64]:
         """Compute the similarities of rows from their float16 features."""
         score_n = np.empty(len(row_n))
         for first in range(0, len(row_n), RESCORE_ROWS):
@@ -191,7 +401,7 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
     # In place where possible: memory that is new in each block costs as much time as the arithmetic.
     upper_n = similarity_n.astype(np.float32)
     upper_n *= scale_n * query.scale_n[0]
-    bound_n = segments.error_bound(error_n, float(query.error_n[0]))
+    bound_n = error_bound(error_n, float(query.error_n[0]))
     lower_n = upper_n - bound_n
     upper_n += bound_n
     if k < len(lower_n):

@@ -88,7 +88,7 @@ NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products with
 
 
 def columns_config(config_id: str) -> dict[str, Any]:
-    """Describe the columns of a table, as MAST's portal does."""
+    """Describe the columns of a table; astroquery requests this description before its first query."""
     fields = PRODUCT_FIELDS if config_id.endswith("Products") else OBSERVATION_FIELDS
     config: dict[str, Any] = {"_selected_": {"text": "selected", "add": True, "type": "boolean", "hidden": True}}
     for order, (name, kind) in enumerate(fields.items()):
