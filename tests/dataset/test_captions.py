@@ -106,9 +106,10 @@ def test_a_written_text_is_that_of_the_writer_that_is_asked_for(asked):
 
 
 def test_pieces_have_as_many_sentences_and_words_as_fit():
-    text = "One two three. Four five six. Seven eight nine ten eleven twelve thirteen. Last one here."
+    text = "One two. Three four. A b c d e. Late. Seven eight nine ten eleven twelve thirteen. Last one here."
     pieces = split_to_fit(text, lambda piece: len(piece.split()) <= 6)
-    assert pieces == ["One two three. Four five six.", "Seven eight nine ten eleven twelve", "thirteen. Last one here."]
+    words = ["Seven eight nine ten eleven twelve", "thirteen. Last one here."]
+    assert pieces == ["One two. Three four.", "A b c d e. Late.", *words]
 
 
 @pytest.mark.parametrize(

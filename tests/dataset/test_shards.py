@@ -205,8 +205,8 @@ def build_with_errors(samples, pngs, folder, errors):
 def test_changed_and_missing_pngs_name_the_tiles_of_all_shards(tmp_path):
     samples, pngs = make_samples_with_pngs()
     broken = {samples[index].tile_id: make_png(999) for index in (0, 3, 4)}  # in train, val and test
-    missing = {samples[1].tile_id: FileNotFoundError()}
-    with pytest.raises(TileFileError, match="4 tiles have no image or a damaged one") as caught:
+    missing = {samples[1].tile_id: FileNotFoundError(), samples[2].tile_id: OSError(errno.EIO, "a bad sector")}
+    with pytest.raises(TileFileError, match="5 tiles have no image or a damaged one") as caught:
         build_with_errors(samples, pngs | broken, tmp_path, missing)
     assert set(caught.value.tile_ids) == {*broken, *missing}
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

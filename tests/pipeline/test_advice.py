@@ -123,12 +123,3 @@ def test_a_damaged_image_in_a_shard_is_advice_that_works(finished_demo: Path, tm
         train(settings)
     follow(str(caught.value), settings)
     verify_dataset(newest_dataset(layout))
-
-
-def test_lost_reports_are_written_again(finished_demo: Path, tmp_path: Path) -> None:
-    settings = settings_at(shutil.copytree(finished_demo, tmp_path / "data"))
-    layout = Layout(settings.root)
-    before = {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")}
-    shutil.rmtree(layout.reports)
-    assert evaluate(settings).report_dir.is_dir()
-    assert {path.relative_to(layout.root): path.read_bytes() for path in layout.reports.rglob("*.*")} == before

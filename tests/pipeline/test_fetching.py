@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages import fetched, product, rejection, stage_at
+from stages import fetched, product, stage_at
 from synthetic_fits import starry_sky, write_drz
 from valid_catalog import tile
 
@@ -94,19 +94,6 @@ def test_a_new_content_is_the_next_version_and_an_old_file_that_no_product_has_g
         assert [tuple(row.values()) for row in rows] == [(1, "v1"), (2, "v3"), (3, "v4")]
 
 
-def test_a_new_content_is_cut_although_the_old_one_gave_nothing(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        with_observations(stage, product("a"))
-        fetch_pending(stage, Shelf(stage, {"mast:a": "first"}))
-        stage.catalog.upsert(
-            {"rejection": [rejection("product", "mast:a", "tiles", "empty", stage.settings.tiles.digest())]}
-        )
-        assert pending_tiles(stage.catalog, stage.settings) == []
-        stage.catalog.upsert({"product": [replace(known(stage), archive_version="v2")]})
-        fetch_pending(stage, Shelf(stage, {"mast:a": "second"}))
-        assert pending_tiles(stage.catalog, stage.settings) == ["mast:a"]
-
-
 def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Path) -> None:
     with stage_at(tmp_path, {"fetch": {"retry_hours": 0}}) as stage:
         with_observations(stage, product("a"), product("b"))
@@ -122,13 +109,6 @@ def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Pa
         fetch_pending(stage, Shelf(stage, {"mast:a": "a"}))
         assert known(stage).version == 1
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 0)
-
-
-def test_a_failed_file_is_not_pending_before_its_time(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        with_observations(stage, product("a"))
-        fetch_pending(stage, Shelf(stage, {"mast:a": DownloadError("stalled")}))
-        assert pending_fetch(stage.catalog, stage.settings) == []
 
 
 def test_without_files_nothing_is_to_be_fetched(tmp_path: Path) -> None:

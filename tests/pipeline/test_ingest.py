@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import valid_catalog
-from stages import NOW, observation, rejection, stage_at
+from stages import observation, rejection, stage_at
 
 from hubbleclip.archives.base import ObservationPage
 from hubbleclip.catalog.pending import pending_proposals
-from hubbleclip.core.errors import ArchiveError, PartialResultError
-from hubbleclip.core.records import Attempt, Observation, Proposal, Rejection
+from hubbleclip.core.errors import ArchiveError
+from hubbleclip.core.records import Observation, Proposal, Rejection
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Step
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.run import fetch_proposals, query_observations, write_proposals
@@ -46,52 +46,6 @@ def released(obs_id: str, mjd: float, fingerprint: str = F1) -> Observation:
 
 def mark(stage: Stage) -> list[float]:
     return [row["released_mjd"] for row in stage.catalog.rows("FROM watermark")]
-
-
-def test_the_next_query_begins_an_overlap_before_the_newest_release(tmp_path: Path) -> None:
-    archive = Paged([released("a", 60000.0)], [released("b", 60010.0)])
-    with stage_at(tmp_path) as stage:
-        query_observations(stage, archive)
-        query_observations(stage, archive)
-        assert archive.asked_since == [FIRST_MJD, 60003.0]
-        assert mark(stage) == [60010.0]
-
-
-def test_only_new_and_changed_rows_are_written(tmp_path: Path) -> None:
-    later = NOW.replace(year=2025)
-    page = [released("a", 60000.0), released("b", 60000.0, F2), released("late", 59990.0)]
-    with stage_at(tmp_path) as stage:
-        query_observations(stage, Paged([released("a", 60000.0), released("b", 60000.0)]))
-        query_observations(stage, Paged([replace(item, fetched_at=later) for item in page]))
-        rows = stage.catalog.rows("SELECT obs_id, fetched_at, fingerprint FROM observation ORDER BY obs_id")
-    assert [(row["obs_id"], row["fetched_at"].year, row["fingerprint"]) for row in rows] == [
-        ("a", 2024, F1),
-        ("b", 2025, F2),
-        ("late", 2025, F1),
-    ]
-
-
-def test_an_interrupted_query_keeps_its_pages_and_starts_again_from_the_old_mark(tmp_path: Path) -> None:
-    broken = Paged([released("a", 60000.0)], PartialResultError("a row is missing"))
-    with stage_at(tmp_path) as stage:
-        with pytest.raises(PartialResultError):
-            query_observations(stage, broken)
-        assert stage.catalog.counts()["observation"] == 1
-        assert mark(stage) == []
-        query_observations(stage, whole := Paged([released("a", 60000.0)], [released("b", 60001.0)]))
-        assert whole.asked_since == [FIRST_MJD]
-        assert mark(stage) == [60001.0]
-
-
-def test_an_empty_page_moves_the_mark_so_far(tmp_path: Path) -> None:
-    broken = Paged([released("a", 60000.0)], [], [released("b", 60010.0)], PartialResultError("a row is missing"))
-    with stage_at(tmp_path) as stage:
-        with pytest.raises(PartialResultError):
-            query_observations(stage, broken)
-        assert mark(stage) == [60000.0]
-        query_observations(stage, whole := Paged([released("b", 60010.0)]))
-        assert whole.asked_since == [59993.0]
-        assert mark(stage) == [60010.0]
 
 
 @pytest.mark.parametrize(
@@ -128,19 +82,6 @@ class Office:
 
 def proposal(number: str) -> Proposal:
     return replace(valid_catalog.proposal(number), title="A title")
-
-
-def test_a_missing_proposal_waits_and_is_found_later(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        stage.catalog.upsert({"observation": [observation("a", "hst:1"), observation("b", "hst:2")]})
-        write_proposals(stage, fetch_proposals(["1", "2"], Office("1"), STEP))
-        (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
-        assert (waiting.entity_id, waiting.attempts) == ("hst:2", 1)
-        assert pending_proposals(stage.catalog, stage.settings.archive) == {}
-        write_proposals(stage, fetch_proposals(["2"], Office(), STEP))
-        assert [row["attempts"] for row in stage.catalog.rows("FROM attempt")] == [2]
-        write_proposals(stage, fetch_proposals(["2"], Office("2"), STEP))
-        assert (stage.catalog.counts()["proposal"], stage.catalog.counts()["attempt"]) == (2, 0)
 
 
 def test_proposals_that_cannot_be_had_at_all_wait_together_without_end(tmp_path: Path) -> None:

@@ -118,14 +118,6 @@ def test_a_withdrawn_row_is_marked_with_its_products_and_comes_back(stage: Stage
     assert names(stage) == ["a", "b", "new"]
 
 
-def test_a_row_withdrawn_within_the_overlap_is_marked_in_the_next_night(stage: Stage) -> None:
-    archive = Dated(a=60358.0, b=60360.0)
-    nights(stage, archive, 1)
-    del archive.rows["a"]
-    nights(stage, archive, 1, first=1)
-    assert names(stage) == ["b"]
-
-
 def test_rows_of_other_settings_are_not_taken_for_withdrawn(tmp_path: Path) -> None:
     with stage_at(tmp_path, MONTHLY) as stage:
         nights(stage, Dated(acs=58000.5, wfc3=58000.6), 1)
