@@ -149,22 +149,24 @@ def open_items(
     *,
     seen: frozenset[str] = frozenset(),
     num_others: int = 1000,
-) -> tuple[ItemSet, list[catalogue.SkyObject]]:
+) -> tuple[ItemSet, list[dict[str, Any]]]:
     """Read frozen items, or make items from a catalogue (CSV) or, without a path, by the rule of the frozen benchmark.
 
-    The second value has the catalogue's objects. `seen` has the proposals that count as seen in training.
+    The second value counts the objects and tiles of each class; of frozen items, which have no objects, the tiles.
+    `seen` has the proposals that count as seen in training.
     """
     if path and path.suffix == ".parquet":
         items = read_items(path)
-        return (catalogue.object_set_of(items, seen) if items.benchmark == OBJECTS else items), []
+        counts = catalogue.positives_of(items).sum(axis=1).tolist()
+        return items, [{"class": name, "num_tiles": count} for name, count in zip(items.texts, counts, strict=True)]
     info = open_dataset(place, settings)
     samples = read_samples(info)
     if path is None:
         return replace(frozen.benchmark_items(samples), dataset_digest=info.digest), []
     objects = catalogue.read_catalogue(path)
     pairs = catalogue.match_objects(objects, samples)
-    object_set = catalogue.make_object_set(objects, samples, pairs, seen, num_others)
-    return replace(object_set, dataset_digest=info.digest), objects
+    items = catalogue.make_object_set(objects, samples, pairs, num_others)
+    return replace(items, dataset_digest=info.digest), catalogue.class_counts(items, objects, samples, pairs, seen)
 
 
 def benchmark(
@@ -173,26 +175,25 @@ def benchmark(
     """Score an entry on the items of a file (see `open_items`), or on the frozen image-text benchmark."""
     run_dir = None if entry.scores or entry.embeddings else run_folder(entry.model, settings)
     seen = trained_proposals(run_dir, entry.dataset, settings) if run_dir else None
-    items, objects = open_items(path, settings, entry.dataset, seen=seen or frozenset(), num_others=num_others)
+    items, counts = open_items(path, settings, entry.dataset, seen=seen or frozenset(), num_others=num_others)
     scores = scores_of(items, entry, settings)
     common = {"model": entry.name, **frozen.identity(items, seen)}
-    if not isinstance(items, catalogue.ObjectSet):
+    if items.benchmark != OBJECTS:
         return common | {"metrics": frozen.score(items, scores, settings.evaluation)}
     scores = {name: scores_tk.T for name, scores_tk in scores.items()}
     documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in items.samples]
     scores["bm25"] = bm25_scores(items.texts, documents)
     scores["random"] = np.zeros_like(scores["bm25"])  # with equal scores, each metric has the value expected by chance
-    counts = catalogue.class_counts(objects, items)
+    names = ("num_objects", "num_in_tiles", "num_in_training")
+    totals: dict[str, int | None] = {name: sum(row.get(name, 0) for row in counts) for name in names}
+    if seen is None or not totals["num_objects"]:
+        totals["num_in_training"] = None  # it is not known
     return common | {
         "catalogue": path and path.name,
         "catalogue_sha256": path and sha256_file(path),
-        "num_objects": len(objects),
-        "num_in_tiles": sum(row.get("num_in_tiles", 0) for row in counts),
-        "num_in_training": sum(row.get("num_in_training", 0) for row in counts)
-        if seen is not None and objects
-        else None,
+        **totals,
         "classes": counts,
-        "metrics": catalogue.class_metrics(items, scores, settings.evaluation.bootstrap),
+        "metrics": catalogue.class_metrics(items, scores, seen or frozenset(), settings.evaluation.bootstrap),
     }
 
 

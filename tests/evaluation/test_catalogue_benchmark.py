@@ -17,12 +17,15 @@ from hubbleclip.evaluation.benchmarks.catalogue import (
     make_object_set,
     match_objects,
     mean_estimate,
+    positives_of,
     read_catalogue,
 )
 from hubbleclip.evaluation.metrics.ranking import resampled_ndcg
 from hubbleclip.images.wcs import tile_geometries
 
 SIZE_PX, SCALE_DEG = 100, 0.05 / 3600
+SEEN = frozenset({sample(0, 0).proposal_id})
+"""The proposal of the first field, which is in train."""
 GEOMETRY = ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")
 
 
@@ -151,8 +154,7 @@ def scene():
         at_pixel(fields[2], 50, 50, "ring"),
     ]
     pairs = match_objects(objects, samples)
-    seen = frozenset(one.proposal_id for one in samples if one.split == "train")
-    return objects, samples, make_object_set(objects, samples, pairs, seen, num_others=10)
+    return objects, samples, make_object_set(objects, samples, pairs, num_others=10)
 
 
 def test_candidates_are_the_tiles_of_objects_and_others_in_order_and_those_of_one_object_are_a_group(scene):
@@ -160,15 +162,15 @@ def test_candidates_are_the_tiles_of_objects_and_others_in_order_and_those_of_on
     ids = [one.tile_id for one in object_set.samples]
     assert ids == sorted(ids)
     assert object_set.texts == ("jet", "ring")
-    assert object_set.is_positive_kt.sum(axis=1).tolist() == [3, 4]  # an object of the second field is in two tiles
+    assert positives_of(object_set).sum(axis=1).tolist() == [3, 4]  # an object of the second field is in two tiles
     assert len(ids) == 7 + 10
     _, sizes = np.unique(object_set.group_t, return_counts=True)
     assert sorted(sizes.tolist()) == [1] * 13 + [2, 2]
 
 
 def test_objects_of_training_proposals_are_counted_by_class(scene):
-    objects, _, object_set = scene
-    assert class_counts(objects, object_set) == [
+    objects, samples, object_set = scene
+    assert class_counts(object_set, objects, samples, match_objects(objects, samples), SEEN) == [
         {"class": "jet", "num_objects": 3, "num_in_tiles": 2, "num_tiles": 3, "num_in_training": 0},
         {"class": "ring", "num_objects": 3, "num_in_tiles": 3, "num_tiles": 4, "num_in_training": 1},
     ]
@@ -176,9 +178,9 @@ def test_objects_of_training_proposals_are_counted_by_class(scene):
 
 def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     _, _, object_set = scene
-    perfect = object_set.is_positive_kt.astype(float)
+    perfect = positives_of(object_set).astype(float)
     scores = {"model": perfect, "base": 1 - perfect, "random": np.zeros_like(perfect)}
-    rows = class_metrics(object_set, scores, num_resamples=200)
+    rows = class_metrics(object_set, scores, SEEN, num_resamples=200)
     found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     for name in ("jet", "ring", None):
@@ -192,9 +194,11 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     assert found["all", "base", None, "ap"]["value"] == pytest.approx(np.mean(of_classes), abs=1e-6)
     gain = found["all", "model", None, "ap_minus_base"]
     assert gain["low"] > 0 and gain["value"] == pytest.approx(1 - found["all", "base", None, "ap"]["value"])
-    unseen, parts = ~object_set.is_seen_t, ("grades_tk", "group_t", "is_seen_t")
-    alone = replace(object_set, **{name: getattr(object_set, name)[unseen] for name in parts})
-    others = class_metrics(alone, {name: scores_kt[:, unseen] for name, scores_kt in scores.items()}, num_resamples=200)
+    unseen = np.flatnonzero([one.proposal_id not in SEEN for one in object_set.samples])
+    parts = {name: getattr(object_set, name)[unseen] for name in ("grades_tk", "group_t")}
+    alone = replace(object_set, samples=tuple(object_set.samples[tile] for tile in unseen), **parts)
+    of_unseen = {name: scores_kt[:, unseen] for name, scores_kt in scores.items()}
+    others = class_metrics(alone, of_unseen, SEEN, num_resamples=200)
     assert [row | {"scope": "unseen"} for row in others] == [row for row in rows if row["scope"] == "unseen"]
 
 
@@ -202,10 +206,10 @@ def test_votes_are_the_gains_of_ndcg_and_a_majority_makes_a_positive(scene):
     objects, samples, _ = scene
     votes = (0.9, 0.6, 0.3, 0.8, 1.0, 0.2, 0.1)  # the last object is in the tile of the second
     voted = [replace(one, votes=vote) for one, vote in zip([*objects, objects[1]], votes, strict=True)]
-    object_set = make_object_set(voted, samples, match_objects(voted, samples), frozenset(), num_others=10)
+    object_set = make_object_set(voted, samples, match_objects(voted, samples), num_others=10)
     rings, jets = object_set.grades_tk.T[1], object_set.grades_tk.T[0]
     assert sorted(rings[rings > 0]) == [0.2, 0.6, 0.6, 0.9] and sorted(jets[jets > 0]) == [0.3, 0.3, 0.8]
-    assert object_set.is_positive_kt.sum(axis=1).tolist() == [1, 3]
+    assert positives_of(object_set).sum(axis=1).tolist() == [1, 3]
     scores_t = -rings  # the items without a vote come first, in any order
     estimates = {
         one.name: one.value
@@ -222,9 +226,9 @@ def test_votes_are_the_gains_of_ndcg_and_a_majority_makes_a_positive(scene):
 def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(scene):
     objects, samples, object_set = scene
     pairs = [(number, len(samples) - 1 - index) for number, index in match_objects(objects, samples)]
-    again = make_object_set(objects, samples[::-1], sorted(pairs), frozenset(), num_others=10)
+    again = make_object_set(objects, samples[::-1], sorted(pairs), num_others=10)
     assert [one.tile_id for one in again.samples] == [one.tile_id for one in object_set.samples]
-    fewer = make_object_set(objects, samples, match_objects(objects, samples), frozenset(), num_others=4)
+    fewer = make_object_set(objects, samples, match_objects(objects, samples), num_others=4)
     assert {one.tile_id for one in fewer.samples} < {one.tile_id for one in object_set.samples}
     matched = {samples[index].tile_id for _, index in match_objects(objects, samples)}
     unmatched = sorted({one.tile_id for one in samples} - matched)
@@ -234,11 +238,11 @@ def test_other_tiles_are_chosen_by_a_hash_of_their_ids_and_not_by_their_order(sc
 def test_one_object_that_training_has_not_seen_gives_no_rows_of_that_scope(scene):
     objects, samples, _ = scene
     pairs = [pair for pair in match_objects(objects, samples) if pair[0] in {0, 5}]  # the first is in train
-    seen = frozenset(one.proposal_id for one in samples if one.split == "train")
-    object_set = make_object_set(objects, samples, pairs, seen, num_others=8)
-    assert object_set.is_positive_kt[:, ~object_set.is_seen_t].any(axis=0).tolist().count(True) == 1
-    assert (~object_set.is_seen_t).sum() > 1
-    rows = class_metrics(object_set, {"model": object_set.is_positive_kt.astype(float)}, num_resamples=50)
+    object_set = make_object_set(objects, samples, pairs, num_others=8)
+    unseen_t = np.array([one.proposal_id not in SEEN for one in object_set.samples])
+    assert positives_of(object_set)[:, unseen_t].any(axis=0).tolist().count(True) == 1
+    assert unseen_t.sum() > 1
+    rows = class_metrics(object_set, {"model": positives_of(object_set).astype(float)}, SEEN, num_resamples=50)
     assert {row["scope"] for row in rows} == {"all"}
 
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from evaluation_samples import estimate, one_caption_per_group
 
-from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.evaluation.metrics import protocols
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
@@ -89,16 +88,6 @@ def test_batches_of_the_reference_have_100_tiles_in_order_and_ten_are_enough(num
             )
     assert {one.name: one.value for one in found} == pytest.approx(expected)
     assert {(one.protocol, one.scorer) for one in found} == {("paperclip", "m")}
-
-
-@pytest.mark.parametrize("direction", ["i2t", "t2i"])
-def test_a_score_that_is_not_finite_is_an_error_with_the_tile(direction):
-    test_set, weights_bg = one_caption_per_group(GROUP_T, WEIGHTS_BG)
-    good, bad = own_group(), own_group()
-    bad[4, 7] = np.inf
-    i2t_tc, t2i_tc = (bad, good) if direction == "i2t" else (good, bad)
-    with pytest.raises(EvaluationError, match=f"{test_set.samples[4].tile_id} by model"):
-        protocols.fair_estimates(Scores(scorer="model", i2t_tc=i2t_tc, t2i_ct=t2i_tc.T), test_set, weights_bg)
 
 
 def test_chance_finds_as_many_groups_as_there_are_tiles_in_a_test_set_of_fewer_than_ten_tiles():

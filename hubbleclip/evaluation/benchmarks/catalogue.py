@@ -11,7 +11,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,34 +139,23 @@ ALL, UNSEEN = "all", "unseen"
 """Scopes: all candidates, and those whose proposals have no tile in train."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ObjectSet(ItemSet):
-    """Candidate tiles in order of tile id; the texts are the classes of the objects that the tiles show.
-
-    The grade of a tile is the largest share of votes for a class among its objects; from `MAJORITY` it is a positive. A
-    group is a connected component of tiles that share objects, so a tile without an object is its own group.
-    `is_seen_t` is true where the tile's proposal has a tile in train. `object_of_pair` and `tile_of_pair` have the
-    indices of each pair of an object and a tile that shows it; frozen items do not have them.
-    """
-
-    is_seen_t: Bools
-    object_of_pair: Ints
-    tile_of_pair: Ints
-
-    @property
-    def is_positive_kt(self) -> Bools:
-        """Which tiles show an object of each class."""
-        return np.asarray(self.grades_tk.T >= MAJORITY)
+def positives_of(items: ItemSet) -> Bools:
+    """Return which tiles (k, t) show an object of each class."""
+    return np.asarray(items.grades_tk.T >= MAJORITY)
 
 
 def make_object_set(
     objects: Sequence[SkyObject],
     samples: Sequence[Sample],
     pairs: Sequence[tuple[int, int]],
-    seen_proposals: frozenset[str],
     num_others: int,
-) -> ObjectSet:
-    """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id."""
+) -> ItemSet:
+    """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id.
+
+    The texts are the classes of the objects. The grade of a tile is the largest share of votes for a class among its
+    objects; from `MAJORITY` it is a positive. A group is a connected component of tiles that share objects, so a tile
+    without an object is its own group.
+    """
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
             f"{len({number for number, _ in pairs})} of {len(objects)} objects are in a tile of the dataset, and 2 are"
@@ -184,51 +173,41 @@ def make_object_set(
     nodes = len(chosen) + len(objects)  # a graph of tiles and objects, whose components are the groups
     links = coo_array((np.ones(len(pairs)), (tile_p, len(chosen) + object_p)), shape=(nodes, nodes))
     _, group_t = np.unique(connected_components(links, directed=False)[1][: len(chosen)], return_inverse=True)
-    return ObjectSet(
+    return ItemSet(
         benchmark=PROTOCOL,
         samples=tuple(samples[index] for index in chosen),
         text_ids=classes,
         texts=classes,
         grades_tk=grades_tk,
         group_t=group_t.astype(np.int64),
-        object_of_pair=object_p,
-        tile_of_pair=tile_p,
-        is_seen_t=np.array([samples[index].proposal_id in seen_proposals for index in chosen]),
     )
 
 
-def object_set_of(items: ItemSet, seen_proposals: frozenset[str]) -> ObjectSet:
-    """Make the set of objects of frozen items."""
-    return ObjectSet(
-        **{one.name: getattr(items, one.name) for one in fields(items)},
-        is_seen_t=np.array([sample.proposal_id in seen_proposals for sample in items.samples]),
-        object_of_pair=np.empty(0, dtype=np.int64),
-        tile_of_pair=np.empty(0, dtype=np.int64),
-    )
-
-
-def class_metrics(object_set: ObjectSet, scores: Mapping[str, Floats], num_resamples: int) -> list[dict[str, Any]]:
+def class_metrics(
+    items: ItemSet, scores: Mapping[str, Floats], seen_proposals: frozenset[str], num_resamples: int
+) -> list[dict[str, Any]]:
     """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
 
     `scores` maps the name of each scorer to its scores (k, t) of the tiles for the classes; one name is `model`.
     """
-    scopes = {ALL: np.ones_like(object_set.is_seen_t)}
-    if object_set.is_seen_t.any():
-        scopes[UNSEEN] = ~object_set.is_seen_t
+    is_seen_t = np.array([sample.proposal_id in seen_proposals for sample in items.samples])
+    scopes = {ALL: np.ones_like(is_seen_t)}
+    if is_seen_t.any():
+        scopes[UNSEEN] = ~is_seen_t
     rows: list[dict[str, Any]] = []
     for scope, is_in_t in scopes.items():
-        positive_kt = object_set.is_positive_kt[:, is_in_t]
+        positive_kt = positives_of(items)[:, is_in_t]
         kept_k: Bools = np.asarray(positive_kt.any(axis=1))
-        _, group_t = np.unique(object_set.group_t[is_in_t], return_inverse=True)
+        _, group_t = np.unique(items.group_t[is_in_t], return_inverse=True)
         if len(np.unique(group_t[positive_kt.any(axis=0)])) < 2:
             continue  # one group gives no interval
         weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples)[:, group_t]
-        names = [name for name, is_kept in zip(object_set.texts, kept_k, strict=True) if is_kept]
+        names = [name for name, is_kept in zip(items.texts, kept_k, strict=True) if is_kept]
         means: dict[tuple[str, str], Estimate] = {}
         for scorer, scores_kt in scores.items():
             by_class = [
                 class_estimates(scorer, scores_t[is_in_t], grade_t, group_t, weights_bt)
-                for scores_t, grade_t in zip(scores_kt[kept_k], object_set.grades_tk.T[kept_k][:, is_in_t], strict=True)
+                for scores_t, grade_t in zip(scores_kt[kept_k], items.grades_tk.T[kept_k][:, is_in_t], strict=True)
             ]
             for name, estimates in zip(names, by_class, strict=True):
                 rows += [_row(scope, name, one) for one in estimates]
@@ -286,26 +265,27 @@ def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
     }
 
 
-def class_counts(objects: Sequence[SkyObject], object_set: ObjectSet) -> list[dict[str, Any]]:
-    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles.
-
-    Of frozen items, which have no objects, only the tiles are counted.
-    """
-    tiles = dict(zip(object_set.texts, object_set.is_positive_kt.sum(axis=1).tolist(), strict=True))
-    if not objects:
-        return [{"class": name, "num_tiles": count} for name, count in tiles.items()]
-    in_tiles = set(object_set.object_of_pair.tolist())
-    seen = set(object_set.object_of_pair[object_set.is_seen_t[object_set.tile_of_pair]].tolist())
-    rows = []
-    for name in sorted({one.class_name for one in objects}):
-        numbers = {number for number, one in enumerate(objects) if one.class_name == name}
-        rows.append(
-            {
-                "class": name,
-                "num_objects": len(numbers),
-                "num_in_tiles": len(numbers & in_tiles),
-                "num_tiles": tiles.get(name, 0),
-                "num_in_training": len(numbers & seen),
-            }
-        )
-    return rows
+def class_counts(
+    items: ItemSet,
+    objects: Sequence[SkyObject],
+    samples: Sequence[Sample],
+    pairs: Sequence[tuple[int, int]],
+    seen_proposals: frozenset[str],
+) -> list[dict[str, Any]]:
+    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles."""
+    tiles = dict(zip(items.texts, positives_of(items).sum(axis=1).tolist(), strict=True))
+    in_tiles = {number for number, _ in pairs}
+    seen = {number for number, index in pairs if samples[index].proposal_id in seen_proposals}
+    numbers_of: dict[str, set[int]] = defaultdict(set)
+    for number, one in enumerate(objects):
+        numbers_of[one.class_name].add(number)
+    return [
+        {
+            "class": name,
+            "num_objects": len(numbers),
+            "num_in_tiles": len(numbers & in_tiles),
+            "num_tiles": tiles.get(name, 0),
+            "num_in_training": len(numbers & seen),
+        }
+        for name, numbers in sorted(numbers_of.items())
+    ]

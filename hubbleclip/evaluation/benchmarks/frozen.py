@@ -26,7 +26,11 @@ from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
     """Select the tiles of the benchmark's programmes, and their captions; a tile's own caption has the grade 1."""
-    chosen = {sample.tile_id: sample for sample in samples if is_drawn(sample)}
+    chosen = {
+        sample.tile_id: sample
+        for sample in samples
+        if (number := program_number(sample.proposal_id)) is not None and is_benchmark_program(number)
+    }
     if len({sample.group_id for sample in chosen.values()}) < 2:
         raise EvaluationError(
             f"the dataset has {len({sample.proposal_id for sample in chosen.values()})} programmes of the benchmark"
@@ -34,28 +38,15 @@ def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
         )
     test_set = make_test_set([replace(sample, split="test") for sample in chosen.values()])
     own_tc = test_set.caption_t[:, None] == np.arange(len(test_set.captions_c))
+    proposal_t = np.array([sample.proposal_id for sample in test_set.samples])
     return ItemSet(
         benchmark=BENCHMARK,
         samples=tuple(chosen[sample.tile_id] for sample in test_set.samples),
-        text_ids=tuple(caption_ids(test_set)),
+        text_ids=tuple(str(min(proposal_t[own_t])) for own_t in own_tc.T),
         texts=test_set.captions_c,
         group_t=test_set.group_t,
         grades_tk=own_tc.astype(np.float64),
     )
-
-
-def is_drawn(sample: Sample) -> bool:
-    """Return whether the programme of a tile belongs to the benchmark."""
-    number = program_number(sample.proposal_id)
-    return number is not None and is_benchmark_program(number)
-
-
-def caption_ids(test_set: TestSet) -> list[str]:
-    """Make the id of each caption: the first proposal id, in alphabetical order, of its tiles."""
-    first: dict[int, str] = {}
-    for caption, sample in zip(test_set.caption_t.tolist(), test_set.samples, strict=True):
-        first[caption] = min(sample.proposal_id, first.get(caption, sample.proposal_id))
-    return [first[caption] for caption in range(len(test_set.captions_c))]
 
 
 def test_set_of(items: ItemSet) -> TestSet:

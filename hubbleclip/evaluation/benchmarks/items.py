@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,14 +125,23 @@ def unreadable(path: Path, error: Exception, hint: str) -> EvaluationError:
     return EvaluationError(f"{path} cannot be read ({str(error).partition(chr(10))[0]}): {hint}")
 
 
+def read_columns(path: Path, columns: Sequence[str], hint: str) -> list[Any]:
+    """Read columns of a Parquet file of another program: ids as text, other columns as arrays of floats."""
+    try:
+        table = pq.read_table(path, columns=list(columns))
+        lists = [table[name].to_pylist() for name in columns]
+        return [
+            np.array(values, dtype=np.float64) if name in {"vector", "score"} else list(map(str, values))
+            for name, values in zip(columns, lists, strict=True)
+        ]
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise unreadable(path, error, hint) from error
+
+
 def read_embeddings(path: Path, items: ItemSet) -> tuple[Floats, Floats]:
     """Read the vectors of all items from a Parquet file, and scale them to length 1; other ids are ignored."""
-    try:
-        table = pq.read_table(path, columns=["id", "vector"])
-        ids = [str(name) for name in table["id"].to_pylist()]
-        vectors_nd = np.array(table["vector"].to_pylist(), dtype=np.float64)
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise unreadable(path, error, "write Parquet with `id` and `vector`, lists of one common length") from error
+    hint = "write Parquet with `id` and `vector`, lists of one common length"
+    ids, vectors_nd = read_columns(path, ("id", "vector"), hint)
     row_of = {name: row for row, name in enumerate(ids)}
     wanted: Sequence[Sequence[str]] = (items.image_ids, items.text_ids)
     missing = [name for names in wanted for name in names if name not in row_of]
@@ -148,22 +158,17 @@ def read_embeddings(path: Path, items: ItemSet) -> tuple[Floats, Floats]:
 
 def read_scores(path: Path, items: ItemSet) -> Floats:
     """Read the score (t, k) of each image and text from a Parquet file; pairs of other ids are ignored."""
-    try:
-        table = pq.read_table(path, columns=["image", "text", "score"])
-        images, texts = ([str(name) for name in table[column].to_pylist()] for column in ("image", "text"))
-        score_n = table["score"].to_numpy().astype(np.float64)
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise unreadable(path, error, "write Parquet with `image`, `text` and `score`") from error
+    hint = "write Parquet with `image`, `text` and `score`"
+    images, texts, score_n = read_columns(path, ("image", "text", "score"), hint)
     row_of = {name: row for row, name in enumerate(items.image_ids)}
     column_of = {name: column for column, name in enumerate(items.text_ids)}
     scores_tk = np.full((len(row_of), len(column_of)), np.nan)
-    num_given = 0
-    for image, text, score in zip(images, texts, score_n, strict=True):
-        if image in row_of and text in column_of:
-            scores_tk[row_of[image], column_of[text]] = score
-            num_given += 1
+    row_n = np.array([row_of.get(name, -1) for name in images], dtype=np.int64)
+    column_n = np.array([column_of.get(name, -1) for name in texts], dtype=np.int64)
+    is_known_n = (row_n >= 0) & (column_n >= 0)
+    scores_tk[row_n[is_known_n], column_n[is_known_n]] = score_n[is_known_n]
     num_missing = int((~np.isfinite(scores_tk)).sum())
-    if num_missing or num_given > scores_tk.size:
+    if num_missing or is_known_n.sum() > scores_tk.size:
         problem = f"lacks {num_missing} of {scores_tk.size} finite scores" if num_missing else "gives a score twice"
         raise EvaluationError(
             f"{path} {problem}: give one for each image and text that `hubbleclip benchmark --freeze FILE` lists"

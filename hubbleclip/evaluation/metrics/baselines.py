@@ -81,13 +81,13 @@ def metadata_text(sample: Sample) -> str:
 
 def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int) -> Floats | None:
     """Score captions for tiles by an oracle that knows only the target classes."""
-    classes = [sample.target_class or "" for sample in samples]
+    classes, class_t = np.unique([sample.target_class or "" for sample in samples], return_inverse=True)
     if not any(classes):
         return None
-    classes_c: list[set[str]] = [set() for _ in range(num_captions)]
-    for caption, name in zip(caption_t, classes, strict=True):
-        classes_c[caption].add(name)
-    return np.array([[float(bool(name) and name in of_caption) for of_caption in classes_c] for name in classes])
+    is_of_kc = np.zeros((len(classes), num_captions))
+    is_of_kc[class_t, caption_t] = 1
+    is_of_kc[classes == ""] = 0  # a tile without a class knows nothing
+    return is_of_kc[class_t]
 
 
 def chance_ranks(positives_q: Ints, num_items: int) -> TiedRanks:

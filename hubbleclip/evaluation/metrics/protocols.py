@@ -24,8 +24,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hubbleclip.config.model import BOOTSTRAP_SEED
-from hubbleclip.core.errors import EvaluationError
-from hubbleclip.core.vectors import first_non_finite_row
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, chance_ranks, metadata_text, simulated_chance_ranks
 from hubbleclip.evaluation.metrics.bootstrap import TAIL, resampled_means, resampled_retrieval
 from hubbleclip.evaluation.metrics.intervals import (
@@ -169,15 +167,6 @@ class Values:
     draws: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def require_finite(scores: Scores, test_set: TestSet) -> None:
-    """Check that all scores of a scorer are finite; a NaN would rank neither above nor below any other score."""
-    for scores_tc in (scores.i2t_tc, scores.t2i_ct.T):
-        tile = first_non_finite_row(scores_tc)
-        if tile is not None:
-            tile_id = test_set.samples[tile].tile_id
-            raise EvaluationError(f"the scores of tile {tile_id} by {scores.scorer} are not finite: check the model")
-
-
 def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints) -> Values:
     """Compute the metrics of each query of one direction."""
     ranks = rank_best_positives(scores_qi, positive_qi)
@@ -229,7 +218,6 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     The bootstrap resamples queries and candidates together, except for `recall_at_1`, `by_proposal`, `map`, `ndcg`,
     `found` and `diversity`, for which the candidates are held fixed.
     """
-    require_finite(scores, test_set)
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
     positive_ct = np.arange(len(group_c))[:, None] == caption_t  # a caption's positives are its own tiles
     sides = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import compress
 
 import numpy as np
 from scipy.special import softmax
@@ -76,6 +76,14 @@ The name of a task is the prefix of the names of its metrics.
 """
 
 
+def term_matrix(samples: Sequence[Sample], terms_of: Callable[[Sample], list[str]]) -> tuple[list[str], Bools]:
+    """List the terms of all tiles, and make a matrix (k, t) that is true where a tile has the term."""
+    terms_t = [set(terms_of(sample)) for sample in samples]
+    terms = sorted(set().union(*terms_t))
+    is_own_kt = [[term in of_tile for of_tile in terms_t] for term in terms]
+    return terms, np.array(is_own_kt, dtype=np.bool_).reshape(len(terms), len(samples))
+
+
 def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
     """Collect the labels of each zero-shot task that has enough labels to be measured.
 
@@ -84,14 +92,9 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
     """
     labels = {}
     for task, (terms_of, prompts) in TASKS.items():
-        tiles_of: dict[str, list[int]] = defaultdict(list)
-        for tile, sample in enumerate(samples):
-            for phrase in terms_of(sample):
-                tiles_of[phrase].append(tile)
-        phrases = tuple(sorted(phrase for phrase, tiles in tiles_of.items() if len(set(tiles)) < len(samples)))
-        is_positive_kt = np.zeros((len(phrases), len(samples)), dtype=bool)
-        for row, phrase in enumerate(phrases):
-            is_positive_kt[row, tiles_of[phrase]] = True
+        terms, has_term_kt = term_matrix(samples, terms_of)
+        is_kept_k = ~has_term_kt.all(axis=1)
+        phrases, is_positive_kt = tuple(compress(terms, is_kept_k)), has_term_kt[is_kept_k]
         groups = np.unique(group_t[is_positive_kt.any(axis=0)])  # tiles whose only phrase was dropped do not count
         if len(phrases) > 1 and len(groups) > 1:
             labels[task] = Labels(phrases=phrases, prompts=prompts, is_positive_kt=is_positive_kt)
@@ -195,7 +198,7 @@ def image_retrieval_estimates(
     The task `same_proposal` searches all other tiles for tiles of the query's own proposal group. The task `same_kind`
     searches the tiles of other groups for tiles that share a class term with the query.
     """
-    has_term_tk = _class_term_matrix(samples)
+    has_term_tk = term_matrix(samples, class_terms)[1].T.astype(np.float64)
     metrics: dict[str, list[Floats]] = defaultdict(list)
     groups: dict[str, list[Ints]] = defaultdict(list)
     for start in range(0, len(group_t), QUERIES_PER_BLOCK):
@@ -224,13 +227,3 @@ def image_retrieval_estimates(
             means = dict(zip(names, np.concatenate(blocks).T, strict=True))
             estimates += bootstrap_estimates(IMAGES, scorer, Values(means=means, group_q=group_q), weights_bg)
     return estimates
-
-
-def _class_term_matrix(samples: Sequence[Sample]) -> Floats:
-    """Make a matrix (t, k) that is 1 where a tile has a class term and 0 elsewhere."""
-    terms = [class_terms(sample) for sample in samples]
-    index_of = {term: index for index, term in enumerate(sorted(set(chain.from_iterable(terms))))}
-    has_term_tk = np.zeros((len(samples), len(index_of)))
-    for tile, of_tile in enumerate(terms):
-        has_term_tk[tile, [index_of[term] for term in of_tile]] = 1
-    return has_term_tk
