@@ -93,7 +93,7 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
     labels = {}
     for task, (terms_of, prompts) in TASKS.items():
         terms, has_term_kt = term_matrix(samples, terms_of)
-        is_kept_k = ~has_term_kt.all(axis=1)
+        is_kept_k = np.asarray(~has_term_kt.all(axis=1))
         phrases, is_positive_kt = tuple(compress(terms, is_kept_k)), has_term_kt[is_kept_k]
         groups = np.unique(group_t[is_positive_kt.any(axis=0)])  # tiles whose only phrase was dropped do not count
         if len(phrases) > 1 and len(groups) > 1:
