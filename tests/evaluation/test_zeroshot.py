@@ -53,6 +53,8 @@ def test_only_the_groups_of_the_kept_phrases_count_and_joined_groups_are_one() -
     two = [sample(i, i, target_class=name, category=None) for i, name in enumerate(("GALAXY", "COMET", None))]
     assert list(zeroshot.make_labels(two, np.array([0, 1, 2]))) == ["kind"]
     assert zeroshot.make_labels(two, np.array([0, 0, 1])) == {}
+    one_phrase = [sample(i, i, target_class=name, category=None) for i, name in enumerate(("COMET", "COMET", None))]
+    assert labels_of(one_phrase) == {}
 
 
 def test_metrics_have_intervals_where_few_groups_have_a_class() -> None:

@@ -4,8 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from evaluation_samples import RUN
+from squares_dataset import MODEL
+from transformers import CLIPConfig, SiglipConfig
 
+from hubbleclip.config.settings import ModelSettings
 from hubbleclip.evaluation.report import model_card
+from hubbleclip.training.export.open_clip_folder import open_clip_config
+from hubbleclip.training.export.transformers_clip import clip_config, processor_config
+from hubbleclip.training.losses import LOSSES
+from hubbleclip.training.models.builder import load_model, set_initial_scale
+from hubbleclip.training.models.transformers_folder import clip_model, siglip_model
 
 FACTS = model_card.CardFacts(
     run=RUN,
@@ -56,6 +64,23 @@ CARDS = {
     ),
     "without its dataset": replace(FACTS, description=None, formats=()),
 }
+
+
+def test_configurations_of_exported_models_are_those_recorded(compare_recorded: Callable[..., None]) -> None:
+    models = {length: load_model(MODEL.model_copy(update={"context_length": length}), 1) for length in (0, 40)}
+    sigmoid, sizes = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1), SiglipConfig()
+    set_initial_scale(sigmoid, 8, LOSSES["siglip"])
+    found = {f"open_clip {length}": open_clip_config(one) for length, one in models.items()}
+    found |= {"open_clip sigmoid": open_clip_config(sigmoid), "processor": processor_config(models[0])}
+    found |= {f"transformers {length}": clip_config(one) for length, one in models.items()}
+    for name, tag in (("ViT-B-32", "openai"), ("ViT-bigG-14", "laion2b_s39b_b160k"), ("ViT-B-16-plus-240", "")):
+        settings = ModelSettings(name=name, pretrained=tag)
+        found[f"transformers {name}"] = clip_config(replace(models[0], settings=settings))
+    found["read from CLIP"] = clip_model(
+        *(getattr(CLIPConfig(), f"{part}_config") for part in ("vision", "text")), CLIPConfig()
+    )
+    found["read from SigLIP"] = siglip_model(sizes.vision_config, sizes.text_config, sizes)
+    compare_recorded("configurations.json", found)
 
 
 def test_cards_of_models_are_those_recorded(compare_recorded: Callable[..., None]) -> None:

@@ -5,7 +5,9 @@ No model is involved, so that the figures are the same on every machine.
 
 import json
 import re
-from datetime import UTC, datetime
+from base64 import b64decode
+from datetime import UTC, date, datetime
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import small_dataset
 from bs4 import BeautifulSoup
 from evaluation_samples import CLASSES, estimate, sample
+from PIL import Image
 from valid_catalog import make
 
 from hubbleclip.config.settings import EvaluationSettings, ShardSettings
@@ -20,6 +23,8 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Run
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import build_dataset, read_dataset
+from hubbleclip.evaluation.benchmarks.catalogue import SkyObject, class_counts, class_metrics, make_object_set
+from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.evaluation.compare import decide
 from hubbleclip.evaluation.embed import ModelFeatures
 from hubbleclip.evaluation.estimates import all_estimates, as_metric
@@ -186,6 +191,55 @@ def test_words_and_links_of_the_report_are_those_recorded(results, compare_recor
     found["links"] = [link["href"] for link in soup.find_all("a", href=True)]
     found["alternative texts"] = [image.get("alt", "") for image in soup.find_all("img")]
     compare_recorded("report.json", found)
+
+
+def embedded(html: str, media_type: str) -> list[bytes]:
+    return [b64decode(text) for text in re.findall(rf'data:image/{re.escape(media_type)};base64,([^"]+)', html)]
+
+
+def test_pictures_and_figures_of_the_report_are_those_recorded(results, compare_recorded):
+    """The size and the mean colour of each picture, and the words of each figure."""
+    found = {}
+    for number, content in enumerate(embedded(results.html, "jpeg")):
+        with Image.open(BytesIO(content)) as picture:
+            colours = np.asarray(picture.convert("RGB")).mean(axis=(0, 1))
+            found[f"{number:03}"] = [picture.width, *colours.round(1).tolist()]
+    compare_recorded("report_pictures.json", found, tolerance=0.05)
+    figures = [re.findall("<!-- (.*[a-z].*) -->", one.decode()) for one in embedded(results.html, "svg+xml")]
+    marks = re.findall(r'class="\w+ (right|wrong)"', results.html)
+    compare_recorded("report_figures.json", {"words": figures, "marks": marks})
+
+
+def test_figures_of_a_catalogue_of_objects_are_those_recorded(compare_recorded):
+    rng, at = np.random.default_rng(5), {"ra_deg": 1.0, "dec_deg": 1.0}
+    objects = [SkyObject(**at, class_name=CLASSES[number % 3], votes=number % 5 / 4) for number in range(20)]
+    pairs = sorted({(number, int(tile)) for number in range(16) for tile in rng.integers(0, len(SAMPLES), 2)})
+    made = make_object_set(objects, SAMPLES, pairs, frozenset({"simulated:1", "simulated:2"}), num_others=6)
+    scores = {name: rng.random(made.grades_tk.T.shape) for name in ("model", "base", "bm25")}
+    rows = class_metrics(made, scores, num_resamples=20)
+    names = ("scope", "model", "class", "name")
+    found = {f"{number:03} {[row[name] for name in names]}": row["value"] for number, row in enumerate(rows)}
+    found |= {f"grades of {one.tile_id[-3:]}": [*row] for one, row in zip(made.samples, made.grades_tk, strict=True)}
+    found |= {f"counts {row.pop('class')}": [*row.values()] for row in class_counts(objects, made)}
+    found |= {"groups": made.group_t.tolist(), "seen": made.is_seen_t.tolist()}
+    compare_recorded("objects.json", found, tolerance=2e-6)
+
+
+def test_the_page_of_a_leaderboard_is_that_recorded(tmp_path, compare_recorded):
+    facts = {"benchmark": "objects", "dataset_digest": "d" * 32, "num_tiles": 1234}
+    for day, (model, items, seen, values) in enumerate(
+        [
+            ("<old>", "a", None, {"i2t_accuracy_at_10pct": 0.5, "t2i_recall_at_1": 0.25}),
+            ("objects", "b", 0, {"ap": 0.75, "ndcg_at_10": 1.0, "precision_at_1": 1.0}),
+            ("new", "a", 7, {"i2t_accuracy_at_10pct": 0.625, "i2t_recall_at_1": 0.125, "t2i_recall_at_1": 0.5}),
+        ],
+        1,
+    ):
+        rows = [{"model": "model", "name": name, "value": v, "low": v / 2, "high": 1} for name, v in values.items()]
+        result = facts | {"model": model, "items_sha256": items * 64, "num_programs_in_train": seen, "metrics": rows}
+        path = append_result(tmp_path / "board.jsonl", result, date(2026, 1, day))
+    page = BeautifulSoup(path.read_text(), "html.parser").body
+    compare_recorded("leaderboard.json", {"page": [" ".join(text.split()) for text in page.strings if text.strip()]})
 
 
 def test_facts_beside_the_metrics_are_those_recorded(results, compare_recorded):

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from hubbleclip.config.settings import ShardSettings
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.dataset.build import build_dataset
 from hubbleclip.training.checkpoints import read_best
+from hubbleclip.training.finetuning import MODES, apply_mode
 from hubbleclip.training.loop import train
 from hubbleclip.training.models.builder import load_model
+from hubbleclip.training.optimizer import make_optimizer
 
 RECIPES = {
     "default": {},
@@ -44,6 +47,31 @@ RECIPES = {
     "crops": {"min_crop_share": 0.9},
     "shuffled": {"shuffled": True},
 }
+
+
+TRAINED: dict[str, dict[str, Any]] = {
+    **{mode: {"mode": mode, "lora_rank": 3} for mode in MODES},
+    "upper image": {"mode": "locked_image", "lock_image_unlocked_groups": 1},
+    "upper text": {"mode": "linear", "lock_text_unlocked_layers": 1},
+    "head on aligned towers": {"mode": "head"},
+}
+"""Settings that decide which parameters are trained; those of the last one start from the weights of a file."""
+
+
+def test_the_trained_parameters_of_each_mode_are_those_recorded(tmp_path: Path, compare_recorded) -> None:
+    """Shape of each trained parameter, its share of the learning rate, and its weight decay."""
+    torch.save(load_model(MODEL, 7).model.state_dict(), tmp_path / "weights.pt")
+    found: dict[str, Any] = {}
+    for name, changes in TRAINED.items():
+        settings = TRAIN.model_copy(update={"layer_decay": 0.5, "weight_decay": 0.2} | changes)
+        pretrained = str(tmp_path / "weights.pt") if "aligned" in name else ""
+        model = apply_mode(load_model(MODEL.model_copy(update={"pretrained": pretrained}), 1), settings).model
+        groups = make_optimizer(model, settings).param_groups
+        options = {one: (group["rate_share"], group["weight_decay"]) for group in groups for one in group["params"]}
+        named = {path: one for path, one in model.named_parameters() if one.requires_grad}
+        found |= {f"{name}: {path}": [*one.shape, *options.pop(one)] for path, one in named.items()}
+        assert options == {}
+    compare_recorded("trained_parameters.json", found)
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,12 @@ def tile_id_of(proposal: int, number: int) -> str:
 IDS = [tile_id_of(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
 
 
-def wcs_at(ra_deg: float, dec_deg: float, rotation_deg: float) -> WCS:
+def wcs_at(
+    ra_deg: float, dec_deg: float, rotation_deg: float, size_px: int = SIZE_PX, scale_arcsec: float = SCALE_ARCSEC
+) -> WCS:
     wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra_deg, dec_deg], [SIZE_PX / 2 + 0.5] * 2
-    c, s, scale = np.cos(np.radians(rotation_deg)), np.sin(np.radians(rotation_deg)), SCALE_ARCSEC / 3600
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [ra_deg, dec_deg], [size_px / 2 + 0.5] * 2
+    c, s, scale = np.cos(np.radians(rotation_deg)), np.sin(np.radians(rotation_deg)), scale_arcsec / 3600
     wcs.wcs.cd = [[-scale * c, scale * s], [scale * s, scale * c]]
     return wcs
 

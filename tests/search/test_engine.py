@@ -6,18 +6,14 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from search_site import NOW, NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, settings_of, sky_of, tile_id_of
+from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, settings_of, sky_of, tile_id_of
 
-from hubbleclip.catalog.tile_facts import FACTS
 from hubbleclip.catalog.tile_search import TileFacts
-from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import CatalogError, HubbleclipError, SearchError
 from hubbleclip.core.io import write_bytes
@@ -25,10 +21,8 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
 from hubbleclip.search import open_index
 from hubbleclip.search.engine import Search
-from hubbleclip.search.open_index import read_current
 from hubbleclip.search.params import ParameterError, SearchParams
-from hubbleclip.search.records import Cone, IndexStatus, Mode
-from hubbleclip.training.runs import read_run
+from hubbleclip.search.records import Cone, Mode
 
 
 def ids(search: Search, **params: object) -> list[str]:
@@ -76,19 +70,6 @@ def test_a_group_shows_its_best_tile_and_counts_the_others(search: Search) -> No
     assert NUM_PROPOSALS <= len(found["sky"]) < NUM_TILES  # proposals are far apart, the tiles of one lie side by side
 
 
-def test_near_duplicates_are_folded_but_not_in_a_list_of_all_tiles_of_a_place(own_site: Settings) -> None:
-    layout, both = Layout(own_site.root), [tile_id_of(0, 0), tile_id_of(0, 1)]
-    same, (ra_deg, dec_deg) = layout.tile(both[0]).read_bytes(), sky_of(0, 0)
-    layout.tile(both[1]).write_bytes(same)
-    with writing_catalog(layout) as catalog:
-        moved = "UPDATE tile SET ra_deg = $1, dec_deg = $2 + 1e-5, png_sha256 = $3 WHERE tile_id = $4"
-        catalog.connection.execute(moved, [ra_deg, dec_deg, sha256(same).hexdigest(), both[1]])
-    index(own_site)
-    search = Search.open(own_site)
-    assert len(set(both) & set(every(search, like=both[0]))) == 1
-    assert sorted(every(search, place=f"{ra_deg} {dec_deg} {1 / 3600}")) == sorted(both)
-
-
 @pytest.mark.parametrize(
     ("params", "words"),
     [
@@ -117,41 +98,6 @@ def test_an_id_may_be_shortened_and_a_text_be_in_quotes(search: Search) -> None:
     assert every(search, q='"spiral" galaxy') == every(search, q="spiral galaxy")
     assert every(search, q="NGC 103") == every(search, place="NGC 103")
     assert len(every(search, q='"NGC 103"')) == NUM_TILES
-
-
-def test_facts_are_those_of_the_catalog(search: Search) -> None:
-    (hit,) = search.run(SearchParams(proposal="3", exposure_s_max=100)).hits
-    ra_deg, dec_deg = sky_of(3, 0)
-    assert hit.row() == {
-        "tile_id": tile_id_of(3, 0),
-        "score": 0.0,
-        "model_rank": None,
-        "words_rank": None,
-        "num_folded": 0,
-        "view": "native",
-        "size_px": 64,
-        "proposal_id": "hst:3",
-        "split": "train",
-        "title": "Study of a planetary nebula",
-        "target_name": "NGC-103",
-        "target_class": "PLANETARY NEBULA;BRIGHT",
-        "instrument": "WFC3/UVIS",
-        "detector": "UVIS",
-        "filter": "F606W",
-        "exposure_s": 100.0,
-        "observed_at": "2017-09-07T00:00:00",
-        "ra_deg": ra_deg,
-        "dec_deg": dec_deg,
-        "pixel_scale_arcsec": 0.04,
-        "pi": "Dr. P3 Nova",
-        "cycle": 23,
-        "category": "STARS",
-        "obs_id": "o3-0",
-        "product_uri": "mast:3-0",
-    }
-    assert set(hit.facts) == {one.name for one in FACTS} - {"tile_id"}
-    details = search.tile(hit.tile_id).facts
-    assert {name: details[name] for name in hit.facts} == hit.facts
 
 
 def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> None:
@@ -185,22 +131,6 @@ def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settin
     Layout(own_site.root).catalog.unlink()
     with pytest.raises(CatalogError, match="no catalog"):
         Search.open(own_site)
-
-
-def test_the_status_names_model_dataset_and_times(search: Search, site: Settings) -> None:
-    layout = Layout(site.root)
-    current = read_current(layout)
-    run = read_run(layout.absolute(current.run)).run
-    assert search.status == IndexStatus(
-        num_tiles=NUM_TILES,
-        is_simulated=False,
-        model=run.model,
-        run_id=run.run_id,
-        model_digest=current.model_digest,
-        dataset_digest=run.dataset_digest,
-        promoted_at=NOW,
-        indexed_at=datetime.fromtimestamp(layout.current_index.stat().st_mtime, UTC),
-    )
 
 
 def test_what_is_replaced_while_it_is_opened_is_opened_again_and_a_model_stays_loaded(

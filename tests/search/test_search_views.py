@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-from search_site import NUM_TILES, TILES_EACH, sky_of, tile_id_of
+from search_site import NUM_TILES, tile_id_of
 
-from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
-from hubbleclip.pipeline.index import index
 from hubbleclip.search import open_index
 from hubbleclip.search.engine import NUM_SQUARES, Search
 from hubbleclip.search.open_index import number_labels
@@ -35,45 +32,6 @@ def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search, 
             params = SearchParams(**query | {name: value})
             assert search.run(params).num_admitted == num > 0, (name, value)
             assert len(search.points(params).tile_ids) == len(search.positions(params)[0]) == num
-
-
-def test_values_are_sorted_by_their_numbers_and_clear_positions_of_a_wheel_are_none(search: Search) -> None:
-    assert search.facets(SearchParams(split="train", exposure_s_min=150, exposure_s_max=450)) == {
-        "instrument": [("ACS/WFC", 3), ("WFC3/IR", 3), ("WFC3/UVIS", 3)],
-        "filter": [("F814W", 6), ("F606W", 3)],
-        "category": [("GALAXIES", 6), ("STARS", 3)],
-        "cycle": [(20, 3), (23, 3), (26, 3)],
-        "split": [("train", 9), ("val", 9), ("test", 6)],
-    }
-    chosen = SearchParams(split="train", cycle=[21])  # of the split val
-    assert search.facets(chosen)["cycle"] == [(20, 6), (23, 6), (26, 6), (21, 0)]
-
-
-@pytest.mark.parametrize("query", [{}, {"q": "galaxy"}])
-def test_hits_are_sorted_by_date_exposure_distance_and_chance(search: Search, query: dict) -> None:
-    def facts(sort: str, **params: object) -> list[dict]:
-        found = search.run(SearchParams(**query, sort=sort, group="none", k=NUM_TILES, **params)).hits
-        return [hit.facts | {"tile_id": hit.tile_id} for hit in found]
-
-    assert facts("date") == sorted(facts("date"), key=lambda one: one["observed_at"], reverse=True)
-    assert facts("exposure") == sorted(facts("exposure"), key=lambda one: one["exposure_s"], reverse=True)
-    near = [one["dec_deg"] for one in facts("distance", place=f"{sky_of(3, 0)[0]} -30 1")]
-    assert near == sorted(near)
-    assert len(near) == TILES_EACH
-    orders = [[one["tile_id"] for one in facts("random", seed=seed)] for seed in (1, 1, 2)]
-    assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[0]) == sorted(orders[2])
-    with pytest.raises(SearchError, match="needs a place"):
-        facts("distance")
-
-
-def test_the_hits_around_a_hit_are_those_of_the_list(search: Search) -> None:
-    params = SearchParams(q="galaxy", k=3)
-    ids = [hit.tile_id for hit in search.run(params.model_copy(update={"k": NUM_TILES})).hits]
-    assert [search.around(params, tile_id) for tile_id in ids] == list(
-        zip([None, *ids], [*ids[1:], None], strict=False)
-    )
-    assert search.around(params, "f" * 32) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -105,17 +63,6 @@ def test_notes_say_what_is_far_unknown_foreign_or_no_better_than_chance(
     notes = Search(search._layout, asks_sesame=False).run(SearchParams(**query)).notes
     assert [note.meant for note in notes] == ([meant] if words else [])
     assert all(words in note.text for note in notes)
-
-
-def test_a_category_in_capitals_is_the_same_category(own_site: Settings) -> None:
-    with writing_catalog(Layout(own_site.root)) as catalog:
-        catalog.connection.execute("UPDATE proposal SET category = 'Stars' WHERE proposal_id = 'hst:1'")
-    index(own_site)
-    search = Search.open(own_site)
-    half = NUM_TILES // 2
-    assert search.facets()["category"] == [("GALAXIES", half), ("Stars", half)]
-    assert search.run(SearchParams(category="Stars")).num_admitted == half
-    assert set(search.points().labels["category"].values) == {"GALAXIES", "Stars"}
 
 
 @pytest.mark.parametrize("filters", [{}, {"instrument": "WFC3/IR", "exposure_s_max": 300}])
@@ -171,15 +118,3 @@ def test_the_occlusion_map_is_the_drop_of_the_similarity_square_by_square(search
         covered[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = int(np.median(image_yx))
         similarity = float(model.embed_images([covered])[0] @ text_d)
         assert found.drop_yx[row, column] == pytest.approx(found.similarity - similarity, abs=1e-5)
-
-
-def test_a_tile_without_a_readable_picture_has_no_map(own_site: Settings) -> None:
-    index(own_site)
-    tile_id = tile_id_of(1, 1)
-    for content in (b"damaged", None):
-        path = Layout(own_site.root).tile(tile_id)
-        path.write_bytes(content) if content else path.unlink()
-        with pytest.raises(SearchError, match="cannot be read"):
-            Search.open(own_site).occlusion(tile_id, "galaxy")
-    with pytest.raises(SearchError, match="there is no tile"):
-        Search.open(own_site).occlusion("f" * 32, "galaxy")

@@ -1,5 +1,6 @@
 """Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hubbleclip.core.errors import SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
+from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.search.open_index import STORES
 from hubbleclip.search.open_index import open_store as open_store_of
 from hubbleclip.search.stores import embedded as stores_embedded
@@ -93,6 +95,7 @@ def test_rows_outlive_the_object_and_another_object_notices_new_ones(open_store:
         (ids(5, 6), features(1), "already"),
         (ids(90, 91) * 2, features(2), "already"),
         (ids(90, 91), features(1, num_dims=32), "dimensions"),
+        (ids(90, 92), features(1), "2 tiles"),
         (ids(90, 91), features(1) * np.nan, "not finite"),
     ],
 )
@@ -157,6 +160,33 @@ def test_an_append_that_ends_before_the_manifest_leaves_the_former_rows(
         patch.setattr(stores_embedded, "write_manifest", Mock(side_effect=OSError("full")))
         store.append(ids(300, 700), features(400))  # merges both
     assert EmbeddedStore(tmp_path, MODEL).tile_ids.to_pylist() == ids(0, 300)
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_read_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded(tmp_path, 30).close()
+    open_segments, num_failed = stores_embedded.open_segments, iter([2, 1, 0, *[9] * 5])
+
+    def replaced(*arguments: object) -> dict:
+        if next(num_failed):
+            raise SearchError("a file is missing")
+        return open_segments(*arguments)
+
+    monkeypatch.setattr(stores_embedded, "open_segments", replaced)
+    monkeypatch.setattr(stores_embedded, "file_stamp", lambda _, count=iter(range(99)): next(count))
+    assert EmbeddedStore(tmp_path, MODEL).tile_ids.to_pylist() == ids(0, 30)
+    with pytest.raises(SearchError, match="is written too often"):
+        EmbeddedStore(tmp_path, MODEL)
+
+
+def test_an_index_in_another_format_is_refused(tmp_path: Path) -> None:
+    embedded(tmp_path, 30).close()
+    facts = json.loads((tmp_path / "index.json").read_bytes()) | {"format": 2}
+    del facts["self_sha256"]
+    (tmp_path / "index.json").write_bytes(description_bytes(facts))
+    with pytest.raises(SearchError, match="format 2, this hubbleclip reads 1"):
+        EmbeddedStore(tmp_path, MODEL)
 
 
 def test_the_parquet_files_hold_ids_model_and_float16_features(tmp_path: Path) -> None:

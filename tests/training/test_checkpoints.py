@@ -167,16 +167,16 @@ def test_a_failing_disk_is_no_damage_of_a_run_or_a_model(
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "5", "[" * 100_000, '{"step": "4", "score": 1}', '{"step": 4}', "\xff"]
 )
-def test_a_record_of_the_best_in_another_shape_is_one_line(run_dir: Path, text: str) -> None:
-    (run_dir / checkpoints.BEST).write_text(text, encoding="latin-1")
-    with pytest.raises(TrainingError, match="is damaged .*hubbleclip pipeline"):
-        read_best(run_dir)
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "5", "[" * 100_000, "\xff"])
-def test_a_description_of_a_run_in_another_shape_is_one_line(run_dir: Path, text: str) -> None:
-    (run_dir / runs.RUN).write_text(text, encoding="latin-1")
-    for read in (read_facts, read_run, checkpoints.load_run_model, lambda run: find_run(run.parent, DIGEST, "s")):
+def test_records_in_another_shape_are_one_line(run_dir: Path, text: str) -> None:
+    for name in (checkpoints.BEST, runs.RUN):
+        (run_dir / name).write_text(text, encoding="latin-1")
+    for read in (
+        read_best,
+        read_facts,
+        read_run,
+        checkpoints.load_run_model,
+        lambda run: find_run(run.parent, DIGEST, "s"),
+    ):
         with pytest.raises(TrainingError, match="is damaged .*hubbleclip pipeline"):
             read(run_dir)
 
@@ -191,7 +191,8 @@ def test_odd_facts_of_a_finished_run_are_one_line(run_dir: Path, change: dict) -
 
 def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> None:
     with open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
-        assert read_facts(run)["status"] == RUNNING
+        begun = {"status": RUNNING, "samples_seen": 0, "best_step": 0, "ended_at": None, "checkpoints": []}
+        assert read_facts(run).items() >= begun.items()
         for read in (read_best, read_run):
             with pytest.raises(TrainingError, match="run `hubbleclip train` again, which resumes it"):
                 read(run)

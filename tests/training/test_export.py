@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import open_clip
@@ -16,21 +17,21 @@ import pytest
 import torch
 from finished_runs import made_run
 from PIL import Image
+from safetensors import SafetensorError
 from squares_dataset import MODEL, TRAIN
 
 import hubbleclip
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import SettingsError, TrainingError
+from hubbleclip.core.errors import DiskFullError, SettingsError, TrainingError
 from hubbleclip.dataset.reader import decode_resized
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.export import onnx_towers, preprocess, probes
+from hubbleclip.training.export import onnx_towers, open_clip_folder, preprocess, probes
 from hubbleclip.training.export.onnx_towers import write_onnx
 from hubbleclip.training.export.open_clip_folder import WEIGHTS, merged, write_open_clip
 from hubbleclip.training.export.transformers_clip import (
     clip_config,
     has_clip_config,
     has_clip_layers,
-    processor_config,
     write_transformers,
 )
 from hubbleclip.training.models.builder import architecture, load_model, rebuild_model
@@ -174,6 +175,13 @@ def test_a_damaged_folder_is_one_line(name, folder, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("text", "raised"), [("No space left on device", DiskFullError), ("odd", TrainingError)])
+def test_weights_that_cannot_be_written_are_one_line(run_dir, tmp_path, monkeypatch, text, raised):
+    monkeypatch.setattr(open_clip_folder, "save_file", Mock(side_effect=SafetensorError(f"I/O error: {text}")))
+    with pytest.raises(raised, match=f"{WEIGHTS} cannot be written|{tmp_path} cannot be written"):
+        write_open_clip(merged(load_run_model(run_dir)), tmp_path)
+
+
 def test_a_folder_without_a_model_says_so(tmp_path):
     with pytest.raises(TrainingError, match="hubbleclip export"):
         hubbleclip.load_model(tmp_path)
@@ -247,20 +255,6 @@ def test_an_exported_tower_may_scale_features_but_not_turn_them(run_dir, tower, 
             probes.require_equal("ONNX", loaded, other["image"], other["text"])
 
 
-def test_the_image_processor_of_transformers_normalises_as_the_model(run_dir):
-    loaded = load_run_model(run_dir)
-    steps = dict.fromkeys(("do_convert_rgb", "do_resize", "do_rescale", "do_normalize"), True)
-    assert processor_config(loaded) == steps | {
-        "do_center_crop": False,
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"height": 32, "width": 32},
-        "resample": Image.Resampling.BICUBIC,  # torchvision has no box filter
-        "rescale_factor": 1 / 255,
-        "image_mean": list(loaded.mean),
-        "image_std": list(loaded.std),
-    }
-
-
 @pytest.mark.parametrize(("width", "height"), [(64, 32), (32, 20), (32, 64), (40, 20)])
 def test_an_oblong_picture_is_resized_as_in_training(width, height, folder):
     tile = made_tile(64).crop((0, 0, width, height))
@@ -294,6 +288,13 @@ def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, m
     assert names[-1] == "open_clip_config.json"
     assert sorted(names) == sorted(path.name for path in folder.iterdir() if path.is_file())
     assert [address for _, address in sent] == [f"s3://bucket/model/{name}" for name in names]
+    monkeypatch.setattr(
+        "hubbleclip.training.models.trained_model.commit_to_hub", lambda *given: sent.append(given) or "commit"
+    )
+    assert publish_model(folder, "hf://made/model") == "commit"
+    assert (sent[-1][0], list(sent[-1][1])) == ("hf://made/model", names)
+    with pytest.raises(TrainingError, match="is no exported model"):
+        publish_model(folder.parent, "s3://bucket/model/")
 
 
 def test_a_clip_model_has_the_ratios_and_the_activation_of_the_configuration(monkeypatch):

@@ -69,20 +69,6 @@ def test_plain_losses_equal_open_clip_whatever_the_groups(compute) -> None:
     assert one_group == apart
 
 
-def test_siglip_starts_with_one_expected_positive_per_row() -> None:
-    for name in ("siglip", "siglip_masked"):
-        scale, bias = LOSSES[name].initial_scale_and_bias(32)
-        assert (scale, bias) == (10, pytest.approx(math.log(1 / 31)))
-        assert 32 * torch.tensor(bias).sigmoid().item() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("name", sorted(LOSSES))
-def test_entries_are_named_as_losses_and_finite_in_a_batch_of_one_group(name: str) -> None:
-    image, text = features()
-    entries = LOSSES[name].compute(Pairs.of_features(image, text, SCALE, BIAS, torch.zeros(6, dtype=torch.long)))
-    assert all(key.endswith("_loss") and torch.isfinite(value) for key, value in entries.items())
-
-
 def test_unknown_loss_names_the_setting() -> None:
     with pytest.raises(SettingsError, match=r"train\.loss.*info_nce.*multi_positive.*siglip"):
         get_loss("triplet")

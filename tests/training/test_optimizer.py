@@ -101,10 +101,17 @@ OPEN_CLIP = (
     "transformer.resblocks.1.a",
     "ln_post.weight",
 )
+TEXT = (
+    "positional_embedding",
+    *(f"transformer.resblocks.{n}.a" for n in (0, 1)),
+    "token_embedding.weight",
+    "ln_final.a",
+)
 RESNET = ("conv1.weight", *(f"layer{number}.0.conv1.weight" for number in (1, 2, 3, 4)))
 LAYERS = {
     "open_clip": ("visual.", OPEN_CLIP, [0.125, 0.125, 0.25, 0.5, 1]),
     "open_clip's ResNet": ("visual.", (*RESNET, "proj"), [0.0625, 0.125, 0.25, 0.5, 1, 1]),
+    "open_clip's text": ("", TEXT, [0.125, 0.25, 0.5, 0.125, 1]),
     "timm": ("visual.trunk.", TIMM, [0.0625, 0.125, 0.5, 0.25, 1]),
     "ConvNeXt": ("visual.trunk.", CONVNEXT, [0.25, 0.5, 0.5, 1]),
     "Hugging Face": ("text.transformer.", HUGGING_FACE, [0.25, 0.5, 1]),
@@ -134,7 +141,7 @@ COSINE = [1.5 * (1 + math.cos(math.pi * step / 16)) for step in range(17)]
         ({"cooldown_steps": 4}, (4, 12, 18), [COSINE[0], COSINE[8], COSINE[14]]),
         ({"lr_scheduler": "const"}, (0, 4, 16, 19), [0.75, 3, 3, 3]),
         ({"lr_scheduler": "const-cooldown", "cooldown_steps": 4}, (4, 16, 17, 19), [3, 3, 2.25, 0.75]),
-        ({"steps": 5, "warmup_steps": 50}, range(5), [0.6, 1.2, 1.8, 2.4, 3]),
+        ({"steps": 5, "warmup_steps": 50}, range(6), [0.6, 1.2, 1.8, 2.4, 3, 3]),
         ({"steps": 4, "warmup_steps": 0}, range(4), [3, 2.56066, 1.5, 0.43934]),
     ],
 )

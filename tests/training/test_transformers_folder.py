@@ -31,9 +31,9 @@ TEXTS = ["we saw a spiral galaxy", "the comet shines", ""]
 
 
 @timm.models.register_model
-def vit_32_patch8_siglip_32(pretrained=False, **changes):
+def vit_48_patch8_siglip_32(pretrained=False, **changes):
     """The image tower of a made SigLIP."""
-    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
     named = {name: changes[name] for name in ("num_classes", "global_pool")}
     return timm.models.VisionTransformer(**sizes, class_token=False, **named)
 
@@ -46,11 +46,12 @@ def siglip(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("siglip")
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = sizes | {"image_size": 32, "patch_size": 8, "hidden_act": request.param}
+    vision |= {"hidden_size": 48, "intermediate_size": 96}  # wider than the text tower, as in the largest SigLIP 2
     text = sizes | {
         "hidden_act": request.param,
         "vocab_size": len(WORDS),
         "max_position_embeddings": 12,
-        "projection_size": 32,
+        "projection_size": 48,
     }
     torch.manual_seed(3)
     model = SiglipModel(SiglipConfig(vision_config=vision, text_config=text)).eval()

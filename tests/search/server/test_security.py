@@ -268,6 +268,7 @@ def test_a_connection_too_many_is_asked_to_retry(start, search: Search, monkeypa
             stack.enter_context(connected(url))
         with connected(url) as sixth:
             answer = sixth.recv(1000)
+            assert is_ended(sixth)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: " in answer
     assert urlopen(f"{url}/healthz").status == 200

@@ -3,7 +3,6 @@
 import math
 import re
 import shlex
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,23 +76,9 @@ def test_other_filters_are_those_of_the_nearest_tiles_that_reach_the_centre(sear
     facts = search.tile(IDS[14]).facts | {"is_moving": False}
     assert tile_view.other_filters(search, facts) == {}  # the next tile is 20 arcsec away
     near = facts | {"pixel_scale_arcsec": 1.0}
-    ((name, found),) = tile_view.other_filters(search, near).items()
-    assert (name, found in (IDS[13], IDS[15])) == ("F814W;CLEAR2L", True)
+    assert list(tile_view.other_filters(search, near)) == ["F814W;CLEAR2L"]
     for change in ({"is_moving": True}, {"ra_deg": None}, {"pixel_scale_arcsec": None}):
         assert tile_view.other_filters(search, near | change) == {}
-
-
-def test_the_footprint_is_a_ds9_polygon(search: Search) -> None:
-    tile_id = IDS[3]
-    facts = search.tile(tile_id).facts
-    lines = tile_view.ds9_region(tile_id, facts).splitlines()
-    assert lines[:2] == ["# Region file format: DS9 version 4.1", "icrs"]
-    numbers = [float(part) for part in lines[2].partition("(")[2].partition(")")[0].split(",")]
-    assert numbers == pytest.approx(facts["corners_deg"], abs=1e-7)
-    corners = SkyCoord(numbers[::2], numbers[1::2], unit="deg")
-    sides = [corners[a].separation(corners[b]).arcsec for a, b in pairwise((0, 1, 2, 3, 0))]
-    assert sides == pytest.approx([SIZE_PX * SCALE_ARCSEC] * 4, rel=1e-3)
-    assert tile_view.ds9_region(tile_id, {"corners_deg": []}) is None
 
 
 def test_east_is_left_north_is_up_and_areas_are_true() -> None:
@@ -145,14 +130,9 @@ def test_the_coverage_contains_every_tile(client: TestClient, search: Search, tm
     assert content == write_moc(np.append(ra_deg, np.nan), np.append(dec_deg, np.nan))
     (tmp_path / "moc.fits").write_bytes(content)
     moc = MOC.load(tmp_path / "moc.fits", format="fits")
+    assert moc.max_order == 11  # cells of 1.7 arcmin
     assert moc.contains_lonlat(ra_deg * u.deg, dec_deg * u.deg).all()
     assert not moc.contains_lonlat([200.0] * u.deg, [-5.0] * u.deg).any()
-
-
-def test_the_marks_are_the_best_hits_whatever_the_page(client: TestClient) -> None:
-    first, later = (client.get(f"/sky?q=galaxy&group=none&k=1&page={page}").text for page in (1, 10_000))
-    assert first.count('class="mark"') == later.count('class="mark"') == 48
-    assert 'href="/?q=galaxy&amp;group=none"' in first  # back to the hits, not to 100 of them
 
 
 @pytest.mark.parametrize("query", ["", "q=galaxy&filter=F606W&exposure_s_max=300", "q=comet&mode=words"])
