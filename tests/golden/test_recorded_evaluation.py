@@ -23,7 +23,6 @@ from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.records import Run
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import build_dataset, read_dataset
-from hubbleclip.evaluation.benchmarks.catalogue import SkyObject, class_counts, class_metrics, make_object_set
 from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.evaluation.compare import decide
 from hubbleclip.evaluation.embed import ModelFeatures
@@ -208,21 +207,6 @@ def test_pictures_and_figures_of_the_report_are_those_recorded(results, compare_
     figures = [re.findall("<!-- (.*[a-z].*) -->", one.decode()) for one in embedded(results.html, "svg+xml")]
     marks = re.findall(r'class="\w+ (right|wrong)"', results.html)
     compare_recorded("report_figures.json", {"words": figures, "marks": marks})
-
-
-def test_figures_of_a_catalogue_of_objects_are_those_recorded(compare_recorded):
-    rng, at = np.random.default_rng(5), {"ra_deg": 1.0, "dec_deg": 1.0}
-    objects = [SkyObject(**at, class_name=CLASSES[number % 3], votes=number % 5 / 4) for number in range(20)]
-    pairs = sorted({(number, int(tile)) for number in range(16) for tile in rng.integers(0, len(SAMPLES), 2)})
-    made = make_object_set(objects, SAMPLES, pairs, frozenset({"simulated:1", "simulated:2"}), num_others=6)
-    scores = {name: rng.random(made.grades_tk.T.shape) for name in ("model", "base", "bm25")}
-    rows = class_metrics(made, scores, num_resamples=20)
-    names = ("scope", "model", "class", "name")
-    found = {f"{number:03} {[row[name] for name in names]}": row["value"] for number, row in enumerate(rows)}
-    found |= {f"grades of {one.tile_id[-3:]}": [*row] for one, row in zip(made.samples, made.grades_tk, strict=True)}
-    found |= {f"counts {row.pop('class')}": [*row.values()] for row in class_counts(objects, made)}
-    found |= {"groups": made.group_t.tolist(), "seen": made.is_seen_t.tolist()}
-    compare_recorded("objects.json", found, tolerance=2e-6)
 
 
 def test_the_page_of_a_leaderboard_is_that_recorded(tmp_path, compare_recorded):
