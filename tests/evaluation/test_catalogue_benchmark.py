@@ -187,7 +187,11 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
         best, chance = (found["all", model, name, "ap"] for model in ("model", "random"))
         assert best["value"] == 1 and best["low"] < 1 == best["high"]
         assert 0.1 < chance["value"] < 0.5
+    assert found["all", "model", "jet", "precision_at_1"]["value"] == 1
+    assert found["all", "model", "jet", "precision_at_5"]["value"] == pytest.approx(3 / 5)
     assert found["all", "random", "ring", "precision_at_10"]["value"] == pytest.approx(4 / 17)
+    of_classes = [found["all", "base", name, "ap"]["value"] for name in ("jet", "ring")]
+    assert found["all", "base", None, "ap"]["value"] == pytest.approx(np.mean(of_classes), abs=1e-6)
     gain = found["all", "model", None, "ap_minus_base"]
     assert gain["low"] > 0 and gain["value"] == pytest.approx(1 - found["all", "base", None, "ap"]["value"])
     unseen = np.flatnonzero([one.proposal_id not in SEEN for one in object_set.samples])
