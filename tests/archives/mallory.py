@@ -13,13 +13,14 @@ from tests.made_archive import MadeArchive, SparseFile, observation
 class Mallory(MadeArchive):
     """A MAST that returns `observation` and `product`; files and pages are `responses`.
 
-    `query`, if it is set, replaces the responses to queries.
+    `query` and `columns`, if they are set, replace the responses to queries, and to astroquery's request of columns.
     """
 
     def __init__(self) -> None:
         seen = observation("ibol02010", "12345", "WFC3/UVIS", "F606W", 3)
         super().__init__("HST", [(seen, {"drz.fits": SparseFile({})})])
         self.query: Respond | None = None
+        self.columns: Respond | None = None
         self.responses, self.table = [give(FITS)], {"/portal/": self.table["/portal/"]}
         self.observation, self.product = self.rows[0], self.products[0]
         self.observation |= {"t_obs_release": 59000.0, "obsid": "77"}
@@ -28,8 +29,8 @@ class Mallory(MadeArchive):
     def respond(self, handler: Any) -> None:
         if handler.command == "GET":
             BadServer.respond(self, handler)
-        elif self.query is not None:
-            self.query(handler)
+        elif respond := self.columns if handler.path.endswith("columnsconfig") else self.query:
+            respond(handler)
         else:
             super().respond(handler)
 

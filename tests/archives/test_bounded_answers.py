@@ -9,6 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from astroquery.mast.discovery_portal import PortalAPI
 
 from hubbleclip.archives.http import timed_connections
 from hubbleclip.archives.http.responses import (
@@ -20,6 +21,7 @@ from hubbleclip.archives.http.responses import (
     rows_limit,
 )
 from hubbleclip.archives.mast.archive import MastArchive
+from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.core.errors import ArchiveError, PartialResultError
 from tests.archives.conftest import archive_at, make_transport, observe
 from tests.archives.mallory import Mallory
@@ -61,12 +63,22 @@ def test_a_page_is_limited_by_the_rows_that_were_asked_for(listing: str, mallory
         observe(archive_of(mallory, tmp_path, listing, page_rows=2))
 
 
-def test_a_page_that_always_announces_another_page_is_refused(mallory: Mallory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["query", "columns"])
+def test_pages_that_always_announce_another_page_end(kind: str, mallory: Mallory, tmp_path: Path) -> None:
     paging = {"page": 1, "pageSize": 1, "pagesFiltered": 2, "rows": 0, "rowsFiltered": 1, "rowsTotal": 1}
     endless = {"status": "COMPLETE", "data": [], "fields": [], "paging": paging}
-    mallory.query = give(json.dumps(endless).encode())
-    with pytest.raises(ArchiveError, match="0 of 1 rows came"):
+    setattr(mallory, kind, give(json.dumps(endless).encode()))
+    PortalAPI._column_configs.clear()
+    with pytest.raises(ArchiveError, match="0 of 1 rows came|without end"):
         observe(archive_of(mallory, tmp_path))
+    assert len(mallory.seen) < 30
+
+
+def test_rows_that_would_take_too_much_memory_are_not_parsed(mallory: Mallory) -> None:
+    mallory.query = give(gzip.compress(b"[" + b"[]," * 10**7 + b"[]]"), Content_Encoding="gzip")
+    client = MastClient(mallory.url, make_transport(attempts=1))
+    with pytest.raises(PartialResultError, match="GB of memory"):
+        client.observations({}, page=1, page_size=5000)
 
 
 @pytest.mark.timeout(15)

@@ -61,20 +61,22 @@ DRIPPING = partial(drip_trailers, b"{}")
 
 
 @pytest.mark.parametrize(
-    ("name", "listing", "make"),
+    ("name", "listing", "kind", "make"),
     [
-        ("a query's response of 450 MB of empty lists", "caom", LISTS),
-        ("400,000 rows where 500 were asked", "caom", partial(rows, 400_000)),
-        ("lists in lists, a million deep", "caom", DEEP),
-        ("lists in lists, a million deep", "missions", DEEP),
-        ("a page that always announces the next", "caom", ENDLESS),
-        ("trailers that drip", "caom", DRIPPING),
+        ("a query's response of 450 MB of empty lists", "caom", "query", LISTS),
+        ("400,000 rows where 500 were asked", "caom", "query", partial(rows, 400_000)),
+        ("lists in lists, a million deep", "caom", "query", DEEP),
+        ("lists in lists, a million deep", "missions", "query", DEEP),
+        ("a page that always announces the next", "caom", "query", ENDLESS),
+        ("a table of columns of 450 MB of empty lists", "caom", "columns", LISTS),
+        ("a table of columns that always announces the next", "caom", "columns", ENDLESS),
+        ("trailers that drip", "caom", "query", DRIPPING),
     ],
 )
 def test_a_hostile_list_of_observations(
-    name: str, listing: str, make: Make, mallory: Mallory, tmp_path: Path, attacks: Attacks
+    name: str, listing: str, kind: str, make: Make, mallory: Mallory, tmp_path: Path, attacks: Attacks
 ) -> None:
-    mallory.query = make()
+    setattr(mallory, kind, make())
     timeout_s = 0.2 if "drip" in name else 2.0
     outcome = attacks.call(f"{name} ({listing})", ask, listing, mallory.url, tmp_path, timeout_s, deadline_s=100)
     assert "Error: " in outcome

@@ -18,10 +18,10 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse
 from bs4 import BeautifulSoup, NavigableString
-from made_sky import IDS as T
-from made_sky import MadeModel, make_sky, png_of
 from mcp import Client
 from PIL import Image
+from search_sky import IDS as T
+from search_sky import MadeModel, make_sky, png_of
 from starlette.testclient import TestClient
 
 from hubbleclip.core.layout import Layout

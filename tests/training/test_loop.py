@@ -9,7 +9,7 @@ from opened_trainers import trained
 from squares_dataset import MODEL, TRAIN, make_dataset
 
 from hubbleclip.config.settings import ModelSettings
-from hubbleclip.core.errors import DatasetError, TrainingError
+from hubbleclip.core.errors import DatasetError, SettingsError, TrainingError
 from hubbleclip.training import checkpoints
 from hubbleclip.training.loop import train
 from hubbleclip.training.runs import read_run, settings_digest
@@ -91,7 +91,7 @@ def test_rows_have_the_metrics_that_a_reader_needs_and_the_record_its_origin(run
 
 def test_nothing_is_left_behind_when_a_training_cannot_start(dataset_dir, tmp_path) -> None:
     for wrong in ({"model": ModelSettings(name="nothing", pretrained="")}, {"loss": "nothing"}):
-        with pytest.raises(TrainingError):
+        with pytest.raises((TrainingError, SettingsError)):
             trained(dataset_dir, tmp_path / "runs", **wrong)
     with pytest.raises(DatasetError, match="1 proposal group"):
         trained(make_dataset(tmp_path / "few", num_groups=1), tmp_path / "runs")

@@ -88,9 +88,14 @@ def rows_limit(num_rows: int) -> int:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON; ValueError if it is not JSON, RefusedError if it may take more than `PARSED_BYTES` of memory."""
+    """Parse JSON; ValueError if it is not JSON, RefusedError if it may take too much memory."""
+    check_memory(body)
+    return from_json(body)
+
+
+def check_memory(body: bytes) -> None:
+    """Raise RefusedError if a body of JSON, once parsed, may take more than `PARSED_BYTES` of memory."""
     num_containers = body.count(b"[") + body.count(b"{")
     needed = len(body) + VALUE_BYTES * body.count(b",") + CONTAINER_BYTES * num_containers
     if needed > PARSED_BYTES:
         raise RefusedError(f"the response would take {needed / 1e9:.1f} GB of memory", "too_large")
-    return from_json(body)

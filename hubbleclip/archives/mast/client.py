@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, TypeVar
@@ -21,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_error
-from hubbleclip.archives.http.responses import DamagedError, ResponseError, parse_json, rows_limit
+from hubbleclip.archives.http.responses import DamagedError, ResponseError, check_memory, parse_json, rows_limit
 from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key, whole_number
 from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, DownloadError, PartialResultError, SettingsError
 from hubbleclip.core.records import Observation, Product
@@ -30,7 +31,7 @@ Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
 
 TOKEN_VARIABLE = "MAST_API_TOKEN"  # noqa: S105 - the name of a variable, as in astroquery, not a token
-OBSERVATIONS, PRODUCTS = "Mast.Caom.Filtered", "Mast.Caom.Products"
+OBSERVATIONS, PRODUCTS, COLUMNS = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
 PRODUCT_PAGE_ROWS = 50_000
 OBSIDS_PER_REQUEST = 100
 CONTINUOUS = frozenset({"s_dec", "s_ra", "t_exptime", "t_min", "t_obs_release"})
@@ -40,6 +41,8 @@ SEPARATORS = {"obs_collection": ";"}
 POLL_PATIENCE = 10
 """Longest time that a query may take, as a multiple of `fetch.timeout_s`. The server is polled during this time."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 5.0
+ANSWERS_PER_QUERY = 2
+"""Largest number of responses to one query: astroquery's table of columns, and the page of rows."""
 MAX_PRODUCT_PAGES = 20
 
 
@@ -58,14 +61,14 @@ class PortalSession(requests.Session):
     """Session of one query, which sends astroquery's requests by a transport, with its limits and rules.
 
     While the server executes the query, astroquery asks it again without a pause: the session pauses, twice as long
-    each time.
+    each time. Pages that a server announces without end are refused, and bodies that would take too much memory.
     """
 
     def __init__(self, transport: Transport, limit_bytes: int) -> None:
         super().__init__()
         self.transport, self.limit_bytes = transport, limit_bytes
         self.headers = transport.session.headers
-        self.wait_s = 0.0
+        self.wait_s, self.answers_left = 0.0, ANSWERS_PER_QUERY
 
     def request(self, method: str | bytes, url: str | bytes, *_: Any, **content: Any) -> requests.Response:
         """Send one request, a POST of `data`, without retries, and read the whole response."""
@@ -73,6 +76,10 @@ class PortalSession(requests.Session):
         response = self.transport.ask(str(url), self.limit_bytes, headers=content["headers"], data=content["data"])
         is_executing = b"EXECUTING" in response.content[:200]
         self.wait_s = min(max(self.wait_s * 2, FIRST_POLL_S), LONGEST_POLL_S) if is_executing else 0.0
+        self.answers_left -= not is_executing
+        if self.answers_left < 0:
+            raise DamagedError("the response announces further pages without end", "bad_json")
+        check_memory(response.content)
         return response
 
 
@@ -107,7 +114,8 @@ class MastClient:
 
         `keys` are columns that every result must have, and `tries` is as in `retried`.
         """
-        from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415 - slow to import; `local` never needs it
+        from astroquery.exceptions import InvalidQueryError  # noqa: PLC0415 - slow to import; `local` never needs it
+        from astroquery.mast.discovery_portal import PortalAPI  # noqa: PLC0415
 
         def send() -> ResultPage:
             portal = PortalAPI(session=PortalSession(self.transport, rows_limit(pagesize)))
@@ -116,6 +124,9 @@ class MastClient:
             portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
             portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
             try:
+                # astroquery loads the columns once per process; they are not used here, so that any are good enough
+                with suppress(InvalidQueryError, AttributeError, TypeError):
+                    portal.build_filter_set(COLUMNS, service, dataproduct_type="image")
                 # without a page, astroquery would request pages as long as a hostile server announces more
                 responses = portal.service_request_async(service, params, pagesize=pagesize, page=page)
             except requests.exceptions.JSONDecodeError as error:
