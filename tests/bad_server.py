@@ -133,11 +133,11 @@ def give_range(whole: bytes, sent: list[int] | None = None, stop_after: int | No
     return respond
 
 
-def drip(body: bytes, first: int, pause_s: float = 0.05, **headers: str) -> Respond:
+def drip(body: bytes, first: int, pause_s: float = 0.05, status: int = 200, **headers: str) -> Respond:
     """`first` bytes at once, then one at a time."""
 
     def respond(handler: Any) -> None:
-        give(body[:first], length=len(body), **headers)(handler)
+        give(body[:first], status, length=len(body), **headers)(handler)
         for i in range(first, len(body)):
             time.sleep(pause_s)
             handler.wfile.write(body[i : i + 1])

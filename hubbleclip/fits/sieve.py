@@ -99,13 +99,15 @@ class FitsSieve:
 
     def resume(self, file: BinaryIO, size: int) -> None:
         """Restore the state that the filter had when it had written the first `size` bytes of a filtered file."""
-        while file.tell() < size:
+        while file.tell() < size and (block := file.read(BLOCK_BYTES)):  # a block of a header
             self.skip()
-            list(self.feed(file.read(BLOCK_BYTES)))  # a block of a header
+            list(self.feed(block))
             have = 0 if self.must_skip else min(self._left, size - file.tell())
             self._left -= have
             self.offset += have
             file.seek(have, 1)
+        if self._header or file.seek(0, 2) < size:
+            raise UnsoundError("truncated", "the partial file ends within a header or is too short")
 
     def _finish_header(self) -> bytes:
         """Read a complete header, decide whether its data are skipped, and return the header to write."""

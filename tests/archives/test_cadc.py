@@ -71,13 +71,15 @@ class Cadc(BadServer):
         super().__init__()
         self.database = duckdb.connect()
         self.database.execute(SCHEMA)
-        self.queries: list[str] = []
+        self.queries: list[dict[str, str]] = []
         self.table["/storage/"] = give(FITS)
 
     def respond(self, handler: Any) -> None:
         if handler.path == "/argus/sync" and "/argus/" not in self.table:
-            asked = {name: values[0] for name, values in parse_qs(handler.body).items()}
-            self.queries.append(asked["QUERY"])
+            self.queries.append({name: values[0] for name, values in parse_qs(handler.body).items()})
+            give(b"", 303, Location=f"{handler.path}/{len(self.queries) - 1}/run")(handler)
+        elif handler.path.startswith("/argus/sync/") and handler.command == "GET":
+            asked = self.queries[int(handler.path.split("/")[3])]
             found = self.database.cursor().execute(asked["QUERY"])
             names, rows = [column[0] for column in found.description], found.fetchall()
             most = int(asked["MAXREC"])

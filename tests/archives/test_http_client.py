@@ -245,6 +245,28 @@ def test_the_token_of_mast_is_sent_to_mast_alone(
     assert "secret-token" not in caplog.text
 
 
+@pytest.mark.parametrize(("status", "method"), [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")])
+def test_a_redirected_post_is_a_get_unless_the_status_keeps_it(scripted, status: int, method: str) -> None:
+    script = scripted(give(b"", status, Location="/b"), give(b"page"))
+    assert make_transport().ask(script.url, data={"a": "b"}).text == "page"
+    assert [(seen["method"], seen["body"]) for seen in script.seen[1:]] == [(method, "a=b" if method == "POST" else "")]
+
+
+def test_no_cookie_of_a_response_is_kept(scripted) -> None:
+    script, transport = scripted(give(b"", Set_Cookie="a=b")), make_transport()
+    transport.ask(script.url)
+    assert not transport.session.cookies
+
+
+@pytest.mark.parametrize("page", [give(b"x" * 1000, 404), drip(b"x" * 1000, 10, status=404)], ids=["large", "stalled"])
+def test_an_error_status_counts_before_its_page_and_is_seen_by_the_hooks(scripted, page: Respond) -> None:
+    transport, seen = make_transport(timeout_s=0.1), []
+    transport.session.hooks["response"].append(lambda response: seen.append((response.status_code, response.content)))
+    with pytest.raises(requests.HTTPError):
+        transport.get(scripted(page).url, limit_bytes=100)
+    assert [status for status, _ in seen] == [404]
+
+
 def test_connections_are_reused(scripted) -> None:
     script, transport = scripted(give(b"x")), make_transport()
     for _ in range(5):

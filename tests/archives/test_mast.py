@@ -133,6 +133,14 @@ def test_a_window_that_times_out_is_given_up_sooner(server: BadServer, mast: Mas
     assert len(queries_of(server)) == 2
 
 
+def test_a_query_that_times_out_is_given_up_also_while_the_host_is_down(server: BadServer) -> None:
+    transport = make_transport(attempts=ATTEMPTS, backoff_s=0, breaker_failures=1, breaker_s=0, outage_s=3)
+    server.responses = [give(b"", 504)]
+    with pytest.raises(ArchiveTimeoutError):
+        MastClient(server.url, transport).count(CRITERIA)
+    assert len(queries_of(server)) == ATTEMPTS
+
+
 def test_rows_of_one_observation_are_its_planes_unless_their_objid_is_repeated(
     server: BadServer, mast: MastClient
 ) -> None:

@@ -141,13 +141,14 @@ def test_a_sieve_goes_on_after_what_it_has_written(share: float) -> None:
     assert written == whole
 
 
-@pytest.mark.parametrize("end", [100, 2880 + 100])
-def test_a_sieve_goes_on_within_a_header(end: int) -> None:
-    restored = FitsSieve()
-    restored.resume(io.BytesIO(EXPOSURE[:end]), end)
-    assert restored.offset == end
-    rest = b"".join(restored.feed(EXPOSURE[end : 2 * 2880]))
-    assert rest == EXPOSURE[end // 2880 * 2880 : 2 * 2880]
+@pytest.mark.timeout(10)
+def test_a_partial_file_that_ends_within_a_header_or_too_soon_is_refused() -> None:
+    written, long_header = filtered(EXPOSURE)[0], fits_bytes("SCI", num_comments=40)
+    cut = [(written, end, end) for end in (100, 2880 + 100)] + [(long_header, 2 * 2880, 2 * 2880)]
+    shortened = [(written, end, 4 * 2880) for end in (0, 2880, 3 * 2880)]
+    for whole, end, size in cut + shortened:
+        with pytest.raises(UnsoundError, match="ends within a header"):
+            FitsSieve().resume(io.BytesIO(whole[:end]), size)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import requests
 import stamina
 from requests.adapters import HTTPAdapter
-from requests.cookies import extract_cookies_to_jar
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.exceptions import HTTPError as PoolError
 
@@ -247,9 +246,9 @@ class Transport:
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
-        The request is a GET or, with the `json` or `data` to send, a POST. Raises requests.RequestException, also for a
-        failure of the server (see `is_server_failure`), and RefusedError for a redirect to another host that
-        `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
+        The request is a GET or, with the `json` or `data` to send, a POST, which a redirect may turn into a GET. Raises
+        requests.RequestException, also for a failure of the server (see `is_server_failure`), and RefusedError for a
+        redirect to another host that `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         method, timeout = ("POST", self.timeout) if content else ("GET", self.file_timeout)
@@ -263,12 +262,14 @@ class Transport:
                 self.monitored(host, is_waited_for=is_waited_for),
                 self.adapter.send(request, timeout=timeout, **options) as response,
             ):
-                extract_cookies_to_jar(self.session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
                 if response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)
                     yield response
                     return
                 url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
+                if response.status_code not in {307, 308}:
+                    # as in browsers and `requests`; CADC refuses a POST to the address of a result
+                    method, timeout, content = "GET", self.file_timeout, {}
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
     def iter_chunks(
@@ -316,11 +317,13 @@ class Transport:
 
     def ask(self, url: str, limit_bytes: int = PAGE_BYTES, **request: Any) -> requests.Response:
         """Send one request without retries, as `open` does, and read the whole response; HTTPError for its status."""
-        with self.open(url, **request) as response:
+        failures = requests.RequestException, ResponseError
+        # an error status says more than a failure to read the page that comes with it
+        with self.open(url, **request) as response, suppress(*() if response.ok else failures):
             self.read_body(response, limit_bytes)
-        response.raise_for_status()
         for hook in self.session.hooks["response"]:
             hook(response)
+        response.raise_for_status()
         return response
 
     def get(

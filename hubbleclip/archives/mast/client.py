@@ -146,15 +146,16 @@ class MastClient:
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
-        num_sent = count(1)
+        num_timeouts = count(1)
 
         def send_once() -> ResultPage:
-            num = next(num_sent)
             try:
                 return send()
             except (requests.RequestException, ResponseError) as error:
                 failure = to_archive_error(error, self.url)
-                if num == tries and isinstance(failure, ArchiveTimeoutError):
+                # counted here too, because the transport does not count the tries while a host is down
+                most = tries or self.transport.limits.attempts
+                if isinstance(failure, ArchiveTimeoutError) and next(num_timeouts) >= most:
                     raise failure from error
                 raise
 
