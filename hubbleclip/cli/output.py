@@ -50,7 +50,10 @@ def print_cut(text: str) -> None:
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a table."""
     # An id is not broken, so that it can be copied; other columns become narrower.
-    columns = (Column(name, overflow="fold", no_wrap=name.endswith("_id")) for name in (rows[0] if rows else ()))
+    columns = (
+        Column(Text(without_control(name)), overflow="fold", no_wrap=name.endswith("_id"))
+        for name in (rows[0] if rows else ())
+    )
     table = Table(*columns, highlight=True)
     for row in rows:
         # Text is used instead of str, because rich would interpret brackets as in `[O III]`.

@@ -17,8 +17,10 @@ SYSTEM_ERRNOS = DISK_FULL_ERRNOS | EXHAUSTED_ERRNOS | {errno.EIO, errno.ESTALE}
 """Error numbers for failures of the machine, and not of the file that was read or written."""
 NO_MEMORY_TEXT = "can't allocate memory"
 """Text of torch's RuntimeError for a lack of memory."""
-NO_ACCESS_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
-"""Error numbers for a file or folder that this user may not use, or whose parent is not a folder."""
+NO_ACCESS_ERRNOS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""Error numbers for a path that this user may not use, or at which no file or folder can be."""
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tab and line feed, and marks that change the direction of the text."""
@@ -57,15 +59,19 @@ class SettingsError(HubbleclipError):
 
 @contextmanager
 def needing(extra: str, user: str) -> Iterator[None]:
-    """Turn an ImportError in a `with` block to a SettingsError that says which extra of this package to install."""
+    """Turn a ModuleNotFoundError in a `with` block into a SettingsError that says which extra to install."""
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise SettingsError(f"{user} needs an extra: run pip install 'hubbleclip[{extra}]'") from error
 
 
 class ArchiveError(HubbleclipError):
-    """The archive sent an invalid response or no response."""
+    """The archive sent an invalid response or no response; `reason` is a code of `archives.http`, if known."""
+
+    def __init__(self, message: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ArchiveDownError(ArchiveError):

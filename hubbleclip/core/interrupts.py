@@ -54,8 +54,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
     # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
-    # Worker processes end with this process, and child servers when its pipe to them closes.
-    ending = threading.Timer(GRACE_S, os._exit, [exit_code])
+    ending = threading.Timer(GRACE_S, _end_at_once, [exit_code])
     ending.daemon = True
     ending.start()
 
@@ -70,6 +69,13 @@ def write_stopped(*, can_resume: bool = False) -> None:
     """Write to standard error that the command was stopped."""
     is_terminal = os.isatty(STDERR)  # a terminal shows ^C on the same line, and a live bar may hide its cursor
     os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
+
+
+def _end_at_once(exit_code: int) -> None:
+    """End this process and its workers, which may be busy. Child servers end when their pipe closes."""
+    for worker in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
+        worker.kill()
+    os._exit(exit_code)
 
 
 def end_with_parent() -> None:

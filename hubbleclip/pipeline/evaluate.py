@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hubbleclip.catalog.pending import to_records
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.validation import Rows, reject_broken_rows, whole
-from hubbleclip.core.errors import EvaluationError
+from hubbleclip.core.errors import ContractError, EvaluationError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Metric, Promotion, Report, reject
 from hubbleclip.core.timestamps import next_time
@@ -131,13 +131,13 @@ def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
         return None
     try:
         decision = compare_on_val(stage, dataset_dir, [run_dir, *([Path(before["path"])] if before else [])])
-    except EvaluationError as error:
+        stage.catalog.run("clear_failures", entity="promotion", stage="evaluate", ids=[run_dir.name])
+        return write_decision(stage, decision)
+    except (EvaluationError, ContractError) as error:
         log.warning("evaluate: no run is promoted: %s", error)
         about = {"reason": "not_scored", "detail": str(error), "settings_digest": stage.settings.evaluation.digest()}
         stage.catalog.upsert({"rejection": [reject("promotion", run_dir.name, "evaluate", **about)]})
         return None
-    stage.catalog.run("clear_failures", entity="promotion", stage="evaluate", ids=[run_dir.name])
-    return write_decision(stage, decision)
 
 
 def write_decision(stage: Stage, decision: Promotion) -> Promotion:

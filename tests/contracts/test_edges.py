@@ -13,7 +13,7 @@ from hubbleclip.core.errors import ContractError, HubbleclipError
 from hubbleclip.core.records import Record
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage, open_stage
-from hubbleclip.pipeline.evaluate import write_decision
+from hubbleclip.pipeline.evaluate import promote
 from hubbleclip.pipeline.ingest.fetch import write_fetched
 from hubbleclip.pipeline.tiles.run import cutting
 
@@ -79,8 +79,11 @@ def test_bad_rows_of_a_task_count_among_what_is_left_out(settings: Settings) -> 
         assert (count(stage, "tile"), count(stage, "rejection"), stage.rejected) == (0, 2, 2)
 
 
-def test_a_decision_that_breaks_its_contract_promotes_nothing(settings: Settings) -> None:
+def test_a_decision_that_breaks_its_contract_promotes_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(promotion("r1", None, None), metric="")
+    monkeypatch.setattr("hubbleclip.pipeline.evaluate.compare_on_val", lambda *_: broken)
     with open_stage("evaluate", settings) as stage:
-        with pytest.raises(ContractError, match=r"breaks promotion\.metric"):
-            write_decision(stage, replace(promotion("r1", None, None), metric=""))
-        assert count(stage, "promotion") == 0
+        assert promote(stage, settings.root, Path("r1")) is None
+        assert (count(stage, "promotion"), count(stage, "rejection")) == (0, 1)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from hubbleclip.archives.http.responses import DamagedError
-from hubbleclip.core.errors import DiskFullError, ItemError, MachineError, machine_error
+from hubbleclip.core.errors import DiskFullError, ItemError, MachineError, machine_error, needing
 
 STALE = f"I/O error: {os.strerror(errno.ESTALE)} (os error 116)"
 
@@ -33,3 +33,8 @@ def test_a_failure_of_the_machine_is_found(error: Exception, kind: type[MachineE
         failure = machine_error(one, "a.npy")
         assert type(failure) is (kind or type(None))
         assert said in str(failure)
+
+
+def test_a_module_that_is_installed_but_fails_is_not_reported_as_missing() -> None:
+    with pytest.raises(ImportError, match="libcudart"), needing("ray", "a runner"):
+        raise ImportError("libcudart.so: cannot open shared object file")

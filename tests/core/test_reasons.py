@@ -22,7 +22,7 @@ SPLIT_CODES = {
     "sky_guard:old_val",
 }
 QUERY_CODES = {"bad_json", "partial", "null_columns"}
-"""Faults of the responses to queries, which reject no item."""
+"""Faults of the responses to queries, whose codes are words."""
 
 
 def is_code(node: ast.AST) -> bool:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ from stages import DAY, NOW, fetched, listing, observation, product, rejection, 
 from test_fetching import archive_at
 
 from hubbleclip.archives.base import STALE_NUMBER
-from hubbleclip.archives.http.client import RequestLimits
+from hubbleclip.archives.http.client import RequestLimits, to_archive_error
+from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.catalog.pending import pending_fetch, pending_products
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
@@ -92,7 +93,7 @@ class Lists:
 
     name = "hst"
 
-    def __init__(self, failing: str = "", error: type[Exception] = ArchiveError, stale: str = "") -> None:
+    def __init__(self, failing: str = "", error: Callable[[str], Exception] = ArchiveError, stale: str = "") -> None:
         self.failing, self.error, self.stale = failing, error, stale
         self.barrier = threading.Barrier(1)
         self.threads: set[int] = set()
@@ -210,12 +211,13 @@ def test_landed_lists_are_read_again_and_keep_the_date_of_the_answer(tmp_path: P
 def test_a_proposal_that_fails_holds_up_no_other_and_waits(tmp_path: Path) -> None:
     with stage_at(tmp_path) as stage:
         stage.catalog.upsert({"observation": [A, B, OTHER]})
-        write_listing(
-            stage, list_products(ProposalGroup([A, B, OTHER], []), Lists("hst:1"), stage.settings.archive.digest())
+        lists = Lists(
+            "hst:1", lambda text: to_archive_error(DamagedError(text, "null_columns"), "https://mast.example")
         )
+        write_listing(stage, list_products(ProposalGroup([A, B, OTHER], []), lists, stage.settings.archive.digest()))
         assert list(products(stage)) == ["mast:c"]
         (waiting,) = [Attempt(**row) for row in stage.catalog.rows("FROM attempt")]
-        assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "archive")
+        assert (waiting.entity_id, waiting.stage, waiting.error) == ("hst:1", "products", "null_columns")
         assert pending(stage) == {}
         stage.catalog.run("clear_all_failures")
         assert pending(stage) == {"hst:1": (2, 2)}

@@ -162,13 +162,23 @@ def test_a_preview_becomes_a_tile_and_stands_upright_on_the_sheet(tmp_path: Path
     assert sheet[20:70, 10:250].mean() > 150 > 50 > sheet[100:250, 10:250].mean()
 
 
-@pytest.mark.parametrize("out", ["taken", "taken/below"])
+@pytest.mark.parametrize("out", ["taken", "taken/below", "x" * 256, "loop/below"])
 def test_a_place_that_is_no_folder_is_named_before_any_work(
     image: Path, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").write_text("a file")
+    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(SystemExit) as ended:
         main(["tile", str(image), f"--out={tmp_path / out}"])
     said = capsys.readouterr()
     assert (ended.value.code, said.out) == (2, "")
     assert f"{tmp_path / out} cannot be used" in said.err and "--out" in said.err
+
+
+def test_a_folder_in_the_place_of_the_index_is_one_line(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out/index.ecsv").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        main(["tile", str(image), f"--out={tmp_path / 'out'}"])
+    assert "index.ecsv" in capsys.readouterr().err

@@ -157,6 +157,16 @@ def test_days_that_are_forgotten_are_queried_together_with_the_year_that_is_due(
         assert [days for days in archive.asked if days[1]] == [(year[0], Days(*year).last_mjd)]
 
 
+def test_of_a_year_that_is_not_due_the_forgotten_days_alone_are_counted_and_queried(stage: Stage) -> None:
+    archive = Dated(a=58000.5, b=58020.5, new=60360.0)
+    nights(stage, archive, 11)
+    archive.counted.clear()
+    stage.catalog.run("forget_days", ids=["b"])
+    nights(stage, archive, 1, first=11)
+    assert Days(58020, 58021) in archive.counted
+    assert [days for days in archive.asked if days[1]] == [(58020, Days(58020, 58021).last_mjd)]
+
+
 def test_a_range_is_divided_into_halves_and_years() -> None:
     assert Days(0, 10).halves() == (Days(0, 5), Days(5, 10))
     assert Days(1, 4).halves() == (Days(1, 2), Days(2, 4))

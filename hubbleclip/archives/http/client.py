@@ -40,6 +40,16 @@ QUERY_PATIENCE = 5
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 TIMEOUT_STATUS = frozenset({408, 504})
+STATUS_REASONS = {
+    401: "denied",
+    403: "denied",
+    404: "missing",
+    408: "timeout",
+    410: "missing",
+    425: "busy",
+    429: "busy",
+    503: "busy",
+}
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 SMALLER_HELPS: dict[str, type[ArchiveError]] = {
@@ -94,6 +104,16 @@ def is_host_failure(error: Exception) -> bool:
     return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
+def failure_reason(error: Exception) -> str:
+    """Find the reason code for the exception of a failed request."""
+    if isinstance(error, ResponseError):
+        return error.reason
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return STATUS_REASONS.get(status, "server_error" if status >= 500 else "refused")
+    return "timeout" if isinstance(error, requests.Timeout) else "connection"
+
+
 def to_archive_error(error: Exception, url: str) -> ArchiveError:
     """Convert the exception of a failed request to the project's typed error."""
     host = urlsplit(url).netloc
@@ -108,14 +128,17 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     if is_unreachable(error):
         hint = "check the network and the archive's address, or use PROFILE=demo, which needs neither"
         return ArchiveDownError(f"cannot reach {host}: {hint}")
+    reason = failure_reason(error)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         error_type = ArchiveTimeoutError if status in TIMEOUT_STATUS else ArchiveError
-        return error_type(f"{host} responded with {status} to {urlsplit(url).path or 'a query'}: try again later")
+        return error_type(
+            f"{host} responded with {status} to {urlsplit(url).path or 'a query'}: try again later", reason
+        )
     if isinstance(error, requests.Timeout):
-        return ArchiveTimeoutError(f"{host} did not respond in time: try again later, or raise fetch.timeout_s")
-    error_type = SMALLER_HELPS.get(getattr(error, "reason", ""), ArchiveError)
-    return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later")
+        return ArchiveTimeoutError(f"{host} did not respond in time: try again later, or raise fetch.timeout_s", reason)
+    error_type = SMALLER_HELPS.get(reason, ArchiveError)
+    return error_type(f"{host} gave no usable response ({' '.join(str(error).split())[:240]}): try again later", reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

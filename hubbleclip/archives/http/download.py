@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import requests
 
-from hubbleclip.archives.http.client import Transport, is_unreachable, to_archive_error
+from hubbleclip.archives.http.client import Transport, failure_reason, is_unreachable, to_archive_error
 from hubbleclip.archives.http.responses import DamagedError, IncompleteError, RefusedError, ResponseError
 from hubbleclip.core.errors import ArchiveError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, sha256_file, write_bytes, writing
@@ -33,16 +33,6 @@ from hubbleclip.fits.sieve import FitsSieve, is_sieved
 
 LOG = logging.getLogger(__name__)
 
-STATUS_REASONS = {
-    401: "denied",
-    403: "denied",
-    404: "missing",
-    408: "timeout",
-    410: "missing",
-    425: "busy",
-    429: "busy",
-    503: "busy",
-}
 MAX_DAMAGED = 3
 """Number of complete but damaged responses after which a file is no longer requested in this run."""
 NO_LIMIT_BYTES = 1 << 62
@@ -136,16 +126,6 @@ def request_etag(transport: Transport, url: str) -> str | None:
     except (requests.RequestException, ResponseError, ArchiveError) as error:
         LOG.info("%s: no ETag (%s)", url, error)
         return "" if failure_reason(error) in {"missing", "denied", "refused"} else None
-
-
-def failure_reason(error: Exception) -> str:
-    """Find the reason code for the exception of a failed request."""
-    if isinstance(error, ResponseError):
-        return error.reason
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
-        return STATUS_REASONS.get(status, "server_error" if status >= 500 else "refused")
-    return "timeout" if isinstance(error, requests.Timeout) else "connection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

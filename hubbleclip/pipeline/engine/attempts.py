@@ -104,7 +104,8 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     if isinstance(error, ItemError):
         reason, detail = error.reason, error.detail
     elif isinstance(error, HubbleclipError):
-        reason, detail = type(error).__name__.removesuffix("Error").lower(), str(error)
+        reason = getattr(error, "reason", "") or type(error).__name__.removesuffix("Error").lower()
+        detail = str(error)
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"

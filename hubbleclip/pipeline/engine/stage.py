@@ -45,8 +45,9 @@ def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
 
     If another process is writing the catalog, a scheduled run waits.
     """
-    layout, deadline = layout_of(settings), time.monotonic() + LOCK_WAIT_S.get()
+    layout = layout_of(settings)
     with synchronised_catalog(layout), ExitStack() as opened:
+        deadline = time.monotonic() + LOCK_WAIT_S.get()
         while True:
             try:
                 catalog = opened.enter_context(writing_catalog(layout, memory_mb=settings.flows.catalog_memory_mb))

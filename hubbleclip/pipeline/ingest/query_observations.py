@@ -203,8 +203,8 @@ def changed_parts(
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
     """Count the rows of each due year of release before `end_day` (MJD), and query again where the counts differ.
 
-    A year with a day whose number of rows was forgotten is due too. A year that the archive cannot count or return is
-    logged and counted again in the next run.
+    In other years only the range of the days whose number of rows was forgotten is counted. A year that the archive
+    cannot count or return is logged and counted again in the next run.
     """
     settings, now = stage.settings.archive, datetime.now(UTC)
     query = {"archive": archive.name, "query_digest": settings.digest()}
@@ -221,12 +221,15 @@ def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
 
     for span in days.years():
         year = date_of(span.first).year
-        if year in current and all(known.get(day, 0) is not None for day in range(*span)):
+        forgotten = [day for day in range(*span) if known.get(day, 0) is None]
+        if year in current and not forgotten:
             continue
+        due = Days(forgotten[0], forgotten[-1] + 1) if year in current else span
         try:
-            for part in changed_parts(span, count(span), known, count, LIMITS.page_rows):
+            for part in changed_parts(due, count(due), known, count, LIMITS.page_rows):
                 query_again(stage, archive, part)
-            stage.catalog.run("mark_counted", None, **query, first=span.first, now=now)
+            if due == span:
+                stage.catalog.run("mark_counted", None, **query, first=span.first, now=now)
         except ArchiveDownError:
             raise
         except ArchiveError as error:
