@@ -56,10 +56,13 @@ class CurrentIndex:
 def read_current(layout: Layout) -> CurrentIndex:
     """Read `current.json`."""
     try:
-        facts = read_intact(layout.current_index, "delete it and run `hubbleclip index`")
+        return read_intact(
+            layout.current_index,
+            "delete it and run `hubbleclip index`",
+            lambda facts: CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)}),
+        )
     except FileNotFoundError as error:
         raise SearchError("there is no search index: run `hubbleclip index` (after `hubbleclip pipeline`)") from error
-    return CurrentIndex(**{one.name: facts[one.name] for one in fields(CurrentIndex)})
 
 
 def write_current(layout: Layout, current: CurrentIndex) -> None:

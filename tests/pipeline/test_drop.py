@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -115,6 +116,16 @@ def test_a_drop_beside_a_remote_store_is_refused(tmp_path: Path) -> None:
     stored = settings_of(tmp_path, store="file:///mnt/shared")
     with pytest.raises(SettingsError, match="file:///mnt/shared"):
         drop(stored, "1", lambda _: True)
+
+
+@pytest.mark.parametrize("name", ["pathlib.Path.read_bytes", "hubbleclip.search.stores.embedded.sha256_file"])
+def test_features_outlive_an_error_of_the_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    add_features(layout, "a", ["b" * 32])
+    with monkeypatch.context() as patch, pytest.raises((OSError, MachineError)):
+        patch.setattr(name, Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+        remove_from_index(layout, {"b" * 32})
+    assert open_store(layout, "a" * 32).tile_ids.to_pylist() == ["b" * 32]
 
 
 @pytest.mark.parametrize("num_renames", [0, 1])

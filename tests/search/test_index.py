@@ -1,5 +1,6 @@
 """The stage `index`: what is embedded, runs that are killed or run twice at once, and damaged files."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import EvaluationError, HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
+from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.engine import Search
@@ -166,6 +168,17 @@ def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(ow
             Search.open(own_site)
         assert damaged is None or path.name in str(error.value)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("pattern", "name"), [("current.json", "tiles"), ("*/index.json", "format")])
+def test_an_index_of_another_version_is_one_line(own_site: Settings, pattern: str, name: str) -> None:
+    stage.index(own_site)
+    (path,) = Layout(own_site.root).index.glob(pattern)
+    facts = json.loads(path.read_bytes())
+    del facts[name], facts["self_sha256"]
+    path.write_bytes(description_bytes(facts))
+    with pytest.raises(SearchError, match=f"{path.name} is damaged .*{name}.*run `hubbleclip index`"):
+        Search.open(own_site)
 
 
 def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:

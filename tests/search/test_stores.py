@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hubbleclip.core.errors import SearchError
+from hubbleclip.core.errors import DamagedIndexError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.vectors import unit
 from hubbleclip.search.open_index import STORES
@@ -120,14 +120,12 @@ def embedded(folder: Path, num: int = 3000) -> EmbeddedStore:
     return store
 
 
-def test_files_that_are_truncated_while_they_are_open_are_one_clear_line_or_do_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["f16", "i8"])
+def test_a_file_that_is_truncated_while_it_is_open_is_one_clear_line(tmp_path: Path, suffix: str) -> None:
     store = embedded(tmp_path)
-    codes, floats = (next(tmp_path.glob(f"*.{suffix}")) for suffix in ("i8", "f16"))
-    expected = store.scan(features(1)[0], 5)
-    os.truncate(codes, 1000)
-    np.testing.assert_equal(store.scan(features(1)[0], 5), expected)
-    os.truncate(floats, 1000)
-    with pytest.raises(SearchError, match="rows-.*f16 is damaged.*hubbleclip index"):
+    (path,) = tmp_path.glob(f"*.{suffix}")
+    os.truncate(path, 1000)
+    with pytest.raises(DamagedIndexError, match=f"rows-.*{suffix} is damaged.*hubbleclip index"):
         store.scan(features(1)[0], 5)
 
 

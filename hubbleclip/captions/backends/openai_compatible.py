@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from hubbleclip.captions.schema import answer_schema, parse_answer, without_fenc
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
 from hubbleclip.config.settings import UNCONFIRMED, CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
+from hubbleclip.core.io import from_json
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ ASKING = Lock()
 
 def parse_grade(text: str) -> int:
     """Parse a grade; ValueError if it is none."""
-    grade = json.loads(without_fence(text))["grade"]
+    grade = from_json(without_fence(text))["grade"]
     if grade not in range(11):
         raise ValueError(f"{grade!r} is no grade from 0 to 10")
     return int(grade)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from hubbleclip.dataset.manifest import is_intact
 Floats = npt.NDArray[np.float32]
 RowNumbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Parsed = TypeVar("Parsed")
 ID_TYPE = pa.large_string()
 """Type of the tile ids in memory; `pa.string()` holds at most 2 GiB, which are 67 million ids."""
 
@@ -154,15 +155,12 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def read_intact(path: Path, advice: str) -> dict[str, Any]:
-    """Read a JSON file that contains its own hash. Raises FileNotFoundError, and SearchError if it is damaged."""
+def read_intact(path: Path, advice: str, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    """Read a JSON file that contains its own hash. Raises OSError, and SearchError for damage or another version."""
+    text = path.read_bytes()
     try:
-        text = path.read_bytes()
         if is_intact(text):
-            facts: dict[str, Any] = json.loads(text)
-            return facts
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
+            return parse(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
         raise SearchError(f"{path} is damaged ({error}): {advice}") from error
     raise SearchError(f"{path} is damaged: {advice}")

@@ -1,4 +1,4 @@
-"""The vector store of one machine: files of features, and an exact scan of their one-byte codes.
+"""The vector store of one machine: files of features, and an exact scan of their one-byte codes, mapped into memory.
 
 The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
 with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
@@ -7,7 +7,7 @@ one, whatever the filter, and pages of a result never overlap.
 
 The files are immutable segments, and a manifest that lists them. A segment is a range of rows in three files:
 `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for any reader, `.f16` with the same features row
-after row, and `.i8` with their codes, steps and errors, which are read into memory. Nothing but the manifest is ever
+after row, and `.i8` with their codes, steps and errors, which is mapped into memory. Nothing but the manifest is ever
 replaced, and no file is changed in place, so that open files stay valid.
 
 Codes are features as one byte per dimension, with a bound of the error that this causes in each similarity. Before
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -33,8 +34,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.fft import dct
 
-from hubbleclip.core.errors import DamagedIndexError, SearchError
-from hubbleclip.core.io import atomic_write, locked, sha256_bytes, sha256_file, sync_files, write_bytes
+from hubbleclip.core.errors import DamagedIndexError, SearchError, machine_error
+from hubbleclip.core.io import atomic_write, locked, sha256_file, sync_files, write_bytes
 from hubbleclip.core.layout import segment_name
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import description_bytes
@@ -42,6 +43,7 @@ from hubbleclip.search.stores.base import ID_TYPE, Floats, Mask, Scored, best_ro
 
 MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
+FORMAT = 1
 QUANTISE_ROWS = 16_384
 """Rows that are quantised at once, which bounds the memory."""
 MAX_CODE = 127
@@ -130,11 +132,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """An open segment: its first row, its ids, the open file of its features, and its codes."""
+    """An open segment: its first row, its ids, the open file of its features, and its codes, mapped into memory."""
 
     start: int
     tile_ids: pa.Array
     floats: BinaryIO
+    coded: mmap
     codes: Codes
 
     @property
@@ -143,9 +146,15 @@ class Segment:
         return len(self.tile_ids)
 
     def is_whole(self) -> bool:
-        """Whether the file of features was not truncated since it was opened."""
+        """Whether neither file was truncated since it was opened."""
         size = self.codes.codes_nd.size * np.dtype(np.float16).itemsize
-        return os.fstat(self.floats.fileno()).st_size >= size
+        return os.fstat(self.floats.fileno()).st_size >= size and self.coded.size() >= len(self.coded)
+
+    def check_codes(self) -> None:
+        """Raise DamagedIndexError if the file of codes was truncated: reading it would kill the process (SIGBUS)."""
+        if self.coded.size() < len(self.coded):
+            path = Path(self.floats.name).with_suffix(CODES)
+            raise DamagedIndexError(f"{path} is damaged: {rebuild_hint(path.parent)}")
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features."""
@@ -161,16 +170,22 @@ class Segment:
 def read_manifest(folder: Path) -> Manifest | None:
     """Read the manifest of an index."""
     try:
-        facts = read_intact(folder / MANIFEST, rebuild_hint(folder))
+        return read_intact(folder / MANIFEST, rebuild_hint(folder), _parse_manifest)
     except FileNotFoundError:
         return None
+
+
+def _parse_manifest(facts: dict[str, Any]) -> Manifest:
+    """Convert the content of a manifest; ValueError, KeyError or TypeError for another version."""
+    if facts["format"] != FORMAT:
+        raise ValueError(f"format {facts['format']}, this hubbleclip reads {FORMAT}")
     segments = tuple(SegmentFacts(**one) for one in facts["segments"])
     return Manifest(model_digest=facts["model_digest"], num_dims=facts["num_dims"], segments=segments)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically, then delete the files that it does not list."""
-    write_bytes(folder / MANIFEST, description_bytes(asdict(manifest)))
+    write_bytes(folder / MANIFEST, description_bytes({"format": FORMAT} | asdict(manifest)))
     kept = {one.path(folder, suffix) for one in manifest.segments for suffix in one.sha256} | {folder / MANIFEST}
     for path in folder.iterdir():
         if path not in kept and path.is_file():
@@ -214,22 +229,25 @@ def open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
     """Open the files of a segment; the Parquet file is checked by page checksums, the others by their hashes."""
     paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
     try:
-        coded = paths[CODES].read_bytes()
-        for suffix, sha256 in ((FLOATS, sha256_file(paths[FLOATS])), (CODES, sha256_bytes(coded))):
-            if sha256 != facts.sha256[suffix]:
+        for suffix in (FLOATS, CODES):
+            if sha256_file(paths[suffix]) != facts.sha256[suffix]:
                 raise SearchError(f"{paths[suffix]} is damaged: {rebuild_hint(folder)}")
         ids = pq.read_table(paths[PARQUET], columns=["tile_id"], page_checksum_verification=True, memory_map=False)
         floats = paths[FLOATS].open("rb")
+        with paths[CODES].open("rb") as file:
+            coded = mmap(file.fileno(), 0, access=ACCESS_READ)
     except FileNotFoundError as error:
         raise SearchError(f"{error.filename or paths[PARQUET]} is missing: {rebuild_hint(folder)}") from error
     except (OSError, pa.ArrowException) as error:
-        raise SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}") from error
+        damaged = SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}")
+        raise machine_error(error, paths[PARQUET]) or damaged from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
     codes, steps, errors = np.split(np.frombuffer(coded, np.uint8), [num_codes, num_codes + 4 * facts.num_rows])
     return Segment(
         start=facts.start,
         tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
         floats=floats,
+        coded=coded,
         codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
     )
 
@@ -347,8 +365,8 @@ class EmbeddedStore:
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
         query_d = unit_query(query_d, self._manifest.num_dims)
-        admitted_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
-        if len(admitted_n) <= max(EXACT_ROWS, k):
+        if (num_rows if mask_n is None else np.count_nonzero(mask_n)) <= max(EXACT_ROWS, k):
+            admitted_n = np.arange(num_rows) if mask_n is None else np.flatnonzero(mask_n)
             return best_rows(admitted_n, self._scores(admitted_n, query_d), k)
         query = quantise(query_d[None])
         jobs = [
@@ -359,7 +377,7 @@ class EmbeddedStore:
         uppers, lowers = zip(*(job.result() for job in jobs), strict=True)
         lowest, upper_n = np.partition(np.concatenate(lowers), -k)[-k], np.concatenate(uppers)
         high = np.flatnonzero(upper_n >= lowest)
-        row_n, upper_n = admitted_n[high], upper_n[high]
+        row_n, upper_n = high if mask_n is None else np.flatnonzero(mask_n)[high], upper_n[high]
         is_likely_n = upper_n >= np.partition(upper_n, -k)[-k]
         likely_n = row_n[is_likely_n]
         score_n = self._scores(likely_n, query_d)
@@ -388,6 +406,7 @@ class EmbeddedStore:
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> tuple[Floats, Floats]:
     """Return upper bounds of the similarities of the admitted rows of a block, and their `k` largest lower bounds."""
+    segment.check_codes()
     codes_nd, scale_n, error_n = segment.codes.codes_nd[rows], segment.codes.scale_n[rows], segment.codes.error_n[rows]
     if mask_n is None:
         similarity_n = dots(query.codes_nd[0], codes_nd)

@@ -131,7 +131,7 @@ def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restore
         assert health() == (503, "the model cannot be loaded")
         (layout.root / "moved").rename(run)
         assert client.get("/api/v1/search?q=galaxy").status_code == 200
-        for path in layout.index.glob("*/*.f16"):
+        for path in (*layout.index.glob("*/*.f16"), *layout.index.glob("*/*.i8")):
             content = path.read_bytes()
             os.truncate(path, 100)
             assert health() == (503, "a file of the index is damaged")
