@@ -68,7 +68,7 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
         correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
         mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
-        misses *= misses / (misses + 1)  # the variance of few misses is uncertain
+        misses *= misses / (misses + 1)  # enlarges the variance of few misses, which is uncertain, and its weight falls
     return float((num_groups * product + weight * modelled) / (misses + weight))
 
 
