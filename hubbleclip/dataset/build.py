@@ -262,28 +262,28 @@ def _write_shards(
     sidecars: Sidecars,
     map_fn: MapFn[PlannedShard, PackedShard],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the shards, and return their properties by name. Raises TileFileError."""
+    """Write the shards that an interrupted build has not, and return the properties of all. Raises TileFileError."""
+    tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
+    missing = {name: samples for name, samples in plan.items() if name not in tars}
     planned = [
         PlannedShard(
             path=building / name,
             samples=samples,
             sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in samples},
         )
-        for name, samples in plan.items()
+        for name, samples in missing.items()
     ]
     packed = list(map_fn(partial(write_shard, read_png), planned))
     if damaged := [tile_id for one in packed if isinstance(one, TileFileError) for tile_id in one.tile_ids]:
         raise TileFileError(damaged)
-    return {name: one for name, one in zip(plan, packed, strict=True) if isinstance(one, shard_writer.ShardFile)}
+    return tars | {name: one for name, one in zip(missing, packed, strict=True) if not isinstance(one, TileFileError)}
 
 
 def write_shard(read_png: shard_writer.ReadPng, shard: PlannedShard) -> PackedShard:
-    """Write one shard atomically, unless an interrupted build has written it.
+    """Write one shard atomically.
 
     A TileFileError is returned instead of raised, so that one build finds the damaged tiles of all shards.
     """
-    if shard.path.is_file():
-        return shard_writer.read_shard_file(shard.path)
     try:
         tar = shard_writer.write_tar(shard.path, shard.samples, read_png, shard.sidecars)
     except TileFileError as error:

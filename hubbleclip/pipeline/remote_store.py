@@ -101,6 +101,8 @@ def send_to_store(layout: Layout, path: Path) -> None:
 
 def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
     """Fetch files that other machines sent by `send_to_store`, and delete these files from the store."""
+    if not paths:
+        return  # S3 has no file that matches an empty list, which is an error
     _get(layout, paths)
     with service_errors(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])

@@ -113,6 +113,23 @@ def test_a_killed_build_resumes_with_its_shards(tmp_path):
     assert list((tmp_path / "killed").iterdir()) == [finished]
 
 
+def test_only_the_shards_that_a_stopped_build_lacks_are_given_to_workers(tmp_path):
+    samples, pngs = large_samples()
+    given = []
+
+    def stop_after_two(work, shards):
+        given.append([shard.path.name for shard in shards])
+        yield from map(work, shards[:2] if len(given) == 1 else shards)
+        if len(given) == 1:
+            raise KilledError
+
+    options = {"settings": ShardSettings(max_mb=1), "map_fn": stop_after_two}
+    with pytest.raises(KilledError):
+        build(samples, pngs, tmp_path, **options)
+    assert len(build(samples, pngs, tmp_path, **options).shards) == len(given[0])
+    assert given[1] == given[0][2:]
+
+
 @pytest.mark.parametrize("lost", ["dataset.json", "manifest.parquet", "val-000000.tar"])
 def test_a_build_killed_before_its_last_steps_ends_the_same(built, tmp_path, lost):
     samples, pngs, folder, dataset = built

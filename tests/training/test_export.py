@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pickle
+import shutil
 import sys
 import zipfile
 from dataclasses import replace
@@ -328,7 +329,10 @@ def strange(tmp_path_factory):
     ("place", "change", "problem"),
     [
         ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": True}}, "unknown key 'trust_remote_code'"),
+        ("text_cfg", {"tokenizer_kwargs": {"tokenizer_file": "/etc/passwd"}}, "tokenizer_kwargs has a key"),
+        ("vision_cfg", {"norm_kwargs": {"elementwise_affine": 0}}, "norm_kwargs has a key"),
         ("model_cfg", {"auto_map": {}}, "unknown key 'auto_map'"),
+        ("model_cfg", {"trust_remote_code": [[]]}, "unknown key 'trust_remote_code'"),
         ("vision_cfg", {"patch_dropouts": 1}, "unexpected keyword argument 'patch_dropouts'.*export it again"),
         ("text_cfg", {"hf_model_name": "evil/evil"}, r"No such file .*config\.json"),
         ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
@@ -353,6 +357,12 @@ def test_a_configuration_with_an_unknown_key_or_an_odd_size_is_refused(place, ch
     with pytest.raises(TrainingError, match=problem) as caught:
         hubbleclip.load_model(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_may_describe_its_model(strange, tmp_path):
+    path = shutil.copytree(strange, tmp_path / "copy") / "open_clip_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"license": "MIT", "description": ["squares"]}))
+    hubbleclip.load_model(path.parent)
 
 
 def test_a_folder_without_weights_that_open_clip_reads_is_refused(strange, tmp_path):

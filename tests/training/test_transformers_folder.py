@@ -162,6 +162,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_pat
         ("tokenizer_config.json", {"tokenizer_class": "EvilTokenizer"}, "unknown tokenizer_class 'EvilTokenizer'"),
         ("tokenizer_config.json", {"auto_map": {}}, "unknown key 'auto_map'"),
         ("config.json", {"model_type": "evil"}, "kind evil"),
+        ("config.json", {"quantization_config": []}, "unknown key 'quantization_config'"),
     ],
 )
 def test_a_text_tower_of_transformers_is_checked_with_its_tokenizer(name, change, problem, tmp_path):

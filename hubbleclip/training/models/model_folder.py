@@ -62,8 +62,10 @@ TEXT_KEYS = re.compile(
     r"|language_codes|model_input_names|\w+_token|content|__type|(additional|extra)_special_tokens|chat_template"
 )
 """Keys whose values may be texts. A text in another key could name code, or a place to fetch from."""
-CODE_KEYS = frozenset({"auto_map", "trust_remote_code"})
+CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "quantization_config"})
 """Keys that are refused whatever their value is."""
+OPTIONS = frozenset({"clean", "strip_sep_token", "language", "approximate", "eps"})
+"""Keys of the objects `*_kwargs`, which open_clip passes to other libraries; these could read other files."""
 
 
 def fetch(repository: str) -> Path:
@@ -178,17 +180,22 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
 
 def read_config(path: Path) -> Any:
     """Read a configuration. Its numbers must be finite and of a usual size, and its texts in known keys."""
-    return json.loads(read_bounded(path), object_pairs_hook=_checked_object)
+    text: str | bytes = read_bounded(path)
+    if path.name == OPEN_CLIP_CONFIG:  # open_clip ignores the other keys, such as a description
+        text = json.dumps({key: one for key, one in json.loads(text).items() if key in ("model_cfg", "preprocess_cfg")})
+    return json.loads(text, object_pairs_hook=_checked_object)
 
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         limit, found = MAX_LAYERS if "layers" in key else MAX_NUMBER, [value]
         for one in found:
+            if key in CODE_KEYS or (isinstance(one, str) and not TEXT_KEYS.fullmatch(key)):
+                raise ValueError(f"the configuration has the unknown key {key!r}")
+            if key.endswith("_kwargs") and isinstance(one, dict) and not one.keys() <= OPTIONS:
+                raise ValueError(f"{key} has a key that is none of {', '.join(sorted(OPTIONS))}")
             if isinstance(one, list):
                 found.extend(one)
-            elif key in CODE_KEYS or (isinstance(one, str) and not TEXT_KEYS.fullmatch(key)):
-                raise ValueError(f"the configuration has the unknown key {key!r}")
             elif isinstance(one, int | float) and not abs(one) <= limit and key != UNBOUNDED:
                 raise ValueError(f"{key} is {one}, which is out of range")
     return dict(pairs)
