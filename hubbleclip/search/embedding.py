@@ -99,6 +99,8 @@ class QueryModel:
             images = [self.decode(encoded) for encoded in _pictures(path, settings)]
         except ImageError as error:
             raise SearchError(f"{path.name} gives no tile: {error}") from error
+        except MemoryError as error:
+            raise SearchError(f"{path.name} needs more memory than there is: search with a smaller file") from error
         except (OSError, SyntaxError, ValueError) as error:
             detail = " ".join(str(error).split())
             raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error

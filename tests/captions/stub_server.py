@@ -43,6 +43,7 @@ def responses_about(abstract: str) -> dict[str, Respond]:
         "bad schema": give(completion(content.replace("Stars", "Sorcery"))),
         "half": give(body[: len(body) // 2], length=len(body)),
         "hang": silence(3),
+        "307": give(b"", 307, Location="/v1/elsewhere"),
         **{status: give(b'{"error": "no"}', int(status), Retry_After="0") for status in ("400", "401", "429", "500")},
     }
 

@@ -113,6 +113,12 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog
     assert "check captions.base_url, captions.model and the key in OPENAI_API_KEY" in str(caught.value)
 
 
+def test_no_redirect_is_followed() -> None:
+    with StubServer(lambda abstract: ["307"]) as stub, pytest.raises(SettingsError, match=r"307.*captions\.base_url"):
+        ask(stub)
+    assert len(stub.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("scheme", "key", "message"),
     [("http", "sk-secret", "unencrypted"), *(("https", f"sk{sign}k", "no header may have") for sign in "é\x07\n")],

@@ -8,18 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, settings_of, sky_of, tile_id_of
 
 from hubbleclip.catalog.tile_search import TileFacts
-from hubbleclip.config.settings import Settings
+from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.errors import CatalogError, HubbleclipError, SearchError
 from hubbleclip.core.io import write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.index import index
 from hubbleclip.search import open_index
+from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import Cone, Mode
@@ -54,6 +56,12 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(
     with pytest.raises(SearchError, match=words) as error:
         ids(search, image=str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_takes_too_much_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubbleclip.search.embedding._pictures", Mock(side_effect=MemoryError))
+    with pytest.raises(SearchError, match="large.fits needs more memory"):
+        QueryModel(Path("run")).embed_file(Path("large.fits"), TileSettings())
 
 
 def test_a_group_shows_its_best_tile_and_counts_the_others(search: Search) -> None:

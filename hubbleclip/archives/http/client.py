@@ -264,6 +264,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         *,
         redirect_hosts: Sequence[str] | None = None,
+        is_redirected: bool = True,
         is_waited_for: bool = True,
         **content: Any,
     ) -> Iterator[requests.Response]:
@@ -271,7 +272,8 @@ class Transport:
 
         The request is a GET or, with the `json` or `data` to send, a POST, which a redirect may turn into a GET. Raises
         requests.RequestException, also for a failure of the server (see `is_server_failure`), and RefusedError for a
-        redirect to another host that `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
+        redirect to another host that `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow. Unless
+        `is_redirected`, a redirect is yielded.
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         method, timeout = ("POST", self.timeout) if content else ("GET", self.file_timeout)
@@ -285,7 +287,7 @@ class Transport:
                 self.monitored(host, is_waited_for=is_waited_for),
                 self.adapter.send(request, timeout=timeout, **options) as response,
             ):
-                if response.status_code not in REDIRECT_STATUS:
+                if not is_redirected or response.status_code not in REDIRECT_STATUS:
                     self.check_status(host, response)
                     yield response
                     return

@@ -18,7 +18,14 @@ from urllib.parse import urlsplit
 
 import requests
 
-from hubbleclip.archives.http.client import LOOPBACK, RequestLimits, Transport, is_retryable, to_archive_error
+from hubbleclip.archives.http.client import (
+    LOOPBACK,
+    REDIRECT_STATUS,
+    RequestLimits,
+    Transport,
+    is_retryable,
+    to_archive_error,
+)
 from hubbleclip.archives.http.responses import DamagedError, ResponseError, parse_json
 from hubbleclip.captions.backends.base import Reply, SourceText
 from hubbleclip.captions.schema import answer_schema, parse_answer, without_fence
@@ -59,7 +66,7 @@ NUM_RANKED = 50
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
-WRONG_ADDRESS = {401, 403, 404, 405}
+WRONG_ADDRESS = REDIRECT_STATUS | {401, 403, 404, 405}
 """HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
 RETRY_TEMPERATURE = 0.4
 LIMITS = RequestLimits(attempts=4, stall_bytes=0)
@@ -208,7 +215,9 @@ class OpenAICompatible:
             confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         body = self._body(task, content, num_before)
-        response = self._transport.ask(self._url, headers=headers, redirect_hosts=(), json=body)
+        response = self._transport.ask(self._url, headers=headers, is_redirected=False, json=body)
+        if response.status_code in REDIRECT_STATUS:  # is not followed, so that key and abstract go to no other address
+            raise requests.HTTPError(response=response)
         try:
             answered = parse_json(response.content)
             text = answered["choices"][0]["message"]["content"]

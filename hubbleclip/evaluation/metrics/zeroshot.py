@@ -80,8 +80,8 @@ def term_matrix(samples: Sequence[Sample], terms_of: Callable[[Sample], list[str
     """List the terms of all tiles, and make a matrix (k, t) that is true where a tile has the term."""
     terms_t = [set(terms_of(sample)) for sample in samples]
     terms = sorted(set().union(*terms_t))
-    is_own_kt = [[term in of_tile for of_tile in terms_t] for term in terms]
-    return terms, np.array(is_own_kt, dtype=np.bool_).reshape(len(terms), len(samples))
+    is_own = (term in of_tile for term in terms for of_tile in terms_t)
+    return terms, np.fromiter(is_own, np.bool_, len(terms) * len(samples)).reshape(len(terms), len(samples))
 
 
 def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
