@@ -204,6 +204,6 @@ def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
     """
     if len(failures) == 1:
         return next(iter(failures.values()))
-    reasons = [getattr(error, "reason", "connection") for error in failures.values()]
+    reasons = [error.reason or "connection" for error in failures.values()]
     reason = next((reason for reason in reasons if reason != "missing"), "missing")
     return DownloadError(reason, "; ".join(f"{name}: {error}" for name, error in failures.items()))
