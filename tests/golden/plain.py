@@ -27,7 +27,8 @@ def all_facts(records: Iterable[Any]) -> list[dict[str, Any]]:
 
 def requests(server: BadServer) -> list[Any]:
     """What a server was asked for since the last call, in order."""
-    seen = [request(one) for one in server.seen]
+    # astroquery asks for the columns of a service once per process, so in one test of many
+    seen = [request(one) for one in server.seen if not one["path"].startswith("/portal/")]
     server.seen.clear()
     return seen
 
