@@ -90,7 +90,7 @@ def test_settings_are_made_at_the_edge_only() -> None:
     assert [name for name in names if not name.startswith(tuple(edge))] == []
 
 
-def test_broad_except_is_in_one_place() -> None:
+def test_broad_except_is_where_items_fail_and_where_libraries_open_a_stranger_s_files() -> None:
     broad = [
         p.name
         for p in CODE
@@ -98,7 +98,7 @@ def test_broad_except_is_in_one_place() -> None:
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
     ]
-    assert broad == ["attempts.py"]
+    assert sorted(broad) == ["attempts.py", "errors.py"]
 
 
 def test_records_and_settings_sections_are_frozen() -> None:

@@ -18,7 +18,7 @@ from hubbleclip.captions.backends.base import Backend, SourceText
 from hubbleclip.captions.schema import SCHEMA_VERSION, Answer
 from hubbleclip.captions.vocabulary import find_targets, find_terms, normal_form, plain_form, read_vocabulary
 from hubbleclip.contracts.validation import whole
-from hubbleclip.core.errors import AnswerError, ContractError
+from hubbleclip.core.errors import AnswerError, ContractError, detail_of
 from hubbleclip.core.io import read_bounded, sha256_bytes, write_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import AbstractSummary
@@ -81,8 +81,7 @@ def read_stored(path: Path) -> AbstractSummary | None:
         return None
     except (ValueError, ContractError) as error:
         path.replace(path.with_suffix(".refused"))
-        fault = " ".join(str(error).split())
-        log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, fault)
+        log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, detail_of(error))
         return None
     return summary
 

@@ -28,7 +28,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
         make_folder(path.parent)
         file = closing.enter_context(path.open("a+", encoding="utf-8"))
         with _locking(file):
-            lock_at_once(file.fileno())
+            lock_at_once(file)
         file.seek(0)
         file.truncate()
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -51,10 +51,8 @@ def _locking(file: IO[str]) -> Iterator[None]:
     except BlockingIOError as error:
         raise CatalogLockedError(f"the catalog is being written by {_holder(file)}: wait for it or stop it") from error
     except OSError as error:
-        message = (
-            f"the file system of {file.name} does not support locks ({error.strerror}): set --data to a local disk"
-        )
-        raise CatalogError(message) from error
+        problem = f"the file system of {file.name} does not support locks ({error.strerror})"
+        raise CatalogError(f"{problem}: set --data to a local disk") from error
 
 
 def _holder(file: IO[str]) -> str:

@@ -109,8 +109,11 @@ def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
 
 
 @contextmanager
-def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the snapshot in a DuckDB instance of its own, whose locked settings affect no other reader."""
+def _reading(layout: Layout, sql: str, max_rows: int | None) -> Iterator[pa.RecordBatchReader]:
+    """Run a read-only statement in a DuckDB instance of its own, whose locked settings affect no other reader.
+
+    If it has more than `max_rows` rows, at least one more than these can be read.
+    """
     with read_catalog(layout):
         pass  # reports a missing, damaged or old catalog
     with closing(duckdb.connect(config={"memory_limit": MEMORY, "threads": 2, "temp_directory": ""})) as connection:
@@ -118,16 +121,11 @@ def _locked(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("USE catalog")
         for setting in LOCK:
             connection.execute(setting)
-        yield connection
-
-
-def _read(connection: duckdb.DuckDBPyConnection, sql: str, max_rows: int | None) -> pa.RecordBatchReader:
-    """Run a read-only statement. If it has more than `max_rows` rows, at least one more than these is returned."""
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1 or statements[0].type not in READING:
-        raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
-    query = connection.sql(sql)
-    return (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type not in READING:
+            raise CatalogError("sql is read-only and takes one statement: SELECT, FROM, DESCRIBE, SHOW or EXPLAIN")
+        query = connection.sql(sql)
+        yield (query if max_rows is None else query.limit(max_rows + 1)).to_arrow_reader(BATCH_ROWS)
 
 
 def main() -> None:
@@ -136,11 +134,12 @@ def main() -> None:
     sql, max_rows, max_s = json.load(sys.stdin)
     signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # after the imports; then the system ends the process
     try:
-        with _locked(Layout(Path(sys.argv[1]))) as connection:
-            reader = _read(connection, sql, max_rows)
-            with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer:
-                for batch in reader:
-                    writer.write_batch(batch)
+        with (
+            _reading(Layout(Path(sys.argv[1])), sql, max_rows) as reader,
+            pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as writer,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
     except (CatalogError, duckdb.Error, OSError, pa.ArrowException, MemoryError) as error:
         sys.exit(str(error).strip().splitlines()[0] if str(error) else "out of memory")
 

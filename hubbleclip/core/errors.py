@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -140,6 +142,27 @@ def _failed_call(number: int, place: object) -> MachineError:
         advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
         return MachineError(f"a limit of the system is reached ({reason}): {advice}")
     return MachineError(f"{place} cannot be read or written ({reason}): check the disk, then run again, which resumes")
+
+
+@contextmanager
+def explained(explain: Callable[[Exception], HubbleclipError], place: object = "a file") -> Iterator[None]:
+    """Raise an error of a library in a `with` block as a MachineError, or else as what `explain` makes of it.
+
+    Libraries that open a stranger's file raise errors of any class; the tokenizers of Rust raise `Exception` itself.
+    """
+    try:
+        yield
+    except HubbleclipError:
+        raise
+    except Exception as error:
+        raise machine_error(error, place) or explain(error) from error
+
+
+def detail_of(error: Exception) -> str:
+    """Shorten an error of a library to one line."""
+    if isinstance(error, UnpicklingError):
+        return "the file contains objects that are not tensors"
+    return shorten(str(error), 200, placeholder=" ...") or type(error).__name__
 
 
 class AnswerError(ItemError):

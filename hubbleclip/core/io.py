@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hubbleclip.core.errors import HubbleclipError, machine_error
 
@@ -47,18 +47,18 @@ def check_new(folder: Path) -> None:
         raise HubbleclipError(f"{folder} is not empty: give a folder that does not exist")
 
 
-def check_bounded(path: Path, max_bytes: float = math.inf) -> None:
-    """Check that a path is a regular file of at most `max_bytes`; ValueError if it is not."""
+def file_size(path: Path) -> int:
+    """Return the size of a regular file in bytes; ValueError for another kind, such as a FIFO, which may never end."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is not a file")
-    if status.st_size > max_bytes:
-        raise TooLargeError(f"{path.name} has {status.st_size} bytes, more than {max_bytes:.0f}")
+    return status.st_size
 
 
 def read_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """Read a whole file; raises the errors of `check_bounded`."""
-    check_bounded(path, max_bytes)
+    """Read a whole regular file; ValueError if it is none, or has more than `max_bytes`."""
+    if (num_bytes := file_size(path)) > max_bytes:
+        raise TooLargeError(f"{path.name} has {num_bytes} bytes, more than {max_bytes}")
     with path.open("rb") as file:
         return file.read(max_bytes)
 
@@ -144,15 +144,12 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     The kernel releases the lock when the process ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock_file(folder), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with lock_file(folder).open("a") as file:  # closing the file also releases the lock
         if wait:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         else:
-            lock_at_once(descriptor)
+            lock_at_once(file)
         yield
-    finally:
-        os.close(descriptor)  # closing the descriptor also releases the lock
 
 
 def lock_file(folder: Path) -> Path:
@@ -160,13 +157,13 @@ def lock_file(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def lock_at_once(descriptor: int) -> None:
+def lock_at_once(file: IO[str]) -> None:
     """Lock an open file; BlockingIOError if another process holds the lock for longer than a test of it takes."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         time.sleep(0.2)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_file_systems(paths: Iterable[Path]) -> bool:

@@ -6,20 +6,21 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from hubbleclip.config.model import LOCAL_DIR, OPEN_CLIP_CONFIG, ModelSettings, TrainSettings
-from hubbleclip.core.errors import TrainingError
+from hubbleclip.core.errors import TrainingError, explained
 from hubbleclip.core.io import atomic_write, read_json, sha256_file, sync_files, sync_folder, write_text
 from hubbleclip.core.layout import checkpoint_name
 from hubbleclip.core.records import Checkpoint
 from hubbleclip.training.export.open_clip_folder import write_open_clip
 from hubbleclip.training.finetuning import apply_mode
 from hubbleclip.training.models.builder import LoadedModel, load_error, load_model, rebuild_model
-from hubbleclip.training.models.model_folder import LOAD_ERRORS, check_open_clip, check_weights
+from hubbleclip.training.models.model_folder import check_open_clip, check_weights
 from hubbleclip.training.runs import (
     BASE,
     CHECKPOINTS,
@@ -87,7 +88,7 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
     If `is_mapped`, the file is mapped into memory, and only the tensors that are used later are read.
     """
     path = run_dir / CHECKPOINTS / name
-    with reading(run_dir, f"{name} cannot be read", LOAD_ERRORS):
+    with reading(run_dir, f"{name} cannot be read"):
         check_weights(path)
         # weights_only=True, because loading a checkpoint from an untrusted source must not execute code
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
@@ -197,7 +198,7 @@ def load_run_model(run_dir: Path) -> LoadedModel:
     # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
     settings = read_train_settings(run_dir)
-    with reading(run_dir, "its weights do not fit its model", LOAD_ERRORS):
+    with reading(run_dir, "its weights do not fit its model"):
         return rebuild_model(_base(run_dir), state["state_dict"], lambda loaded: apply_mode(loaded, settings))
 
 
@@ -209,10 +210,8 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
     write_open_clip(load_base(), building)
-    try:
+    with explained(partial(load_error, ModelSettings(name=f"{LOCAL_DIR}{building}"))):
         check_open_clip(building)  # otherwise the export at the end of the training would fail
-    except LOAD_ERRORS as error:
-        raise load_error(ModelSettings(name=f"{LOCAL_DIR}{building}"), error) from error
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)

@@ -10,12 +10,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, TypeVar
 
 from hubbleclip.config.base import Section
 from hubbleclip.config.model import LOCAL_DIR, ModelSettings, TrainSettings
-from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
+from hubbleclip.core.errors import HubbleclipError, TrainingError, detail_of, explained
 from hubbleclip.core.io import lock_file, locked, read_json, sha256_file, write_text, writing
 from hubbleclip.core.records import Checkpoint, Run, to_row
 from hubbleclip.core.timestamps import next_time
@@ -29,7 +28,6 @@ KILLED = "killed"
 """State of a run whose process has ended without recording it."""
 READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt", "merges.txt")
 """Files that are read from the folder of a model; a change of other files, such as notes, requires no new run."""
-READ_ERRORS = (OSError, ValueError, TypeError, LookupError, AttributeError)
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
 }
@@ -52,13 +50,10 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
 
 
 @contextmanager
-def reading(run_dir: Path, problem: str, errors: tuple[type[Exception], ...] = READ_ERRORS) -> Iterator[None]:
+def reading(run_dir: Path, problem: str) -> Iterator[None]:
     """Raise TrainingError if what is read in a `with` block is damaged, and MachineError if the disk fails."""
-    try:
+    with explained(lambda error: damaged(run_dir, f"{problem}: {detail_of(error)}")):
         yield
-    except errors as error:
-        detail = shorten(str(error), 200, placeholder=" ...")
-        raise machine_error(error) or damaged(run_dir, f"{problem}: {detail}") from error
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:

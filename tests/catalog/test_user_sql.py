@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from test_catalog import mark
 
-from hubbleclip.catalog.user_sql import BATCH_ROWS, _locked, _read, run_user_sql, stream_user_sql
+from hubbleclip.catalog.user_sql import BATCH_ROWS, _reading, run_user_sql, stream_user_sql
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
@@ -35,8 +35,8 @@ def _five_rows(layout: Layout) -> None:
     ],
 )
 def test_reading_statements_run(sql: str, num_rows: int, layout: Layout) -> None:
-    with _locked(layout) as connection:
-        assert len(_read(connection, sql, 100).read_all()) >= num_rows
+    with _reading(layout, sql, 100) as reader:
+        assert len(reader.read_all()) >= num_rows
 
 
 @pytest.mark.parametrize("sql", ["DROP TABLE watermark", "FROM\nnothing"])
@@ -76,8 +76,9 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     secret.write_text("secret")
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     before = sorted(tmp_path.rglob("*"))
-    with _locked(layout) as connection, pytest.raises((CatalogError, duckdb.Error, pa.ArrowException, OSError)):
-        _read(connection, sql.format(folder=tmp_path), 10).read_all()
+    failures = CatalogError, duckdb.Error, pa.ArrowException, OSError
+    with pytest.raises(failures), _reading(layout, sql.format(folder=tmp_path), 10) as reader:
+        reader.read_all()
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,6 @@ from hubbleclip.search.embedding_process import TextsAhead, embed_ahead
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import change_selection
-from hubbleclip.training.models import model_folder
 
 
 @pytest.fixture
@@ -88,11 +86,6 @@ def test_mistakes_are_one_line(search, arguments: tuple[str, ...], word: str) ->
     assert found.code == 2
     (line,) = found.err.strip().splitlines()
     assert word in line
-
-
-def test_a_short_command_that_hides_the_hub_checks_the_folder_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert OSError in runpy.run_path(model_folder.__file__)["LOAD_ERRORS"]
 
 
 @pytest.mark.slow

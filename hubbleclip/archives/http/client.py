@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError as PoolError
 from hubbleclip import __version__
 from hubbleclip.archives.http.rate_limit import CircuitBreaker, RateLimiter, resolve_redirect, retry_after_s
 from hubbleclip.archives.http.responses import PAGE_BYTES, DamagedError, IncompleteError, RefusedError, ResponseError
-from hubbleclip.archives.http.timed_connections import POOLS, TimedHttp
+from hubbleclip.archives.http.timed_connections import POOLS
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError, PartialResultError
 from hubbleclip.core.io import TooLargeError, chunks
@@ -308,11 +308,16 @@ class Transport:
         checkpoint = time.monotonic()
         limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
-        if isinstance(response.raw.connection, TimedHttp):  # the connection is None once an empty body has ended
-            response.raw.connection.reader.deadline = deadline
+        reader = getattr(response.raw.connection, "reader", None)  # of a `TimedHttp`; None through a proxy
+
+        def read(num_bytes: int) -> bytes:
+            if reader:  # in vain, trailers of single bytes would arrive until the deadline
+                reader.deadline = min(deadline, time.monotonic() + reader.timeout_s)
+            return bytes(response.raw.read1(num_bytes))
+
         try:
             # the functions of `requests` would wait for a whole chunk, with no time limit if the server is very slow
-            for data in chunks(response.raw.read1, limit_bytes, limit_s):  # through a proxy, no `TimedHttp`
+            for data in chunks(read, limit_bytes, limit_s):
                 num_bytes += len(data)
                 yield data
                 now = time.monotonic()

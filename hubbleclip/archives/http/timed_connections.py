@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import socket
 import time
@@ -13,10 +12,6 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-LOG = logging.getLogger(__name__)
-LOGGED_S, SLOW_BYTES = 60.0, 60_000
-"""If fewer than `SLOW_BYTES` of a response arrive within `LOGGED_S` seconds, the response is logged as slow."""
-
 
 class TimedReader(io.RawIOBase):
     """Reader of a response whose reads fail after `deadline`, a value of `time.monotonic()`.
@@ -25,12 +20,10 @@ class TimedReader(io.RawIOBase):
     time could therefore block a connection without end.
     """
 
-    def __init__(self, sock: socket.socket, host: str) -> None:
-        self._sock, self._raw, self._host = sock, sock.makefile("rb", buffering=0), host
-        self._timeout_s = sock.gettimeout() or math.inf
-        self._started = self._logged = time.monotonic()
-        self._num_bytes = 0  # bytes that have arrived since the time `_logged`
-        self.deadline = self._started + self._timeout_s  # that of the headers; `iter_chunks` sets that of the body
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
+        self.timeout_s = sock.gettimeout() or math.inf
+        self.deadline = time.monotonic() + self.timeout_s  # of the headers; `iter_chunks` sets that of each later read
 
     def makefile(self, _: str) -> io.BufferedReader:
         """Return a buffered reader; `http.client` calls this method as it would that of a socket."""
@@ -45,14 +38,8 @@ class TimedReader(io.RawIOBase):
         now = time.monotonic()
         if now >= self.deadline:
             raise TimeoutError("the response did not arrive in time")
-        if now - self._logged >= LOGGED_S:
-            if self._num_bytes < SLOW_BYTES:
-                LOG.warning("%s has been sending a response for %.0f s, slowly", self._host, now - self._started)
-            self._logged, self._num_bytes = now, 0
-        self._sock.settimeout(min(self.deadline - now, self._timeout_s))
-        num_bytes = self._raw.readinto(buffer)
-        self._num_bytes += num_bytes or 0
-        return num_bytes
+        self._sock.settimeout(self.deadline - now)
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         """Close the reader; the connection closes its socket."""
@@ -67,7 +54,7 @@ class TimedHttp(HTTPConnection):
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
         """Make the response, which reads from a `TimedReader`."""
-        self.reader = TimedReader(sock, self.host)
+        self.reader = TimedReader(sock)
         return HTTPResponse(self.reader, *args, **options)  # type: ignore[arg-type]
 
 

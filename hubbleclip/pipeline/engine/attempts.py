@@ -101,11 +101,9 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
         raise error
     if failure := machine_error(error):
         raise failure from error
-    if isinstance(error, ItemError):
-        reason, detail = error.reason, error.detail
-    elif isinstance(error, HubbleclipError):
+    if isinstance(error, HubbleclipError):
         reason = getattr(error, "reason", "") or type(error).__name__.removesuffix("Error").lower()
-        detail = str(error)
+        detail = getattr(error, "detail", str(error))
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"

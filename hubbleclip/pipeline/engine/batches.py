@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -128,52 +129,26 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
     return ChunkResult(numbered, stopped)
 
 
-class _Results:
-    """Results that are not written yet. Those of items at which the machine failed wait for the end of the step."""
-
-    def __init__(self, stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress) -> None:
-        rows = stage.catalog.rows(SUSPECTS, [step.entity, step.stage, MACHINE])
-        self.step = replace(step, suspects=frozenset(row["entity_id"] for row in rows))
-        self.stage, self.write, self.progress = stage, write, progress
-        self.rows: Batch = {}
-        self.done: list[str] = []  # items that have not failed
-        self.alone: list[Rejection] = []  # failures of items at which the machine failed again
-
-    def add(self, item: Any, rows: Batch) -> None:
-        """Add the rows of an item."""
-        failures = rows.get("failure", [])
-        if any(row.reason == MACHINE for row in failures):
-            self.alone += failures
-            return
-        if self.step.key and not failures:
-            self.done.append(getattr(item, self.step.key))
-        for name, some in rows.items():
-            self.rows.setdefault(name, []).extend(some)
-
-    def flush(self) -> None:
-        """Write the rows that were added since the last call."""
-        step = self.step
-        checked = reject_broken_rows(self.rows, step.stage, step.entity, step.digest)
-        self.rows.clear()
-        rejections, failures = checked.get("rejection", []), checked.get("failure", [])
-        with self.stage.catalog.transaction():
-            self.stage.catalog.run("clear_failures", entity=step.entity, stage=step.stage, ids=self.done)
-            self.write(self.stage, checked)
-        self.done.clear()
-        self.stage.rejected += len(rejections) + len(failures)
-        self.progress.add(0, num_counted(rejections), len(failures))
-
-    def end(self, stopped: HubbleclipError | None) -> None:
-        """Write the remaining rows, and the failures of the machine at single items.
-
-        If a failure of the machine stopped the step, only that failure is written.
-        """
-        if isinstance(stopped, MachineError):
-            self.alone = [stopped.suspect] if stopped.suspect else []
-        if self.alone:
-            self.rows.setdefault("failure", []).extend(self.alone)
-        if self.rows or self.done:
-            self.flush()
+def _write_finished(
+    stage: Stage,
+    step: Step,
+    write: Callable[[Stage, Batch], None],
+    progress: Progress,
+    finished: list[tuple[Any, Batch]],
+) -> None:
+    """Write the rows of a list of finished items, which is emptied; forget the earlier failures of the others."""
+    rows: Batch = {}
+    for name, some in chain.from_iterable(found.items() for _, found in finished):
+        rows.setdefault(name, []).extend(some)
+    done = [getattr(item, step.key) for item, found in finished if step.key and not found.get("failure")]
+    finished.clear()
+    checked = reject_broken_rows(rows, step.stage, step.entity, step.digest)
+    rejections, failures = checked.get("rejection", []), checked.get("failure", [])
+    with stage.catalog.transaction():
+        stage.catalog.run("clear_failures", entity=step.entity, stage=step.stage, ids=done)
+        write(stage, checked)
+    stage.rejected += len(rejections) + len(failures)
+    progress.add(0, num_counted(rejections), len(failures))
 
 
 def run_batches(
@@ -196,19 +171,25 @@ def run_batches(
         return
     size = stage.settings.flows.batch_size
     progress = Progress(name=f"{stage.name}: {step.name}", total=total)
-    results = _Results(stage, step, write, progress)
-    num_done = 0
+    suspects = stage.catalog.rows(SUSPECTS, [step.entity, step.stage, MACHINE])
+    step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
+    flush = partial(_write_finished, stage, step, write, progress)
+    finished: list[tuple[Any, Batch]] = []
+    alone: list[tuple[Any, Batch]] = []  # items at which the machine failed again, and not at others
     stopped: HubbleclipError | None = None
     try:
-        for item, rows in map_unordered(stage, results.step, work, items, 1 if weigh else size):
-            results.add(item, rows)
-            num_done += 1
+        for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):
+            is_alone = any(row.reason == MACHINE for row in rows.get("failure", []))
+            (alone if is_alone else finished).append((item, rows))
             progress.add(weigh(item) if weigh else 1, 0)
-            if weigh or num_done % size == 0:
-                results.flush()
+            if weigh or number % size == 0:
+                flush(finished)
     except HubbleclipError as error:
         stopped = error
-    results.end(stopped)
+        if isinstance(error, MachineError):  # perhaps not the fault of the items in `alone`
+            alone = [(None, {"failure": [error.suspect]})] if error.suspect else []
+    if finished or alone:
+        flush(finished + alone)
     if stopped:
         raise stopped
     progress.log()

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from open_clip.hf_model import HFTextEncoder
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from hubbleclip.config.model import OPEN_CLIP_CONFIG
-from hubbleclip.core.errors import TrainingError, machine_error
+from hubbleclip.core.errors import TrainingError, explained
 from hubbleclip.training.export import preprocess
 from hubbleclip.training.finetuning import ModelWithHeads
 from hubbleclip.training.models.builder import LoadedModel, architecture
@@ -44,12 +43,8 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
     config = open_clip_config(loaded)
     (folder / OPEN_CLIP_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: weight.contiguous() for name, weight in loaded.model.state_dict().items()}
-    try:
+    with explained(lambda error: TrainingError(f"{folder / WEIGHTS} cannot be written ({error})"), folder):
         save_file(state, folder / WEIGHTS)
-    except SafetensorError as error:
-        raise machine_error(error, folder) or TrainingError(
-            f"{folder / WEIGHTS} cannot be written ({error})"
-        ) from error
     source = Path(preprocess.__file__).read_text(encoding="utf-8")
     (folder / PREPROCESS).write_text(source, encoding="utf-8")
     text = getattr(loaded.model, "text", None)

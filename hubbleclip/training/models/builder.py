@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -16,14 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hubbleclip.config.model import HUB, LOCAL_DIR, TEMPERATURE, ModelSettings
-from hubbleclip.core.errors import HubbleclipError, TrainingError, machine_error
+from hubbleclip.core.errors import TrainingError, detail_of, explained
 from hubbleclip.training.losses import Loss
 from hubbleclip.training.models.model_folder import (
-    LOAD_ERRORS,
     check_open_clip,
     check_size,
     check_towers,
-    detail_of,
     fetch,
 )
 from hubbleclip.training.models.pretrained import PACKAGES, PREPROCESS, TOWERS, load_towers, register_towers
@@ -183,8 +181,7 @@ def _l2_normalised(parts_pd: Sequence[Tensor]) -> Tensor:
 
 def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
     """Load the model that the settings name, with its weights."""
-    named = settings
-    try:
+    with explained(partial(load_error, settings)):
         settings, weight_bytes = _checked(settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -195,8 +192,6 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
             if settings.force_patch_dropout and not kinds & PATCH_DROPOUTS:
                 raise ValueError("no patch_dropout")
             return _with_preprocessing(model, settings)
-    except LOAD_ERRORS as error:
-        raise load_error(named, error) from error
 
 
 def _checked(settings: ModelSettings) -> tuple[ModelSettings, int]:
@@ -355,15 +350,11 @@ def _open_tokenizer(name: str, context_length: int) -> Any:
 
     Raises TrainingError if the tokenizer cannot be loaded.
     """
-    try:
+    hint = "pip install 'hubbleclip[offline]' and connect to the internet for the first run, or set another model.name"
+    with explained(lambda error: TrainingError(f"the tokenizer of {name} does not load ({detail_of(error)}): {hint}")):
         is_hf = bool(open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name"))
         options = {"trust_remote_code": False} if is_hf else {}
         return open_clip.get_tokenizer(name, context_length=context_length or None, **options)
-    except LOAD_ERRORS as error:
-        raise machine_error(error) or TrainingError(
-            f"the tokenizer of {name} cannot be loaded ({detail_of(error)}): run pip install "
-            "'hubbleclip[offline]', and connect to the internet for the first run, or set another model.name"
-        ) from error
 
 
 def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
@@ -404,7 +395,7 @@ def _channels(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def load_error(settings: ModelSettings, error: Exception) -> HubbleclipError:
+def load_error(settings: ModelSettings, error: Exception) -> TrainingError:
     """Make the error that says why weights do not load and what to change."""
     name, detail = settings.name, detail_of(error)
     if settings.force_patch_dropout and "patch_drop" in detail:
@@ -418,5 +409,4 @@ def load_error(settings: ModelSettings, error: Exception) -> HubbleclipError:
     else:
         advice = "connect to the internet for the first run, or set another model.name or a file as model.pretrained"
     weights = f" with the weights {settings.pretrained!r}" if settings.pretrained else ""
-    problem = f"{name.removeprefix(LOCAL_DIR)}{weights} does not load ({detail}): {advice}"
-    return machine_error(error) or TrainingError(problem)
+    return TrainingError(f"{name.removeprefix(LOCAL_DIR)}{weights} does not load ({detail}): {advice}")

@@ -93,8 +93,7 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
     """Convert a folder of transformers to one of open_clip, which exists until the process ends."""
     with needing("export", str(folder)):
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
-    if check_transformers(folder, ("clip", "siglip")) == "siglip":
-        check_tokenizer(folder)
+    is_clip = check_transformers(folder, ("clip", "siglip")) == "clip"
     config = AutoConfig.from_pretrained(folder)
     state: dict[str, Tensor] = {}
     for path in _weight_files(folder):
@@ -102,12 +101,12 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
         state |= load_file(path)
     if not state:
         raise ValueError("the folder has no weights in model.safetensors or the files of its index")
-    made, is_clip = TemporaryDirectory(), config.model_type == "clip"
-    if is_clip and config.text_config.vocab_size != CLIP_WORDS:
-        words = f"{config.text_config.vocab_size} tokens instead of {CLIP_WORDS}"
-        raise ValueError(f"the vocabulary is not that of CLIP: there are {words}")
+    if is_clip and (num := config.text_config.vocab_size) != CLIP_WORDS:
+        raise ValueError(f"the vocabulary is not that of CLIP: there are {num} tokens instead of {CLIP_WORDS}")
+    made = TemporaryDirectory()
     save_file((clip_weights if is_clip else siglip_weights)(state), Path(made.name, "open_clip_model.safetensors"))
     if not is_clip:
+        check_tokenizer(folder)
         AutoTokenizer.from_pretrained(folder).save_pretrained(made.name)
     processor: dict[str, Any] = {}
     for name in PROCESSORS:
