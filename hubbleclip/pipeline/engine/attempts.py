@@ -107,8 +107,7 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     else:
         log.error("%s %s: unexpected failure in %s", step.entity, entity_id, step.stage, exc_info=error)
         reason, detail = UNEXPECTED, f"{type(error).__name__}: {error}"
-    about = {"reason": reason, "detail": detail, "settings_digest": step.digest}
-    return reject(step.entity, entity_id, step.stage, **about)
+    return reject(step.entity, entity_id, step.stage, reason=reason, detail=detail, settings_digest=step.digest)
 
 
 def write_with_retries(stage: Stage, batch: Batch) -> None:

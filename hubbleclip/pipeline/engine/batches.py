@@ -19,6 +19,8 @@ from hubbleclip.pipeline.engine.runners import RUNNERS, fetch_share, open_worker
 from hubbleclip.pipeline.engine.stage import Stage
 
 SUSPECTS = "SELECT entity_id FROM attempt WHERE entity = ? AND stage = ? AND error = ?"
+Finished = list[tuple[Any, Batch]]
+"""Items and their rows."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -130,13 +132,9 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
 
 
 def _write_finished(
-    stage: Stage,
-    step: Step,
-    write: Callable[[Stage, Batch], None],
-    progress: Progress,
-    finished: list[tuple[Any, Batch]],
+    stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress, finished: Finished
 ) -> None:
-    """Write the rows of a list of finished items, which is emptied; forget the earlier failures of the others."""
+    """Write the rows of finished items, forget the earlier failures of those that did not fail, and empty the list."""
     rows: Batch = {}
     for name, some in chain.from_iterable(found.items() for _, found in finished):
         rows.setdefault(name, []).extend(some)
@@ -174,8 +172,8 @@ def run_batches(
     suspects = stage.catalog.rows(SUSPECTS, [step.entity, step.stage, MACHINE])
     step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
     flush = partial(_write_finished, stage, step, write, progress)
-    finished: list[tuple[Any, Batch]] = []
-    alone: list[tuple[Any, Batch]] = []  # items at which the machine failed again, and not at others
+    finished: Finished = []
+    alone: Finished = []  # items at which the machine failed again, and not at others
     stopped: HubbleclipError | None = None
     try:
         for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):
