@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_pat
     ("name", "change", "problem"),
     [
         ("tokenizer_config.json", {"tokenizer_class": "EvilTokenizer"}, "unknown tokenizer_class 'EvilTokenizer'"),
-        ("tokenizer.json", {"added_tokens": 7}, "the tokenizer of .* does not load"),
+        ("tokenizer.json", {"normalizer": {"type": "Evil"}}, "the tokenizer of .* does not load"),
         ("tokenizer_config.json", {"auto_map": {}}, "unknown key 'auto_map'"),
         ("config.json", {"model_type": "evil"}, "kind evil"),
         ("config.json", {"quantization_config": []}, "unknown key 'quantization_config'"),
