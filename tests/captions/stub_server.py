@@ -44,7 +44,10 @@ def responses_about(abstract: str) -> dict[str, Respond]:
         "half": give(body[: len(body) // 2], length=len(body)),
         "hang": silence(3),
         "307": give(b"", 307, Location="/v1/elsewhere"),
-        **{status: give(b'{"error": "no"}', int(status), Retry_After="0") for status in ("400", "401", "429", "500")},
+        **{
+            status: give(b'{"error": "no"}', int(status), Retry_After="0")
+            for status in ("400", "401", "403", "404", "405", "429", "500")
+        },
     }
 
 

@@ -81,16 +81,16 @@ def test_a_later_run_has_seeds_of_its_own_because_the_same_answer_would_fail_aga
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason", "num"),
+    ("fault", "reason", "num", "said"),
     [
-        ("not json", "invalid_json", 3),
-        ("bad schema", "invalid_answer", 3),
-        ("hang", "server_failure", 3),
-        ("400", "refused", 1),
+        ("not json", "invalid_json", 3, "is not JSON"),
+        ("bad schema", "invalid_answer", 3, "category"),
+        ("hang", "server_failure", 3, r"captions\.timeout_s"),
+        ("400", "refused", 1, r'refuses the request \(400\): {"error": "no"}'),
     ],
 )
-def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: str, num: int) -> None:
-    with StubServer(lambda abstract: [fault] * 9) as stub, pytest.raises(AnswerError) as caught:
+def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: str, num: int, said: str) -> None:
+    with StubServer(lambda abstract: [fault] * 9) as stub, pytest.raises(AnswerError, match=said) as caught:
         ask(stub, timeout_s=0.5 if fault == "hang" else 5.0)
     assert (caught.value.reason, len(stub.requests)) == (reason, num)
 
@@ -104,7 +104,7 @@ def test_a_server_that_is_not_there_stops_the_run() -> None:
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-secret\n")
     with StubServer(lambda abstract: ["500", "401"]) as stub, pytest.raises(SettingsError) as caught:
         ask(stub)
     assert stub.seen[0]["Authorization"] == "Bearer sk-secret"
@@ -113,8 +113,10 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog
     assert "check captions.base_url, captions.model and the key in OPENAI_API_KEY" in str(caught.value)
 
 
-def test_no_redirect_is_followed() -> None:
-    with StubServer(lambda abstract: ["307"]) as stub, pytest.raises(SettingsError, match=r"307.*captions\.base_url"):
+@pytest.mark.parametrize("status", ["307", "403", "404", "405"])
+def test_a_wrong_address_stops_the_run_and_no_redirect_is_followed(status: str) -> None:
+    said = rf"{status}.*captions\.base_url"
+    with StubServer(lambda abstract: [status]) as stub, pytest.raises(SettingsError, match=said):
         ask(stub)
     assert len(stub.requests) == 1
 
@@ -139,7 +141,8 @@ def test_a_key_that_others_could_read_or_no_header_may_have_is_not_sent(
         ("file", "", False),
         ("file", "n", False),
         ("file", " ", False),
-        ("file", "y", True),
+        ("file", " Y", True),
+        ("file", "yes", True),
     ],
 )
 def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
@@ -147,7 +150,8 @@ def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
 ) -> None:
     """Without a terminal, here an empty answer, no question is asked."""
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: bool(answer)))
-    monkeypatch.setattr("builtins.input", lambda question: answer)
+    answers = [answer]
+    monkeypatch.setattr("builtins.input", lambda question: answers.pop())
     url, file = f"https://{given_by}{answer.strip()}.example/v1", tmp_path / "mine.toml"
     file.write_text(f'[captions]\nbase_url = "{url if given_by == "file" else "https://other.example/v1"}"\n')
     if given_by == "environment":
@@ -156,6 +160,7 @@ def test_the_key_goes_to_an_address_that_a_person_gave_or_confirmed(
     assert found.captions.base_url == url
     with nullcontext() if is_confirmed else pytest.raises(SettingsError, match=f"is not sent to {url}"):
         confirm_address(url)
+        confirm_address(url)  # is asked for once
 
 
 def test_no_request_is_sent_with_a_key_to_an_unconfirmed_address(monkeypatch: pytest.MonkeyPatch) -> None:

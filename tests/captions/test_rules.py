@@ -13,6 +13,7 @@ from hubbleclip.captions.backends.rules import AIM_VERBS, RULES_VERSION, Rules
 from hubbleclip.captions.schema import Answer
 from hubbleclip.captions.vocabulary import VOCABULARY_FILE, find_targets, find_terms, read_vocabulary
 from hubbleclip.captions.write import ground
+from hubbleclip.core.errors import AnswerError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "proposals" / "abstracts.jsonl"
 DWARFS = SourceText(
@@ -50,6 +51,11 @@ def test_a_text_without_objects_still_gives_a_valid_answer(abstract: str) -> Non
     grounded = ground(answer_of(source), source.text)
     assert (grounded.answer.objects, grounded.dropped) == (["Deep imaging"], [])
     assert grounded.answer.science_aims == ["study Deep imaging"]
+
+
+def test_a_text_that_names_nothing_has_no_answer() -> None:
+    with pytest.raises(AnswerError, match="no_object: the text names no object"):
+        answer_of(SourceText(abstract_sha256="0" * 64, abstract="??? ...", title="?"))
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,11 @@ import pytest
 
 from experiments.coverage.__main__ import NUM_DIFFERENCES, NUM_RETRIEVALS, PAGE, all_cells, tables
 from experiments.coverage.candidates import CANDIDATES
-from experiments.coverage.populations import draw_hits
 from experiments.coverage.trials import (
     JACKKNIFE,
     RESAMPLED,
     Coverage,
     cluster_coverage,
-    difference_coverage,
-    retrieval_coverage,
 )
 from experiments.running import replace_tables
 
@@ -36,31 +33,6 @@ def test_the_chosen_interval_holds_where_others_do_not(num_groups, accuracy) -> 
     assert found["chosen"].ratio <= 1.1
     assert found["expanded percentile"].share < 0.9
     assert found["Korn-Graubard"].ratio == 1
-
-
-@pytest.mark.parametrize(
-    ("num_groups", "pair", "max_tiles"),
-    [(54, (0.97, 0.92), 20), (54, (0.97, 0.92), 1), (15, (0.5, 0.45), 20), (15, (0.5, 0.45), 1)],
-)
-def test_the_interval_of_a_difference_holds_near_100_percent_and_for_few_groups(num_groups, pair, max_tiles) -> None:
-    found = difference_coverage(num_groups, pair, max_tiles, TRIALS)
-    assert found.share >= lowest(TRIALS)
-    assert found.ratio <= 1.2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("direction", ["i2t", "t2i"])
-def test_intervals_of_retrieval_hold_over_queries_and_candidates(direction) -> None:
-    found = retrieval_coverage(direction, 30, 0.82, 3, 150)
-    assert all(one.share >= lowest(150) for name, one in found.items() if "rank" not in name)
-    assert found[f"{direction}_accuracy_at_10pct"].truth == pytest.approx(0.82, abs=0.02)
-
-
-def test_simulated_hits_have_the_accuracy_and_the_correlation_asked_for() -> None:
-    hits = draw_hits(np.random.default_rng(0), (200, 100), [0.8, 0.7], 0.5, max_tiles=2, agreement=0.9)
-    assert [one.sum() / hits.tiles_pg.sum() for one in hits.hits_spg] == pytest.approx([0.8, 0.7], abs=0.01)
-    pairs = hits.hits_spg[0][hits.tiles_pg == 2]  # 0, 1 or 2 hits: p q (1 - rho) of the pairs differ, twice over
-    assert np.mean(pairs == 1) == pytest.approx(2 * 0.8 * 0.2 * 0.5, abs=0.01)
 
 
 def test_every_table_has_its_place_on_the_page_and_the_committed_ones_keep_the_promise() -> None:

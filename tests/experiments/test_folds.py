@@ -53,21 +53,3 @@ def test_a_large_group_counts_as_much_as_a_small_one() -> None:
     scores[:11] = 1 - scores[:11]  # all pictures of the large group are missed
     values = {one.name: one.value for one in pooled_estimates("any", [fold(groups, scores)], draw_weights(10, 200, 1))}
     assert values["i2t_top_10pct"] == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize("num_groups", [10, 17, 18, 30])
-def test_chance_finds_ten_percent_in_the_top_tenth(num_groups: int) -> None:
-    rng = np.random.default_rng(3)
-    folds = [fold(list(range(num_groups)), rng.normal(size=(num_groups, num_groups))) for _ in range(400)]
-    values = {one.name: one.value for one in pooled_estimates("any", folds, draw_weights(num_groups, 20, 1))}
-    assert values["i2t_top_10pct"] == pytest.approx(0.1, abs=0.015)
-    assert values["t2i_auc"] == pytest.approx(0.5, abs=0.015)
-
-
-def test_repetitions_of_a_group_are_resampled_together() -> None:
-    scores = np.eye(10)
-    scores[5:] = 1 - scores[5:]
-    folds = [fold(list(range(10)), scores)]
-    weights = draw_weights(10, 500, 1)
-    once, thrice = (pooled_estimates("any", folds * times, weights)[0] for times in (1, 3))
-    assert np.array_equal(once.draws_b, thrice.draws_b)

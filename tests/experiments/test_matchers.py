@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.pairs.alignment import align, fit_alignment, fit_words
+from experiments.pairs.alignment import fit_alignment, fit_words
 from experiments.pairs.frozen_features import Pairs
-from experiments.pairs.methods import METHODS, SEEDED, Matcher
+from experiments.pairs.methods import METHODS, Matcher
 from experiments.pairs.report import (
     check_repetitions,
     check_size,
     check_unrelated,
     cross_validation_trials,
-    fit,
     holdout_trials,
 )
 from experiments.pairs.saved import SavedMatcher, find_pictures, read_matcher, save_matcher
@@ -100,18 +99,6 @@ def test_a_file_that_is_no_matcher_is_refused(tmp_path: Path) -> None:
         read_matcher(tmp_path / "matcher.npz")
 
 
-def test_the_alignment_weighs_directions_by_their_canonical_correlations() -> None:
-    rng = np.random.default_rng(1)
-    shared = rng.normal(size=(400, 1))
-    one = np.concatenate([shared, rng.normal(size=(400, 1))], axis=1)
-    other = np.concatenate([rng.normal(size=(400, 1)), -shared], axis=1)
-    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
-    from_one, from_other = align(one, other, ridge=1e-9)
-    assert abs(from_one[0, 0]) > 0.9
-    assert np.abs(from_one[:, 1]).max() < 0.2
-    assert np.sign(from_one[0, 0]) == -np.sign(from_other[1, 0])
-
-
 def test_words_of_one_text_or_of_most_texts_carry_no_weight() -> None:
     texts = ["the nebula glows", "the nebula fades", "the comet", "the jet", "the moons"]
     assert list(fit_words(texts).weights) == ["nebula"]
@@ -129,13 +116,6 @@ def test_folds_test_each_picture_once_and_share_no_group_with_the_training_part(
 def test_with_two_folders_one_is_trained_on_and_the_other_tested() -> None:
     (trial,) = holdout_trials(FEW.take(np.arange(6)), FEW.take(np.arange(6, 20)), [1])
     assert (len(trial.train.names), len(trial.test.names)) == (6, 14)
-
-
-def test_a_method_in_closed_form_is_trained_once_on_the_same_pictures() -> None:
-    matchers = fit(holdout_trials(FEW, FEW, [1, 2, 3]), TrainSettings(steps=1, warmup_steps=0))
-    assert {name: len(set(map(id, of_method))) for name, of_method in matchers.items()} == {
-        name: 3 if name in SEEDED else 1 for name in METHODS
-    }
 
 
 @pytest.mark.parametrize(("folds", "draws", "option"), [(1, 3, "--folds"), (-2, 3, "--folds"), (5, 0, "--draws")])

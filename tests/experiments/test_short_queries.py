@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, settings_at
+from commands import settings_at
 
 from experiments.short_queries import report
 from experiments.short_queries.judgements import drawn_tiles, read_queries
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
@@ -67,15 +66,6 @@ def test_a_tile_is_judged_by_the_kind_and_variant_that_the_simulator_drew(simula
     assert (comet.gain({"comet": 1}), comet.gain({"planet": 3})) == (1, 0)
 
 
-@pytest.mark.slow
-def test_another_archive_is_refused(simulated: Settings, tmp_path: Path) -> None:
-    other = simulated.simulator.model_copy(update={"mission": "jwst"})
-    with read_catalog(Layout(simulated.root)) as catalog, pytest.raises(HubbleclipError, match="simulated archive"):
-        drawn_tiles(catalog, other)
-    with pytest.raises(HubbleclipError, match="simulated archive"):
-        report.measure(simulated.model_copy(update={"archive": simulated.archive.model_copy(update={"name": "hst"})}))
-
-
 def test_ndcg_of_graded_gains() -> None:
     possible = [0, 1, 3, 0, 2]
     assert report.ndcg([3, 2, 1, 0], possible) == pytest.approx(1)
@@ -111,40 +101,6 @@ def test_intervals_are_paired_and_hold_the_mean() -> None:
     assert columns["model"]["value"] == pytest.approx(0.45)
     assert columns["model"]["low"] < 0.45 < columns["model"]["high"]
     assert columns["both minus words"] == {"value": 0.05, "low": 0.05, "high": 0.05}  # every query has this difference
-
-
-def test_changes_are_paired_by_query_and_by_tile() -> None:
-    scores = [{mode.value: 0.1 * n for mode in Mode} for n in range(10)]
-    queries = [
-        {"text": str(n), "is_first": n % 2 == 0, "shares_a_word": n > 5, report.EVERY: one, report.TEST: one}
-        for n, one in enumerate(scores)
-    ]
-    likes = [{"tile_id": str(n), "proposal_id": str(n // 2), "share": 0.1 * n} for n in range(10)]
-    now = {
-        "queries": [one | {report.TEST: one[report.TEST] | {"both": 0.1 * n + 0.05}} for n, one in enumerate(queries)],
-        "likes": [one | {"share": one["share"] - 0.1} for one in likes],
-    }
-    found = report.changes(now, {"queries": queries, "likes": likes}, 500)
-    assert found["rows"][-1]["both"] == {"value": 0.05, "low": 0.05, "high": 0.05}
-    assert found["rows"][-1]["words"] == found["rows"][0]["both"] == {"value": 0, "low": 0, "high": 0}
-    assert found["like"] == {"value": -0.1, "low": -0.1, "high": -0.1}
-    with pytest.raises(HubbleclipError, match="other tiles"):
-        report.changes(now, {"queries": queries, "likes": likes[1:]}, 500)
-
-
-@pytest.mark.slow
-def test_the_command_writes_its_results_and_the_page(
-    simulated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = tmp_path / "docs/search.md"
-    page.parent.mkdir()
-    page.write_text("before\n<!-- short queries -->\nold\n<!-- end of short queries -->\nafter")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    small = tuple(f"{name}={json.dumps(value)}" for name, value in SMALL.items())
-    report.report(tmp_path / "out", report.Options(data=simulated.root.parent, set=small))
-    results = json.loads((tmp_path / "out" / report.FILE).read_text(encoding="utf-8"))
-    assert report.table(results) in page.read_text(encoding="utf-8")
-    assert "old" not in page.read_text(encoding="utf-8")
 
 
 def test_the_docs_have_the_committed_figures_and_no_mode_is_decidedly_better_than_the_default() -> None:

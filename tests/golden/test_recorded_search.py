@@ -72,6 +72,7 @@ SESSION: dict[str, list[str]] = {
         "/?abstract_of=99",
         f"/?{FILTERS}&box=200,210,40,50&pixel_scale_arcsec_min=0.01&pixel_scale_arcsec_max=2&group=none",
         f"/?image={'f' * 32}",
+        f"/api/v1/points?image={'f' * 32}",
     ],
     "forms": ["/", f"/?q=spiral&{FILTERS}"],
     "beginnings": ["/", "/?selection=arcs"],
@@ -95,7 +96,7 @@ SESSION: dict[str, list[str]] = {
         "/sky?q=spiral&group=none&k=1&page=10000",
         "/sky",
         "/map?q=spiral&instrument=ACS/WFC",
-        f"/compare?tile={T[0]}&tile={T[6]}&tile={T[15]}",
+        *(f"/compare?tile={'&tile='.join(some)}" for some in ((T[0], T[6]), (T[0], T[12], T[15], T[7]))),
         f"/compare?tile={T[0]}",
         f"/compare?tile={'&tile='.join(T[:5])}",
     ],
@@ -110,7 +111,11 @@ SESSION: dict[str, list[str]] = {
         "/api/v1/search?place=M51&group=none",
         "/api/v1/search?instrument=none",
         "/api/v1/search?selection=arcs",
-        *(f"/api/v1/search?{fault}" for fault in ("k=1001&format=images", "page=500&k=200", "exposure_s_min=nan")),
+        *(
+            f"/api/v1/search?{fault}"
+            for fault in ("k=1001&format=images", "page=500&k=200", "exposure_s_min=nan", "like=a")
+        ),
+        *(f"/api/v1/search?{fault}" for fault in ("box=0,1,2", "box=0,1,-91,0", "box=0,nan,0,1", "radius=0")),
         *(f"/api/v1/search?{fault}" for fault in ("like=no+such", "radius=1e9&place=1+1", "box=a,b,c,d")),
         *(f"/api/v1/search?{fault}" for fault in ("exposure_min=1", "exposure_s_max=", "q=a&filters=F606W")),
         *(f"/api/v1/search?{fault}" for fault in ("observed_from=2013", "q=a%5E999", f"image={'f' * 32}")),
@@ -180,6 +185,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("search", {"place": "nowhere"}),
     ("search", {"fitler": ["F606W"]}),
     ("search", {"k": 51}),
+    ("search", {"group": "none"}),
     ("tile", {"tile_id": T[12]}),
     ("tile", {"tile_id": "a"}),
     ("explain", {"tile_id": T[0]}),

@@ -41,7 +41,8 @@ def test_a_picture_of_a_tile_finds_the_tile(search: Search, site: Settings, tmp_
     with Image.open(Layout(site.root).tile(tile_id_of(5, 1))) as tile:
         tile.save(content, form, quality=95)
     picture.write_bytes(content.getvalue())
-    assert list(search.image(picture, k=1)["tile_id"]) == [tile_id_of(5, 1)]
+    found = search.image(picture, k=2, proposal="5")
+    assert (found["tile_id"][0], list(found["proposal_id"])) == (tile_id_of(5, 1), ["hst:5"] * 2)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_a_group_shows_its_best_tile_and_counts_the_others(search: Search) -> No
         ({"q": "galaxy", "not": "galaxy", "mode": "model"}, "cancel"),
         ({"like": tile_id_of(1, 1), "mode": "words"}, "needs a text"),
         ({"place": "0 1 181"}, "0 to 180 degrees"),
+        ({"place": "0 1 -1"}, "0 to 180 degrees"),
     ],
 )
 def test_an_impossible_search_is_one_clear_line(search: Search, params: dict, words: str) -> None:
@@ -162,10 +164,10 @@ def test_hits_of_which_only_the_best_are_sorted_are_not_counted(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("engine", "ranking"):
-        monkeypatch.setattr(f"hubbleclip.search.{module}.FUSED_DEPTH", 10)
-    for params, is_counted in (({"q": "galaxy"}, False), ({"q": "galaxy", "proposal": "3"}, True), ({}, True)):
+        monkeypatch.setattr(f"hubbleclip.search.{module}.FUSED_DEPTH", TILES_EACH)
+    for params, *counted in (({"q": "galaxy"}, 6, False), ({"q": "galaxy", "proposal": "3"}, 6, True), ({}, 48, True)):
         hits = search.run(SearchParams(sort="date", group="none", **params))
-        assert hits.is_counted is is_counted
+        assert [hits.num_hits, hits.is_counted] == counted
 
 
 def test_counting_ranks_no_deeper_than_the_page_needs(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +176,7 @@ def test_counting_ranks_no_deeper_than_the_page_needs(search: Search, monkeypatc
     monkeypatch.setattr("hubbleclip.search.ranking.DEPTH_FACTOR", 2)
     first, whole = (search.run(SearchParams(q="galaxy", mode="model", k=k)) for k in (1, NUM_PROPOSALS))
     assert 1 < first.num_hits < whole.num_hits == NUM_PROPOSALS
-    assert (first.is_counted, first.has_more, whole.is_counted) == (False, True, True)
+    assert (first.is_counted, first.has_more, whole.is_counted, whole.has_more) == (False, True, True, False)
 
 
 def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:
@@ -199,20 +201,22 @@ def test_tables_have_units_pictures_and_escaped_texts(search: Search) -> None:
     assert set(table["instrument"]) == {"WFC3/UVIS"}
     assert str(table["ra_deg"].unit) == "deg"
     table["title"] = ["<script>alert(1)</script>"] * 4
+    table["picture"][3] = "missing.png"
     shown = table._repr_html_()
     pictures = re.findall(r'<img alt="tile (\w+)" src="data:image/jpeg;base64,([^"]+)">', shown)
-    assert [tile_id for tile_id, _ in pictures] == list(table["tile_id"])
+    assert [tile_id for tile_id, _ in pictures] == list(table["tile_id"])[:3]
     with Image.open(io.BytesIO(base64.b64decode(pictures[0][1]))) as picture:
         assert max(picture.size) > 32
     assert "<script>" not in shown
-    assert "&lt;script&gt;" in shown
-    assert search.like(tile_id_of(3, 2), k=2, pi="p3")["tile_id"][0] == tile_id_of(3, 2)
-    assert len(search.text("qqqq", k=3, mode="words")) == 0
+    assert "<td>-</td>" in shown and "&lt;script&gt;" in shown
+    liked = search.like(tile_id_of(3, 2), k=2, pi="p3")
+    assert (liked["tile_id"][0], list(liked["proposal_id"])) == (tile_id_of(3, 2), ["hst:3"] * 2)
+    assert len(search.text("qqqq^999", k=3, mode="words")) == 0
     assert list(search.find(cycle=[21, 22], moving=False)["cycle"]) == [21] * TILES_EACH
-    with pytest.raises(ParameterError, match="colour"):
-        search.text("galaxy", colour="red")
-    with pytest.raises(ParameterError, match="exposure_s_min"):
-        search.text("galaxy", exposure_s_min=-1)
+    wrong = {"colour": "red", "exposure_s_min": -1, "moving": 1, "radius": 0, "page": 0, "cycle": 10_001, "seed": -1}
+    for name, value in (wrong | {"pi": "a" * 201, "not": "a" * 4001, "box": "0,1,5,4", "sort": "best"}).items():
+        with pytest.raises(ParameterError, match=name):
+            search.text("galaxy", **{name: value})
 
 
 @pytest.mark.parametrize("value", [5, ["galaxy", 1]])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.pipeline import index as stage
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.engine import Search
-from hubbleclip.search.open_index import CurrentIndex, open_store, read_current
+from hubbleclip.search.open_index import CurrentIndex, open_store, read_current, write_current
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
@@ -183,9 +184,12 @@ def test_an_index_of_another_version_is_one_line(own_site: Settings, pattern: st
 
 def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:
     stage.index(own_site)
-    layout = Layout(own_site.root)
-    shutil.rmtree(layout.model_index(read_current(layout).model_digest))
-    with pytest.raises(SearchError, match="0 of 48 tiles: run `hubbleclip index`"):
+    layout, current = Layout(own_site.root), read_current(Layout(own_site.root))
+    write_current(layout, replace(current, num_tiles=49))
+    with pytest.raises(SearchError, match="48 of 49 tiles"):
+        Search.open(own_site)
+    shutil.rmtree(layout.model_index(current.model_digest))
+    with pytest.raises(SearchError, match="0 of 49 tiles: run `hubbleclip index`"):
         Search.open(own_site)
     with pytest.raises(SearchError, match="this version has no store 'other'"):
         open_store(layout, "a", "other")

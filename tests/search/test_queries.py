@@ -1,5 +1,6 @@
 """Random queries against the obvious way: each kind of term, weights, ranks by model and words, groups and pages."""
 
+import gzip
 from functools import cache
 from pathlib import Path
 
@@ -209,6 +210,9 @@ def test_a_fits_file_is_the_mean_of_its_tiles_by_the_settings_of_the_index(
     tile_ids = search._opened.store.tile_ids.to_pylist()
     feat_nd = search._opened.store.features([tile_ids.index(hit.tile_id) for hit in hits])
     assert [hit.score for hit in hits] == pytest.approx(feat_nd @ (mean_d / np.linalg.norm(mean_d)), abs=1e-5)
+    (tmp_path / "mine_drz").write_bytes(gzip.compress(path.read_bytes()))
+    packed = search.run(SearchParams(image=str(tmp_path / "mine_drz"), mode=Mode.MODEL, **EVERY)).hits
+    assert [(hit.tile_id, hit.score) for hit in packed] == [(hit.tile_id, hit.score) for hit in hits]
 
 
 def test_a_name_that_the_catalog_does_not_have_is_looked_up_by_sesame(search: Search) -> None:

@@ -41,6 +41,7 @@ def test_each_value_of_a_filter_admits_as_many_tiles_as_it_says(search: Search, 
         ({"place": "10 10"}, "No tile within 6′ of 10 10; the nearest, NGC-104, is 40.0° away", ""),
         ({"place": "NGC 103", "exposure_s_min": 1e6}, None, ""),
         ({"q": "Sipral Galaxy"}, "No abstract has 'sipral'", "spiral Galaxy"),
+        ({"q": "comit"}, "No abstract has 'comit'", "comet"),
         ({"q": ["spiral galaxy", "sipral^-1"]}, None, ""),
         (
             {"q": "sipral galaxyy clustre nebulla"},

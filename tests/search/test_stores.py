@@ -148,6 +148,14 @@ def test_what_a_killed_append_left_is_removed_by_the_next(tmp_path: Path) -> Non
     }
 
 
+def test_rows_are_on_the_disk_before_the_manifest_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda handle: flushed.append(os.fstat(handle).st_ino))
+    embedded(tmp_path, 30).close()
+    manifest, *rows = (path.stat().st_ino for path in sorted(tmp_path.iterdir()))
+    assert len(rows) == 3 and {*rows, tmp_path.stat().st_ino} <= set(flushed[: flushed.index(manifest)])
+
+
 def test_an_append_that_ends_before_the_manifest_leaves_the_former_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,5 +58,5 @@ def start() -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def png(search: Search) -> bytes:
-    """The picture of the tile `IDS[0]`."""
-    return search.tile(IDS[0]).picture.read_bytes()
+    """The picture of the tile `IDS[31]`, to which no other tile is nearly as similar."""
+    return search.tile(IDS[31]).picture.read_bytes()

@@ -13,7 +13,7 @@ from PIL import Image
 from pyavm import AVM
 from search_site import IDS, SIZE_PX
 from starlette.testclient import TestClient
-from web_search import service_of
+from web_search import client_of, service_of
 
 from hubbleclip.archives.mast.remote_file import BLOCK_BYTES, open_remote
 from hubbleclip.cli.serving import MAX_CUTOUT_BYTES
@@ -22,6 +22,7 @@ from hubbleclip.core.errors import DownloadError, ImageError, NotFoundError
 from hubbleclip.images.wcs import parse_wcs
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.pictures import cut_out, cut_tile, thumbnail
+from hubbleclip.search.server.search_service import WorkQueue
 from tests.bad_server import BadServer, give, give_range
 
 NAMES = ("image.png", "thumbnail.jpg")
@@ -64,6 +65,8 @@ def test_a_cutout_is_of_the_file_here_or_else_the_address_of_its_archive(
     refused = client.get(f"/api/v1/tiles/{IDS[0]}/cutout.fits")
     assert refused.status_code == 404
     assert "https://mast.stsci.edu/api/v0.1/Download/file?uri=" in refused.json()["detail"]
+    with client_of(service_of(search, cutouts=WorkQueue(max_waiting=0))) as busy:
+        assert busy.get(f"/api/v1/tiles/{IDS[0]}/cutout.fits").status_code == 503
     path, record = tmp_path / "a_drz.fits", search.tile(IDS[0])
     path.write_bytes(fits_bytes(np.random.default_rng(1).random((SIZE_PX * 2, SIZE_PX * 2))))
     found = cut_tile(service_of(search, open_remote=None), replace(record, product=path))

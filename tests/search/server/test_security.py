@@ -75,7 +75,7 @@ def test_another_address_needs_a_token_or_public() -> None:
     with pytest.raises(HubbleclipError, match="--public"):
         check_access("search.example", "", False)
     assert check_access("0.0.0.0", "secret", False).token == "secret"
-    assert check_access("0.0.0.0", None, True).token is None
+    assert check_access("0.0.0.0", "secret", True).token is None
     assert [is_loopback(h) for h in ("localhost", "127.8.0.1", "0.0.0.0", "example.org")] == [True, True, False, False]
 
 
@@ -180,7 +180,8 @@ def test_a_body_of_unstated_length_is_cut(kind: str, begin: bytes, limit: int, s
         )
     except requests.ConnectionError:
         assert sum(sent) >= limit
-    assert requests.get(f"{url}/healthz", timeout=60).status_code == 200
+    answer = requests.get(f"{url}/healthz", timeout=60)
+    assert (answer.status_code, "server" in answer.headers) == (200, False)
 
 
 @contextmanager
@@ -225,6 +226,17 @@ def test_headers_that_never_end_are_cut_off(start, search: Search, monkeypatch: 
                 time.sleep(0.05)
                 slow.sendall(b"X-A: b\r\n")
         assert is_ended(silent)
+
+
+def test_a_connection_outlives_the_limit_of_its_first_headers(
+    start, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_server, "HEADERS_S", 0.5)
+    with connected(start(service_of(search))) as client:
+        for _ in range(2):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.6)
 
 
 def test_a_query_string_without_end_is_refused(start, search: Search) -> None:

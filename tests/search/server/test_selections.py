@@ -94,14 +94,14 @@ def test_selections_are_bounded_in_number_and_size(tmp_path: Path, monkeypatch: 
     for name in ("MAX_SELECTIONS", "MAX_TILES"):
         monkeypatch.setattr(selections, name, 2)
     change_selection(path, "a", add=["3", "1"])
-    change_selection(path, "b", add=["1", "1"])
+    change_selection(path, "b" * 64, add=["1", "1"])
     for name in ("a", "c"):
         with pytest.raises(SearchError, match="at most 2 selections of 2 tiles"):
             change_selection(path, name, add=["2"])
-    change_selection(path, "b", note="x" * 4000)
+    change_selection(path, "b" * 64, note="x" * 4000)
     assert read_selections(path) == {
         "a": Selection(tile_ids=("3", "1")),
-        "b": Selection(tile_ids=("1",), note="x" * 4000),
+        "b" * 64: Selection(tile_ids=("1",), note="x" * 4000),
     }
 
 

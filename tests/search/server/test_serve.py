@@ -57,8 +57,9 @@ def test_a_taken_port_is_one_line() -> None:
 
 
 def test_the_file_of_a_server_says_where_it_listens_while_it_runs(
-    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     path, seen = tmp_path / "server.json", []
 
     def run(_: uvicorn.Server, sockets: list[socket]) -> None:
@@ -72,6 +73,8 @@ def test_the_file_of_a_server_says_where_it_listens_while_it_runs(
         found, mode, address = seen.pop()
         assert (len(found.pop("instance")), mode, address[0]) == (32, "600", host)
         assert found == {"host": shown, "port": address[1], "token": token, "pid": os.getpid()}
+        query = "?token=..." if token else ""
+        assert f"search: http://{host}:{address[1]}/{query}, until Ctrl-C" in caplog.messages
     with registered(path, registration(1, "a")):
         path.write_text(json.dumps(asdict(registration(2, "b"))))
     assert path.is_file()  # that of a server which started later

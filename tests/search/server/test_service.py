@@ -95,10 +95,12 @@ def test_a_call_asks_for_few_names_and_ends_though_an_answer_expires_at_once(mon
 def test_calls_may_wait_while_the_model_is_loaded() -> None:
     seen = []
     search = SimpleNamespace(has_model=False, is_damaged=False)
-    search.load_model = lambda: seen.append((service.health(), service.queue.max_s > MAX_S))
+    search.load_model = lambda: seen.append(
+        (client_of(service).get("/healthz").status_code, service.health(), service.queue.max_s > MAX_S)
+    )
     service = SearchService(search=search, explain=dict)
     service.load_model()
-    assert seen == [("loading the model", True)]
+    assert seen == [(200, "loading the model", True)]
     assert service.queue.max_s == MAX_S
     assert service.health() == "ok"  # a new index has a model that the next query loads
 
@@ -135,6 +137,7 @@ def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restore
             content = path.read_bytes()
             os.truncate(path, 100)
             assert health() == (503, "a file of the index is damaged")
+            assert client.get("/api/v1/search?q=galaxy").status_code == (503 if path.suffix == ".f16" else 200)
             path.with_suffix(".whole").write_bytes(content)
             path.with_suffix(".whole").rename(path)
             service.search._retry_at = 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from starlette.testclient import TestClient
-from web_search import soup
+from web_search import client_of, service_of, soup
 
 from hubbleclip.catalog.tile_filters import FILTERS, Filter
 from hubbleclip.cli.searching import SearchOptions
@@ -51,6 +51,17 @@ def test_a_filter_is_the_same_from_each_caller_and_has_a_chip(one: Filter, clien
 
 def explain(tile_id: str) -> dict[str, Any]:
     return {"tile_id": tile_id, "shard": "train-000001.tar"}
+
+
+def test_the_tools_are_served_beside_the_pages_and_uploads_end_with_the_server(search: Search, png: bytes) -> None:
+    agents, service = make_agent_server(lambda: search, search._layout, explain), service_of(search)
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    with client_of(service, agents=agents) as client:
+        answer = client.post("/mcp", json=asked, headers={"accept": "application/json"}).json()
+        assert [one["name"] for one in answer["result"]["tools"]] == ["search", "tile", "explain", "sql"]
+        path = service.uploads.path(service.uploads.add(png))
+        assert path.is_file() and client.get("/").status_code == 200
+    assert not path.exists()
 
 
 @pytest.fixture

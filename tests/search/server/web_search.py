@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from bs4 import BeautifulSoup
 from commands import command, environment
+from mcp.server import MCPServer
 from starlette.testclient import TestClient
 
 from hubbleclip.config.settings import Settings
@@ -25,10 +26,10 @@ def service_of(search: Search, **changes: object) -> SearchService:
     return SearchService(search=search, **({"explain": lambda tile_id: {"tile_id": tile_id}} | changes))
 
 
-def client_of(service: SearchService, access: Access | None = None) -> TestClient:
+def client_of(service: SearchService, access: Access | None = None, agents: MCPServer | None = None) -> TestClient:
     access = access or Access()
     url = "http://localhost:8765" if is_loopback(access.host) else "http://search.example"
-    return TestClient(create_app(service, access), base_url=url, follow_redirects=False)
+    return TestClient(create_app(service, access, agents=agents), base_url=url, follow_redirects=False)
 
 
 def soup(client: TestClient, url: str, status: int = 200, **headers: str) -> BeautifulSoup:
