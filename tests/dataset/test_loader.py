@@ -26,8 +26,9 @@ from hubbleclip.dataset.loader import (
     iterate_eval_images,
     token_counter,
 )
-from hubbleclip.dataset.reader import open_split, resized
+from hubbleclip.dataset.reader import decode_resized, open_split, resized
 from hubbleclip.dataset.sampler import GroupBatchSampler, derangement, draw_views, positive_ids
+from hubbleclip.images.encode import encode_png
 
 SETTINGS = TrainSettings(steps=6, batch_size=4, workers=0, seed=5)
 TOKENIZER = open_clip.SimpleTokenizer(context_length=16)
@@ -225,6 +226,12 @@ def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape_yx, dtype=np.uint8))
     expected = image.resize((4, 4), Image.Resampling[kernel])
     assert np.array_equal(resized(image, 4), np.asarray(expected))
+    levels_yx, other = np.asarray(image), io.BytesIO()
+    colour = Image.merge("RGB", [image, image.transpose(Image.Transpose.ROTATE_180), image])
+    colour.save(other, "PNG")
+    assert np.array_equal(decode_resized(encode_png(levels_yx), 4), np.asarray(expected))
+    assert np.array_equal(decode_resized(other.getvalue(), 4), resized(colour.convert("L"), 4))
+    assert shape_yx != (8, 8) or np.array_equal(decode_resized(encode_png(levels_yx), 8), levels_yx)
 
 
 @pytest.mark.parametrize("step", [0, 4])

@@ -269,6 +269,9 @@ def test_the_facts_of_a_shard_file_match_its_content(written, tmp_path):
     assert len(data) == shard.size_bytes
     assert {name: data[start : start + length] for name, (start, length) in shard.extents.items()} == pngs
     assert read_shard_file(tmp_path / "train-000000.tar") == shard
+    (tmp_path / "train-000000.tar").write_bytes(data[:700])
+    with pytest.raises(DatasetError, match="is not a complete tar .*run `hubbleclip shards` again"):
+        read_shard_file(tmp_path / "train-000000.tar")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic_fits import starry_sky, write_drz
 
-from hubbleclip.fits.instruments import CAMERAS, camera_of, filter_name
+from hubbleclip.fits.instruments import CAMERAS, camera_of
 from hubbleclip.images.reader import read_science_images
 
 SATURATED = {"ACS": 256 | 2048, "WFC3/UVIS": 256 | 2048, "WFC3/IR": 256, "WFPC2": 8, "NICMOS": 64, "STIS/CCD": 256}
@@ -27,12 +27,6 @@ def test_overscan_of_a_raw_frame_is_not_valid(tmp_path):
     expected = np.zeros((1044, 1062), bool)
     expected[:1024, 19:1043] = True
     np.testing.assert_array_equal(image.valid_yx, expected)
-
-
-def test_the_filters_of_all_wheels_of_a_camera_are_named_and_of_no_more():
-    wheels = {"FILTNAM1": "CLEAR1", "FILTNAM2": "F220W", "FILTNAM3": "CLEAR3", "FILTNAM4": "F2ND"}
-    assert filter_name(wheels.get, CAMERAS["FOC"]) == "F220W+F2ND"
-    assert filter_name(wheels.get, CAMERAS["WFPC2"]) == "F220W"
 
 
 FINAL_BITS = {"ACS/WFC": 336, "WFC3/UVIS": 336, "WFC3/IR": 528}

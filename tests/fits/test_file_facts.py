@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.fits import keywords as facts
-from hubbleclip.fits.keywords import read_facts, read_keywords, start_of, target_of, title_of
+from hubbleclip.fits.keywords import read_facts, read_keywords, title_of
 
 NEPTUNE = {
     "TELESCOP": "HST",
@@ -134,31 +134,9 @@ def test_the_names_of_the_investigator_are_joined_without_the_missing_ones(tmp_p
     assert facts_of(tmp_path, {"PR_INV_M": "", "PR_INV_F": "Dr.  Amy"}).pi == "Amy Simon"
 
 
-def test_the_target_is_the_first_that_is_named_and_no_word_for_none() -> None:
-    assert target_of({"TARGNAME": " M  31 ", "OBJECT": "NGC 1"}) == "M 31"
-    assert target_of({"TARGNAME": "", "OBJECT": "NGC 1"}) == "NGC 1"
-    for word in ("ANY", "none", "N/A", "Unknown", "DARK", "bias"):
-        assert target_of({"TARGNAME": word, "OBJECT": "NGC 1"}) is None
-    assert target_of({}) is None
-
-
 def test_a_title_joins_what_is_known() -> None:
     assert title_of("a__b c", "ACS/WFC", ("F1", "F2"), None) == "a b c with ACS/WFC in F1 and F2"
     assert title_of("a", None, (), "M 1") == "M 1"
-
-
-@pytest.mark.parametrize(
-    ("date", "start_mjd"),
-    [
-        ("1970-01-01", 40587.0),
-        ("2000-01-01T12:00:00", 51544.5),
-        ("2000-01-01T06:00:00", 51544.25),
-        ("19/05/94", None),
-        (None, None),
-    ],
-)
-def test_the_start_is_that_of_the_date_where_the_header_has_no_day_number(date, start_mjd) -> None:
-    assert start_of({"DATE-OBS": date, "EXPSTART": 0.0}) == start_mjd
 
 
 def test_the_primary_header_comes_before_the_image_and_a_table_gives_nothing(tmp_path: Path) -> None:

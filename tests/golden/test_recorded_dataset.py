@@ -25,6 +25,7 @@ WRITTEN = {
 CASES: dict[str, dict[str, Any]] = {
     "simulated": {"archive": "simulated", "caption_source": "proposal"},
     "mixed": {},
+    "jwst": {"archive": "jwst"},
     "local": {"archive": "local", "caption_source": "header", "pi": None},
 }
 """Values that all tiles of a dataset have."""

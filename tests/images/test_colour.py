@@ -104,8 +104,8 @@ def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three
     (native,) = tile_file(tmp_path / "middle.fits", SHAS[1], SETTINGS).tiles
     (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
     assert (tile.view, tile.y0, tile.x0, tile.geometry) == ("colour", native.y0, native.x0, native.geometry)
-    (other,) = cut_colour(parts, ["dd" * 32, *SHAS[1:]], SETTINGS).tiles
-    assert len({native.tile_id, tile.tile_id, other.tile_id}) == 3
+    others = [cut_colour(parts, shas, SETTINGS).tiles[0] for shas in (["dd" * 32, *SHAS[1:]], SHAS[::-1])]
+    assert len({native.tile_id, tile.tile_id, *(other.tile_id for other in others)}) == 4
 
 
 def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path):
@@ -136,14 +136,16 @@ def test_blending_keeps_the_ratios_of_the_three(heights, softening):
         )
 
 
-def test_a_dead_chip_costs_only_itself(parts):
-    alive = parts[1][0]
+def test_each_chip_is_shown_as_if_it_were_alone_and_a_dead_one_costs_only_itself(parts):
+    alive, (red, blue) = parts[1][0], parts[::2]
     dead = replace(alive, valid_yx=np.zeros_like(alive.valid_yx), chip=2)
-    (expected,) = cut_colour(parts, SHAS, SETTINGS).tiles
-    (tile,) = cut_colour([parts[0], [dead, alive], parts[2]], SHAS, SETTINGS).tiles
-    assert tile.encoded == expected.encoded
-    with pytest.raises(ImageError, match="all_invalid"):
-        cut_colour([parts[0], [dead], parts[2]], SHAS, SETTINGS)
+    flat, bright = (replace(alive, data_yx=factor * alive.data_yx, chip=3) for factor in (0, 3))
+    expected = [cut_colour([red, [one], blue], SHAS, SETTINGS).tiles[0].encoded for one in (alive, bright)]
+    tiles = cut_colour([red, [dead, alive, bright], blue], SHAS, SETTINGS).tiles
+    assert [tile.encoded for tile in tiles] == expected
+    for chips, reason in (([dead, flat], "all_invalid"), ([flat, dead], "no_signal")):
+        with pytest.raises(ImageError, match=reason):
+            cut_colour([red, chips, blue], SHAS, SETTINGS)
 
 
 def write_band(path, wavelength_nm, jy, noise_jy=1e-7, seed=0):
@@ -217,8 +219,12 @@ def test_a_pixel_that_lacks_a_colour_has_the_mean_of_the_others():
 
 
 def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):
-    with pytest.raises(ImageError, match="no_flux_scale"):
-        cut_colour([[replace(calibrated[0][0], flux_density=None)], *calibrated[1:]], SHAS, SETTINGS)
+    raw = [[replace(band[0], flux_density=None, chip=2)] for band in calibrated]
+    for band in range(3):
+        with pytest.raises(ImageError, match="no_flux_scale"):
+            cut_colour([*calibrated[:band], raw[band], *calibrated[band + 1 :]], SHAS, SETTINGS)
+    red, green, blue = calibrated
+    assert len(cut_colour([red, [*raw[1], *green], blue], SHAS, SETTINGS).tiles) == 1
 
 
 def prepared(image, sky, white, noise, softening=3.0):

@@ -7,7 +7,7 @@ import gzip
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_fits import refused_if, starry_sky, wcs_header, write_drz
+from synthetic_fits import refused_if, starry_sky, wcs_header, write_compressed, write_drz
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits.instruments import star_contrast
@@ -124,6 +124,9 @@ def test_a_file_may_lack_the_padding_after_its_last_pixel_and_no_pixel(tmp_path)
     assert end < len(whole)
     (tmp_path / "b.fits").write_bytes(whole[:end])
     np.testing.assert_array_equal(read(tmp_path / "b.fits").data_yx, DATA)
+    packed = write_compressed(tmp_path / "c.fits", DATA.astype(np.int32)).read_bytes()
+    (tmp_path / "c.fits").write_bytes(packed[:-1])
+    np.testing.assert_array_equal(read(tmp_path / "c.fits").data_yx, DATA.astype(np.int32))
     (tmp_path / "b.fits").write_bytes(whole[: end - 1])
     with pytest.raises(ImageError, match="truncated: the file ends within the pixels of extension 1"):
         read(tmp_path / "b.fits")
@@ -224,5 +227,6 @@ def test_a_file_that_ends_within_what_is_no_image_has_no_image(tmp_path):
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "a.fits")
     for end, reason in ((None, "no_image"), (-2880 * 3, "truncated")):
         (tmp_path / "b.fits").write_bytes((tmp_path / "a.fits").read_bytes()[:end])
-        with pytest.raises(ImageError, match=f"^{reason}"):
-            read_science_images(tmp_path / "b.fits", 10**7)
+        for name, why in (("b.fits", reason), ("b_wht.fits", "not_an_image")):
+            with pytest.raises(ImageError, match=f"^{why}"):
+                read_science_images(tmp_path / "b.fits", 10**7, name)

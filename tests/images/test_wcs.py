@@ -132,6 +132,12 @@ def test_lookup_tables_that_change_over_the_image_shift_each_tile_by_their_mean(
         without = WCS(wcs_header((700, 1100))).all_world2pix(where.ra_deg, where.dec_deg, 0)
         assert min(np.abs(np.array(without) - (x0 + 255.5, y0 + 255.5))) > 0.2
         np.testing.assert_allclose(own.all_world2pix(where.ra_deg, where.dec_deg, 0), 255.5, atol=0.05)
+    sip = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 8e-4}
+    science.header.update(sip)  # it cannot be inverted far from the centre, and a tile there costs no other its shift
+    distorted = read_wcs(fits.HDUList(hdus), 1, 0)
+    near, far = tile_geometries(distorted, [(188, 400), (188, 1900)], 256)
+    assert [near] == tile_geometries(distorted, [(188, 400)], 256)
+    assert WCS(fits.Header.fromstring(far.wcs, sep="\n")).wcs.crpix[0] == 550.5 - 1900
 
 
 @pytest.mark.parametrize("crpix", [(1234.5678901234567, 0.1 + 0.2), (-1e-7 / 3, 50.5), (1e17, -2048.123456789012)])

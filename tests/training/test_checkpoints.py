@@ -198,11 +198,16 @@ def test_without_a_checkpoint_an_unfinished_run_is_resumed(tmp_path: Path) -> No
                 read(run)
 
 
+OTHERS = {"mode": "linear", "lora_rank": 3, "lock_image_unlocked_groups": 1, "lock_text_unlocked_layers": 1}
+OTHERS |= {"loss": "siglip", "ema": 0.7, "shuffled": True, "batch_size": 9, "weight_decay": 0.7, "beta1": 0.7}
+OTHERS |= {"beta2": 0.7, "eps": 1e-3, "layer_decay": 0.7}
+
+
 @pytest.mark.parametrize(
     ("digest", "model", "changes", "message"),
     [
         ("e" * 32, {"context_length": 40}, {}, "another model, dataset: set the same"),
-        (DIGEST, {}, {"mode": "linear", "batch_size": 8, "weight_decay": 0.2}, "mode, batch_size, weight_decay: set"),
+        (DIGEST, {}, OTHERS, f"another {', '.join(OTHERS)}: set the same"),
         (DIGEST, {}, {"steps": 6}, "set train.steps to more"),
         (DIGEST, {}, {"patience": 1}, "best at step 4 of 6"),
     ],
@@ -256,14 +261,19 @@ def test_an_error_of_the_system_is_raised_as_such_when_torch_hides_it(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_last_checkpoint(run_dir: Path) -> None:
+def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_last_checkpoint(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, copied = shutil.copyfile, []
+    monkeypatch.setattr(shutil, "copyfile", lambda source, target: (copied.append(source), copy(source, target)))
     settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name})
     (run_dir / METRICS).write_text("rows of 6 steps")
     with open_run(run_dir.parent, DIGEST, MODEL, settings, code_version="test", device="cpu") as run:
         checkpoints.copy_progress(run_dir, run, settings)
         assert checkpoints.list_steps(run) == [4, 6]
-        for name in ("metrics.jsonl", "checkpoints/step-00000004.pt", "checkpoints/step-00000006.pt"):
-            assert (run / name).read_bytes() == (run_dir / name).read_bytes()
+        names = ("metrics.jsonl", "checkpoints/step-00000004.pt", "checkpoints/step-00000006.pt")
+        assert copied == [run_dir / name for name in names]  # the last checkpoint marks the copy as complete
+        assert [(run / name).read_bytes() for name in names] == [path.read_bytes() for path in copied]
         write_checkpoint(run, 8, made_state(8))
         (run / METRICS).write_text("rows of 8 steps")
         checkpoints.copy_progress(run_dir, run, settings)

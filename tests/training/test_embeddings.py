@@ -176,9 +176,12 @@ def test_recalls_count_the_captions_of_tiles_and_the_tiles_of_captions(tiles, mo
     near_nc = -np.abs(np.arange(num)[:, None] - np.arange(num) + 0.1)
     monkeypatch.setattr(validation, "embed_open_tiles", lambda *_: near_nc)
     monkeypatch.setattr(validation, "embed_texts", lambda *_: np.eye(num))
+    monkeypatch.setattr(validation, "TOP_SHARE", 3.7 / num)
     found = validate(load_model(MODEL, 1), mixed, get_loss(TRAIN.loss))
     ranks = {"i2t": near_nc.argsort(1)[:, ::-1].argsort(1)[np.arange(num), own_n]}
     ranks["t2i"] = near_nc.argsort(0)[::-1].argsort(0)[np.arange(num), own_n]
     expected = {f"val_{name}_recall_at_{k}": (of < k).mean() for name, of in ranks.items() for k in (1, 5, 10)}
+    expected["val_accuracy_10"] = (ranks["i2t"] < 3).mean()
+    assert expected["val_accuracy_10"] < (ranks["i2t"] < 4).mean()
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert 0 < expected["val_i2t_recall_at_1"] < expected["val_t2i_recall_at_5"] < 1

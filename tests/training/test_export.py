@@ -141,7 +141,7 @@ def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
     [
         ([], "at least one"),
         ("a comet", "a list"),
-        (["tile.PNG"], "pathlib.Path"),
+        (["a comet", "tile.JPEG"], "pathlib.Path"),
         ([Path("absent.png")], "absent.png"),
         ([np.zeros((2, 2, 7))], "uint8"),
     ],
@@ -209,8 +209,8 @@ def test_each_tower_is_written_to_onnx_with_its_names_and_large_weights_in_a_fil
             (name,) = self.one["input_names"]
             return [self.one["tower"](torch.from_numpy(inputs[name])).numpy()]
 
-    def export(tower, _, path, **options):
-        written[path.name] = options | {"tower": tower}
+    def export(tower, example, path, **options):
+        written[path.name] = options | {"tower": tower, "size": len(example[0])}
 
     monkeypatch.setattr(torch.onnx, "export", export)
     monkeypatch.setitem(sys.modules, "onnxscript", SimpleNamespace())
@@ -225,6 +225,8 @@ def test_each_tower_is_written_to_onnx_with_its_names_and_large_weights_in_a_fil
             "image_tower.onnx": ("pixel_values", "image_features", is_beside),
             "text_tower.onnx": ("input_ids", "text_features", is_beside),
         }
+        # a batch of one would be a constant of the graph
+        assert [(*one["dynamic_shapes"][0], one["size"]) for one in written.values()] == [(0, 2)] * 2
     assert torch.allclose(written["text_tower.onnx"]["tower"](loaded.tokenizer(TEXTS)).norm(dim=1), torch.ones(3))
 
 

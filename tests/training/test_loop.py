@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -66,14 +67,19 @@ def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_
     assert all(map(torch.equal, *states))
 
 
-@pytest.mark.parametrize("names", [{"name": "x", "pretrained": "{}/weights.pth"}, {"name": "local-dir:{}"}])
-def test_other_weights_in_the_same_file_make_another_run_and_notes_beside_them_do_not(names, tmp_path) -> None:
+FILES = ("weights.pth", "a.safetensors", "a.bin", "config.json", "words.model", "vocab.txt", "merges.txt")
+
+
+@pytest.mark.parametrize(
+    ("names", "files"), [({"name": "x", "pretrained": "{}/weights.pth"}, FILES[:1]), ({"name": "local-dir:{}"}, FILES)]
+)
+def test_other_weights_in_the_same_file_make_another_run_and_notes_beside_them_do_not(names, files, tmp_path) -> None:
     digests = set()
-    for content in (b"one", b"two"):
-        (tmp_path / "weights.pth").write_bytes(content)
+    for name, content in product(files, (b"one", b"two")):
+        (tmp_path / name).write_bytes(content)
         model = ModelSettings(**{key: value.format(tmp_path) for key, value in names.items()})
         digests.add(settings_digest(model, TRAIN))
-    assert len(digests) == 2
+    assert len(digests) == 2 * len(files)
     (tmp_path / "notes.txt").write_text("good")
     assert settings_digest(model, TRAIN) in digests
 

@@ -80,17 +80,6 @@ def test_moments_are_those_of_open_clip_for_the_family_unless_they_are_set(tower
     assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == expected
 
 
-def test_frozen_parameters_are_not_in_the_optimizer_and_count_as_layers() -> None:
-    model = Small()
-    model.visual.blocks[1].requires_grad_(False)
-    groups = make_optimizer(model, TrainSettings(layer_decay=0.4)).param_groups
-    shares = {id(one): group["rate_share"] for group in groups for one in group["params"]}
-    assert set(shares) == {
-        id(one) for one in (*model.visual.blocks[0].parameters(), model.text_projection, model.logit_scale)
-    }
-    assert shares[id(model.visual.blocks[0].weight)] == pytest.approx(0.4)
-
-
 TIMM = ("patch_embed.proj.weight", "blocks.0.a", "blocks.10.a", "blocks.2.a", "norm.weight")
 CONVNEXT = ("stem.0.weight", "stages.0.blocks.0.a", "stages.0.blocks.1.a", "stages.1.blocks.0.a")
 HUGGING_FACE = ("embeddings.word_embeddings.weight", "encoder.layer.0.a", "encoder.layer.1.a")
