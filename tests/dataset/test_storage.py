@@ -8,6 +8,7 @@ from httpx import ConnectError
 from synthetic_samples import build, contents, make_samples_with_pngs
 
 from hubbleclip.core.errors import DatasetError
+from hubbleclip.core.io import TooLargeError
 from hubbleclip.dataset.build import read_dataset
 from hubbleclip.dataset.loader import iterate_eval_images
 from hubbleclip.dataset.publish import publish
@@ -59,7 +60,8 @@ def test_a_dataset_in_s3_is_verified_and_published_once_and_one_that_is_not_ther
 
 
 def test_errors_of_the_libraries_of_services_are_one_line():
-    for error in (EndpointConnectionError(endpoint_url="http://there"), ConnectError("there"), OSError("there")):
+    of_libraries = EndpointConnectionError(endpoint_url="http://there"), ConnectError("there")
+    for error in (*of_libraries, OSError("there"), TooLargeError("there")):
         with pytest.raises(DatasetError, match="^s3://x cannot be reached .*there"), service_errors("s3://x"):
             raise error
 

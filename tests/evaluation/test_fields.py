@@ -45,7 +45,13 @@ def test_tiles_of_one_target_of_a_proposal_are_one_field_and_moving_ones_are_not
     one, other = sample(1), sample(2)
     assert is_same_field(one, other)
     assert not is_same_field(one, replace(other, proposal_id="hst:2"))
-    assert not is_same_field(at(1, 10.0, is_moving=True), at(2, 10.0))
+    fixed, moving, far = (
+        at(1, 10.0),
+        at(2, 10.0, is_moving=True),
+        at(1, 50.0),
+    )  # the last one is of the first's proposal
+    assert not any(is_same_field(*pair) for pair in ((moving, fixed), (fixed, moving), (fixed, far)))
+    assert not is_same_field(fixed, replace(fixed, obs_id="other", corners_deg=[], proposal_id="hst:2"))
     assert is_same_field(at(1, 10.0), at(2, 10.0 + 0.47 * SIDE_DEG))  # half a side is the largest distance
     assert not is_same_field(at(1, 10.0), at(2, 10.0 + 0.53 * SIDE_DEG))
 

@@ -141,7 +141,7 @@ def test_each_chip_is_shown_as_if_it_were_alone_and_a_dead_one_costs_only_itself
     dead = replace(alive, valid_yx=np.zeros_like(alive.valid_yx), chip=2)
     flat, bright = (replace(alive, data_yx=factor * alive.data_yx, chip=3) for factor in (0, 3))
     expected = [cut_colour([red, [one], blue], SHAS, SETTINGS).tiles[0].encoded for one in (alive, bright)]
-    tiles = cut_colour([red, [dead, alive, bright], blue], SHAS, SETTINGS).tiles
+    tiles = cut_colour([[replace(red[0], wcs=None), *red], [dead, alive, bright], blue], SHAS, SETTINGS).tiles
     assert [tile.encoded for tile in tiles] == expected
     for chips, reason in (([dead, flat], "all_invalid"), ([flat, dead], "no_signal")):
         with pytest.raises(ImageError, match=reason):

@@ -80,6 +80,12 @@ def test_what_a_killed_process_left_is_removed_when_its_run_is_opened(tmp_path: 
         assert sorted(run.rglob("*")) == before
 
 
+def test_an_error_of_the_training_is_raised_even_where_the_state_of_the_run_cannot_be_recorded(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), open_run(tmp_path, DIGEST, MODEL, TRAIN, code_version="test", device="cpu") as run:
+        (run / runs.RUN).unlink()
+        raise KeyError
+
+
 def flip(path: Path, at: int | None = None) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if at is None else at] ^= 1

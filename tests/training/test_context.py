@@ -80,6 +80,8 @@ def test_each_position_of_a_stretched_tower_that_reads_padding_is_one_that_was_t
     assert torch.equal(torch.cat([new_ld[:63], new_ld[-1:]]), old_ld)
     assert new_ld[63:-1, 0].tolist() == pytest.approx(torch.linspace(KEPT_POSITIONS, 62, 336).tolist(), abs=1e-4)
     assert torch.equal(insert_positions(old_ld, 64), old_ld)
+    short_l = insert_positions(old_ld[:16], 30)[15:-1, 0]  # of a short context, the first half is kept
+    assert short_l.tolist() == pytest.approx(torch.linspace(8, 14, 14).tolist(), abs=1e-4)
 
 
 def test_a_text_tower_of_transformers_is_not_stretched(tmp_path) -> None:
