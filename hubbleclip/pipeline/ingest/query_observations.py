@@ -54,9 +54,10 @@ def query_observations(stage: Stage, archive: Archive) -> int:
         if not page.is_checkpoint:
             writer.write(page)
         elif not settings.from_raw:
-            newest_mjd = max([first_mjd, *known, writer.newest_mjd])
+            received_mjd = max(first_mjd, writer.newest_mjd)  # the watermark may be later, in the days of the overlap
+            newest_mjd = max([received_mjd, *known])
             if is_counted:
-                writer.complete(math.floor(newest_mjd))
+                writer.complete(math.floor(received_mjd))
             if known != [newest_mjd]:
                 mark = Watermark(
                     archive=archive.name,
