@@ -56,8 +56,9 @@ def test_the_archive_passes_with_a_profile_of_few_observations_or_none_yet(
     assert report.measured.files_each
 
 
-def test_previews_are_estimated_by_the_pinned_preview(simulator: str, tmp_path: Path) -> None:
-    measured = checked(simulator, tmp_path / "data", tmp_path, products="preview").measured
+@pytest.mark.parametrize("products", ["preview", "total_preview"])
+def test_previews_are_estimated_by_the_pinned_preview(products: str, simulator: str, tmp_path: Path) -> None:
+    measured = checked(simulator, tmp_path / "data", tmp_path, products=products).measured
     (preview,) = tmp_path.glob("*_preview.jpg")
     width, height = Image.open(preview).size
     size = preview.stat().st_size

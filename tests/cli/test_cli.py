@@ -1,8 +1,6 @@
 """Every failure is one line that says what to change, exit code 2, no traceback."""
 
-import json
 import os
-import shutil
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -10,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import Outcome, run
-from finished_runs import made_run, run_command
-from valid_catalog import make
+from finished_runs import run_command
 
 from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -22,7 +19,6 @@ from hubbleclip.cli.serving import mcp
 from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import CatalogLockedError, SettingsError
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Listing
 from hubbleclip.pipeline import pending_work
 
 
@@ -33,23 +29,6 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
     assert "Traceback" not in outcome.err + outcome.out
     for word in words:
         assert word in lines[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "settings", "word"),
-    [
-        (["status"], {"train.stepps": 3}, "train.stepps"),
-        (["status"], {"tiles.size_px": 1}, "tiles.size_px"),
-        (["status", "--frobnicate"], {}, "--frobnicate"),
-        (["frobnicate"], {}, "frobnicate"),
-        (["sql", "SELECT 1"], {}, "hubbleclip dataset"),
-        (["explain", "abc"], {}, "hubbleclip dataset"),
-        (["tile", "missing.fits", "--out", "x"], {}, "missing.fits"),
-    ],
-)
-def test_mistakes_are_reported_in_one_line(arguments: list[str], settings: dict, word: str, tmp_path: Path) -> None:
-    assert_one_line(run(*arguments, data=tmp_path, settings=settings), word)
 
 
 @pytest.mark.parametrize(
@@ -124,26 +103,6 @@ def test_a_command_passes_its_options_on(
     assert made == calls
 
 
-def test_the_rules_that_hold_are_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path / "demo")) as catalog:
-        catalog.upsert({"listing": [make(Listing, obs_id=name) for name in "abc"]})  # of no observation
-    with pytest.raises(SystemExit) as ended:
-        main(["contracts", f"--data={tmp_path}"])
-    lines = capsys.readouterr().out.splitlines()
-    rules = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
-    assert [one for one in rules if one[3] != "0"] == rules[-1:] == [["listing", "obs_id.in_observation", "3", "3"]]
-    assert (ended.value.code, lines[-1]) == (1, f"{len(rules) - 1} of {len(rules)} rules hold")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "words", [("search", "galaxy"), ("compare", "a", "b"), ("status",), ("runs",)], ids=lambda w: w[0]
-)
-def test_a_command_that_only_reads_creates_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
-    run(*words, data=tmp_path / "data")
-    assert not (tmp_path / "data").exists()
-
-
 def test_advice_is_completed_only_where_it_has_to_be() -> None:
     message = "use `x`, run `hubbleclip train`, or `hubbleclip check-archive --profile NAME`"
     assert complete_advice(message, "") == message
@@ -165,25 +124,6 @@ def test_a_local_profile_without_its_folder_is_refused_before_a_server_starts(
 ) -> None:
     assert_one_line(run("dataset", *words, data=tmp_path, profile="local"), said)
     assert not list(tmp_path.rglob("prefect*"))
-
-
-@pytest.mark.slow
-def test_status_before_the_first_run_is_empty(tmp_path: Path) -> None:
-    status = json.loads(run("status", "--json", data=tmp_path).out)
-    assert status["profile"] == "demo"
-    assert status["catalog"] is status["report"] is None
-    assert not (tmp_path / "demo").exists()
-    assert f"run `hubbleclip pipeline --data {tmp_path}`" in run("status", data=tmp_path).out
-
-
-@pytest.mark.slow
-def test_the_checkpoints_that_are_deleted_are_neither_the_best_nor_the_last(tmp_path: Path) -> None:
-    run_dir = made_run(tmp_path / "demo")  # the best checkpoint is that of step 4
-    for step in (2, 6, 8):
-        shutil.copy(run_dir / "checkpoints/step-00000004.pt", run_dir / f"checkpoints/step-{step:08d}.pt")
-    assert_one_line(run("clean", data=tmp_path), "clean --runs")
-    assert "deleted 2 checkpoints of 1 finished runs" in run("clean", "--runs", data=tmp_path).out
-    assert {path.name for path in run_dir.glob("checkpoints/*")} == {"step-00000004.pt", "step-00000008.pt"}
 
 
 def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from hubbleclip.cli.app import app
-from hubbleclip.cli.listing import show
-from hubbleclip.cli.options import Options
 from tools import write_commands
 from tools.write_commands import COMMANDS, arguments
 
@@ -46,9 +44,3 @@ def test_bash_completes_commands_and_options(words: list[str], offered: str, tmp
     asked = f'. {script}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _hubbleclip; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     assert offered in done.stdout.split()
-
-
-def test_an_empty_list_says_which_command_fills_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show(lambda layout: [], Options(data=tmp_path), json=False, hint="run `hubbleclip train`")
-    show(lambda layout: [], Options(data=tmp_path), json=True, hint="run `hubbleclip train`")
-    assert capsys.readouterr().out.splitlines() == [f"run `hubbleclip train --data {tmp_path}`", "[]"]

@@ -15,12 +15,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 from astropy.units import Unit
-from commands import run
 from open_data_contract_standard.model import OpenDataContractStandard
-from valid_catalog import make, observation, proposal
+from valid_catalog import make
 
 from hubbleclip.catalog.migrations import migrate, read_migrations
-from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts import schema
 from hubbleclip.contracts.schema import (
@@ -37,7 +35,6 @@ from hubbleclip.contracts.schema import (
 from hubbleclip.contracts.validation import joined_contract
 from hubbleclip.core import records
 from hubbleclip.core.errors import ContractError
-from hubbleclip.core.layout import Layout
 
 NAMES = {name: name.title().replace("_", "") for name in tables()} | {"split": "SplitAssignment"}
 RECORD_OF = {table: getattr(records, name) for table, name in NAMES.items()}
@@ -166,21 +163,6 @@ def test_rows_that_do_not_fit_are_refused_by_table_column_and_row(rows: object, 
 def test_a_patch_of_a_contract_changes_nothing_that_is_derived_from_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "contract_version", lambda name: "2.3.4")
     assert schema.compatible_version("shards") == "2.3.0"
-
-
-@pytest.mark.slow
-def test_the_command_counts_broken_rows_and_writes_all_contracts_as_one(tmp_path: Path) -> None:
-    outcomes = []
-    for number in ("1", "404"):
-        with writing_catalog(Layout(tmp_path / "demo")) as catalog:
-            catalog.upsert({"proposal": [proposal("1")]})
-            catalog.upsert({"observation": [dataclasses.replace(observation(number), proposal_id=f"hst:{number}")]})
-        outcome = run("contracts", data=tmp_path)
-        held, _, num_rules, *_ = outcome.out.splitlines()[-1].split()
-        outcomes.append((outcome.code, int(num_rules) - int(held)))
-    assert outcomes == [(0, 0), (1, 1)]
-    assert run("contracts", "--joined", str(tmp_path / "one.yaml"), data=tmp_path).code == 0
-    assert (tmp_path / "one.yaml").read_text() == joined_contract(tmp_path / "demo" / "catalog.duckdb")
 
 
 def test_the_joined_contract_has_all_tables_and_the_place_of_the_catalog() -> None:

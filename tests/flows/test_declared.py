@@ -8,11 +8,9 @@ import os
 import socket
 import stat
 import sys
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from uuid import uuid4
 
 import pytest
 import yaml
@@ -34,11 +32,8 @@ from flows.server import (
     serve,
     wait_until_up,
 )
-from flows.workers import POOLS, ZOMBIE_S
-from hubbleclip.config.settings import FlowSettings
+from flows.workers import POOLS
 from hubbleclip.core.errors import HubbleclipError
-from hubbleclip.core.layout import Layout
-from hubbleclip.pipeline.dataset import Growth
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = yaml.safe_load((ROOT / "flows/prefect.yaml").read_text(encoding="utf-8"))
@@ -53,59 +48,6 @@ def test_deployments_and_triggers_are_valid_and_use_the_pools_that_are_made() ->
     trigger = TypeAdapter(DeploymentTriggerTypes)
     triggers = [trigger.validate_python(one) for deployment in deployments for one in deployment.get("triggers", ())]
     assert len({trigger.name for trigger in triggers}) == len(triggers) == 3
-
-
-def test_a_run_is_started_again_by_the_state_lost_and_not_by_a_missing_heartbeat(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The last heartbeat of a run may arrive after its end, and then no other follows."""
-    from prefect.events import Posture
-
-    from flows.deployment import BEAT, ENDS, WEBHOOK_VARIABLE, automations
-
-    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)  # without it, nobody is called
-    ids = {"dataset/dataset-nightly": uuid4(), "train/train-gpu": uuid4()}
-    found = {
-        one.name: (
-            [action.type for action in one.actions],
-            one.trigger.posture,
-            one.trigger.within.total_seconds(),
-            one.trigger.expect,
-        )
-        for one in automations(ids, FlowSettings(timeout_h=2))
-    }
-    assert found == {
-        f"hubbleclip: {text}": expected
-        for name, hours in zip(ids, (2, 14), strict=True)
-        for text, expected in (
-            (f"mark {name} as lost", (["change-flow-run-state"], Posture.Proactive, ZOMBIE_S, ENDS | {BEAT})),
-            (
-                f"start {name} again when it is lost",
-                (["run-deployment"], Posture.Reactive, 0, {"prefect.flow-run.Lost"}),
-            ),
-            (f"cancel {name} after {hours} h", (["cancel-flow-run"], Posture.Proactive, 3600 * hours, ENDS)),
-        )
-    }
-
-
-def test_a_night_announces_what_starts_the_next_flows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from flows import pipeline
-
-    made: list[tuple] = []
-    monkeypatch.setattr(pipeline, "emit", lambda *given, **facts: made.append((*given, facts)))
-    monkeypatch.setattr(pipeline, "record_asset", lambda *given: made.append(given))
-    monkeypatch.setattr(pipeline, "counted", nullcontext)
-    monkeypatch.setattr(pipeline, "show_tiles", made.append)
-    monkeypatch.setattr(pipeline.dataset_stages, "dataset", lambda settings, run: made.append((settings.profile, run)))
-    for growth in (None, Growth("d", 4), Growth("d", 5)):
-        monkeypatch.setattr(pipeline.dataset_stages, "read_growth", lambda layout, growth=growth: growth)
-        pipeline.dataset.fn("demo", {"data": str(tmp_path), "flows": {"train_min_new_samples": 5}})
-        facts = growth._asdict() if growth else {}
-        assets = [("demo", "catalog", "archive", {}), ("demo", "dataset", "catalog", facts)] if growth else []
-        grown = [("hubbleclip.dataset.grown", "dataset.d", facts)] if growth and growth.num_new == 5 else []
-        updated = ("hubbleclip.dataset.updated", "profile.demo", facts)
-        assert made == [("demo", pipeline.run_stage), Layout(tmp_path / "demo"), *assets, updated, *grown]
-        made.clear()
 
 
 def test_what_is_deployed_is_in_the_package_and_imported_by_name() -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,20 +94,6 @@ def test_progress_is_logged_and_shown_with_rate_and_rest(first_night: Site) -> N
     assert any(row["new"] for row in json.loads(artifacts["counts"]["data"]) if row["table"] == "tile")
     logged = [line["message"] for line in first_night.ask("logs/filter", limit=200)]
     assert any(line.startswith("tiles: cut-products: ") for line in logged)
-
-
-def test_assets_tell_what_was_made_of_what(first_night: Site) -> None:
-    told = first_night.ask(
-        "events/filter", filter={"event": {"name": ["prefect.asset.materialization.succeeded"]}, "occurred": {}}
-    )
-    made = {
-        (e["resource"]["prefect.resource.id"], r["prefect.resource.id"])
-        for e in told["events"]
-        for r in e["related"]
-        if r["prefect.resource.role"] == "asset"
-    }
-    chain = ["archive", "catalog", "dataset", "run"]
-    assert made >= {(f"hubbleclip://tiny/{a}", f"hubbleclip://tiny/{b}") for b, a in pairwise(chain)}
 
 
 def test_a_failure_is_told_to_the_address_that_the_environment_named(site: Site) -> None:

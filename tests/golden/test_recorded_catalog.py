@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stages import rejection
 from test_contracts import MADE, parsed
 from valid_catalog import (
     NOW,
@@ -37,6 +38,7 @@ from hubbleclip.core import records
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
+from hubbleclip.pipeline.status import read_status, status_lines
 
 LATER, EARLIER = datetime(2100, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 GIVEN = {"archive": {"relist_days": 0.0}, "captions": {"backend": "rules"}, "fetch": {"keep_fits": True}}
@@ -121,7 +123,11 @@ def rows_of(settings: Settings) -> dict[str, list[Record]]:
             make(records.DayCount, day_mjd=day, num_rows=num, counted_at=when)
             for day, num, when in ((58101, 7, EARLIER), (58119, None, LATER), (58484, 3, EARLIER))
         ],
-        "dataset": [dataset("4", parent_digest=hex_of("3", 32), num_samples=3, num_new_samples=2, built_at=LATER)],
+        "dataset": [
+            dataset(
+                "4", parent_digest=hex_of("3", 32), num_samples=3, num_new_samples=2, built_at=LATER, path="datasets/d"
+            )
+        ],
         "placement": [
             make(records.Placement, dataset_digest=hex_of("4", 32), tile_id=hex_of(one, 32), offset=offset, length=9)
             for one, offset in (("1", 512), ("8", 2048))
@@ -339,6 +345,28 @@ def test_pending_work_is_that_recorded(
     uris = ["mast:p7", "mast:p1", "mast:p3", "mast:p5", "mast:p6"]
     found["batches"] = [[one.uri for one in part] for part in pending.product_batches(catalog, uris, 2)]
     compare_recorded("catalog_pending.json", plain(found))
+
+
+def test_the_status_is_that_recorded(tmp_path: Path, compare_recorded: Callable[..., None]) -> None:
+    settings = read_settings("demo", {"data": str(tmp_path), "splits": {"guard_arcsec": 3}}, GIVEN)
+    rows, newest = rows_of(settings), {"dataset_digest": hex_of("4", 32), "length": 9}
+    rows["product"] += [
+        kept("9", superseded_at=NOW, size_bytes=30_000_000),
+        product("mast:p10", path=None, superseded_at=NOW),
+    ]
+    rows["placement"] += [make(records.Placement, tile_id=hex_of(one, 32), **newest) for one in "49"]
+    of = {"settings_digest": settings.tiles.digest()}
+    rows["tile"] += [*(tile(letter, **of) for letter in "cdf"), tile("e", **of, product_uri="mast:p9")]
+    rows["split"] += [assignment(letter, "g2", "train") for letter in "df"]
+    rows["rejection"].append(rejection("tile", hex_of("d", 32), "shards", "damaged", of["settings_digest"]))
+    excluded = {"a": "sky_guard:overlap", "b": "sky_guard:overlap", "5": "late_link", "6": "proposal_cap"}
+    rows["split"] += [assignment(letter, "g1", "excluded", reason) for letter, reason in excluded.items()]
+    with writing_catalog(Layout(settings.root), publish_every_s=0) as catalog:
+        catalog.upsert(rows)
+        found = read_status(settings)
+    assert read_status(settings) == found
+    plain_status = asdict(found) | {"lines": list(status_lines(found))}
+    compare_recorded("status.json", json.loads(json.dumps(plain(plain_status)).replace(str(tmp_path), "")))
 
 
 def test_broken_rows_are_rejected_as_recorded(compare_recorded: Callable[..., None]) -> None:

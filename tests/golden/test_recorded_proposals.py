@@ -156,7 +156,7 @@ def test_texts_are_read_as_recorded(compare_recorded: Callable[..., None]) -> No
     compare_recorded("proposal_texts.json", found)
 
 
-LISTED = ((1, 19, "One", "First."), (2, "", "Two", ""), (3, 20, "Three", "x " * 99), (30, 20, "", "y"))
+LISTED = ((1, 19, "One", "First."), (2, "", "2", ""), (3, 20, "3", "x " * 99), (30, 20, "", "y"), (13, 9, "13", ""))
 BULK = f"{RULE}\n" + "".join(
     f"Prop. Type: GO\nID: {n}\nCycle: {cycle}\nTitle: {title}\nPI: A. Sea\n\n{text}\n{RULE}\n"
     for n, cycle, title, text in LISTED
@@ -185,11 +185,11 @@ PAGES = {
     f"{APTS}/9/": give(b"", 503),
     **dict.fromkeys((f"{APTS}/10/", f"{LISTINGS}/10/"), give(b"", 403)),
     f"{COPIES}/10.apt": apt(10, "Ten", "Tenth."),
-    f"{APTS}/11/": give(b"", 401),
+    **{f"{APTS}/{n}/": give(b"", 401) for n in (11, 13)},
     f"{COPIES}/12.pro": listing("Twelve", "Twelfth."),
     "/v1/search/query": give(answer(doc(bibcode="1997hst..prop....6B", abstract="Sixth of ADS."))),
 }
-NUMBERS = ("3", "1", "2", "5", "6", "8", "9", "10", "11", "12", "077", "../etc", "2")
+NUMBERS = ("3", "1", "2", "5", "6", "8", "9", "10", "11", "12", "13", "077", "../etc", "2")
 
 
 def test_proposals_of_a_night_are_those_recorded(
@@ -214,7 +214,9 @@ def test_proposals_of_a_night_are_those_recorded(
         add("again", source())
         found["cycles"] = [source().numbers_in_cycles(cycles) for cycles in ([20], [19, 20])]
         found["cycles: requests"] = requests(server)
-        add("from raw", source(from_raw=True))
+        with monkeypatch.context() as patch:
+            patch.delenv("ADS_API_TOKEN")
+            add("from raw", source(from_raw=True))
         for number, days in (("2", 1.5), ("5", 0.9)):
             about = Layout(tmp_path).raw_response("proposals", f"apt:{number}", ".about.json")
             landed = {"landed_at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}

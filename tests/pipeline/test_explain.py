@@ -46,27 +46,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def test_chain_leads_from_the_newest_dataset_to_the_abstract(stage: Stage) -> None:
-    chain = explain_tile(stage.catalog, stage.layout, "t")
-    wanted = {
-        "dataset_digest": "new",
-        "shard_path": "datasets/old/train-000000.tar",
-        "offset": 512,
-        "length": 7,
-        "shard_sha256": "s",
-        "product_uri": "mast:o",
-        "product_version": None,
-        "is_current": True,
-        "obs_id": "o",
-        "abstract": "Why",
-        "abstract_source": "apt",
-        "abstract_provenance": "{}",
-        "tile_settings": "cut",
-        "archive_settings": stage.settings.archive.digest(),
-    }
-    assert {name: chain[name] for name in wanted} == wanted
-
-
 def test_chain_names_who_wrote_about_the_abstract_and_every_run_that_trained_on_the_tile(stage: Stage) -> None:
     chain = explain_tile(stage.catalog, stage.layout, "t")
     assert chain["abstract_summaries"] == []

@@ -19,12 +19,10 @@ from hubbleclip.config.toml import nested, read_grid
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
-from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.pipeline.dataset import Growth, read_growth
 from hubbleclip.pipeline.dataset import dataset as dataset_stage
 from hubbleclip.pipeline.engine.stage import layout_of, open_stage
 from hubbleclip.pipeline.evaluate import evaluate
-from hubbleclip.pipeline.history import newest_result
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.train import sweep, train
 from hubbleclip.training.checkpoints import write_best
@@ -66,17 +64,6 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
         stage.catalog.changed = True
     decided = evaluate(settings).decision
     assert decided and decided.is_promoted
-    (headline,) = (
-        one for one in first.metrics if (one.protocol, one.model, one.name) == ("fair", "fine_tuned", HEADLINE)
-    )
-    assert newest_result(settings) == {
-        "run": run_id,
-        "problem": "",
-        "headline": f"{100 * headline.value:.1f} % ({100 * headline.low:.1f}-{100 * headline.high:.1f})",
-        "chance": "33.3 %",
-        "page": str(report_dir / "index.html"),
-    }
-    assert newest_result(settings, is_own=True) is None, "the run has other settings"
 
 
 def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_not_have(tmp_path: Path) -> None:
