@@ -226,6 +226,7 @@ def test_changed_and_missing_pngs_name_the_tiles_of_all_shards(tmp_path):
     with pytest.raises(TileFileError, match="5 tiles have no image or a damaged one") as caught:
         build_with_errors(samples, pngs | broken, tmp_path, missing)
     assert set(caught.value.tile_ids) == {*broken, *missing}
+    assert list(tmp_path.rglob("*.tar")) == []  # each shard lacks a tile
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 

@@ -140,6 +140,12 @@ def test_observations_are_near_up_to_the_width_of_a_field(apart_arcsec, is_near)
             assert (linked(looks) == {("p0", "p1")}) == is_near
 
 
+@pytest.mark.parametrize("of", [lambda arcsec: (arcsec, 0.0), lambda arcsec: (0.0, arcsec)], ids=["RA", "Dec"])
+def test_observations_on_both_sides_of_zero_are_no_farther_linked_than_elsewhere(of):
+    looks = [(number, (0.0, 0.0), *of(arcsec), 0, False, None) for number, arcsec in enumerate((230.0, -110.0))]
+    assert linked(looks) == set()
+
+
 def test_a_share_that_is_met_exactly_links_and_is_recorded():
     looks = [
         (who, (ra, 20.0), 0, 0, 0, False, None) for who, ra in ((0, 10), (0, 50), (1, 10), (1, 90), (1, 10), (1, 99))

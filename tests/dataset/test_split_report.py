@@ -130,9 +130,11 @@ def test_test_tiles_may_vanish_but_not_move(released, elsewhere):
 
 def test_a_test_list_that_was_changed_or_is_gone_is_refused(released):
     folder, splits = released
-    (folder / TEST_LIST).write_text("")
-    with pytest.raises(DatasetError, match="changed after the release"):
-        check_test_lists(folder.parent, splits, RANDOM)
+    whole = (folder / TEST_LIST).read_bytes()
+    for changed in (b"", whole.replace(b"\n", b"\r\n"), whole[:-1], b"\xff"):
+        (folder / TEST_LIST).write_bytes(changed)
+        with pytest.raises(DatasetError, match="changed after the release"):
+            check_test_lists(folder.parent, splits, RANDOM)
     (folder / TEST_LIST).unlink()
     with pytest.raises(DatasetError, match=f"{TEST_LIST} cannot be read"):
         check_test_lists(folder.parent, splits, RANDOM)

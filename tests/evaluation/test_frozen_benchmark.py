@@ -16,7 +16,7 @@ from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.dataset.splits.schemes import is_benchmark_program
 from hubbleclip.evaluation.benchmarks.frozen import benchmark_items, identity, score
-from hubbleclip.evaluation.benchmarks.items import read_embeddings, read_items, write_items
+from hubbleclip.evaluation.benchmarks.items import read_columns, read_embeddings, read_items, write_items
 from hubbleclip.evaluation.benchmarks.leaderboard import append_result, read_lines
 from hubbleclip.evaluation.metrics.retrieval import cosine_scores
 
@@ -137,6 +137,8 @@ def test_features_of_a_file_are_scored_in_both_directions_beside_baselines(items
     assert values["model", "i2t_recall_at_1"]["low"] < 1 == values["model", "i2t_recall_at_1"]["high"]
     assert values["random", "i2t_recall_at_1"]["value"] == pytest.approx(1 / len(DRAWN))
     assert ("bm25", "t2i_median_rank") in values
+    ids, vectors_nd = read_columns(write(path, [101, 102], np.eye(2)), ("id", "vector"), "")
+    assert (ids, vectors_nd.tolist()) == (["101", "102"], [[1, 0], [0, 1]])
 
 
 def test_a_file_that_cannot_be_scored_says_what_is_wrong(items, tmp_path):

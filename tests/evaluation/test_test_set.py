@@ -34,8 +34,11 @@ def test_proposals_of_a_group_with_different_captions_have_their_own_captions():
 
 def test_groups_with_equal_captions_are_right_answers_to_each_other():
     rows = [sample(1, group=1, captions=["dusty  galaxies"]), sample(2, group=2, captions=["dusty galaxies"])]
-    test_set = test_set_module.make_test_set([*rows, sample(3, group=3), sample(4, group=4)])
-    assert (test_set.num_groups, len(test_set.captions_c)) == (3, 3)
+    rows += [sample(3, group=3), sample(4, group=4), sample(5, 2, proposal_id="simulated:9", captions=["another aim"])]
+    test_set = test_set_module.make_test_set(rows)
+    assert (test_set.num_groups, len(test_set.captions_c)) == (3, 4)
+    groups = dict(zip((one.proposal_id for one in test_set.samples), test_set.group_t, strict=True))
+    assert groups["simulated:9"] == groups["simulated:2"] == groups["simulated:1"]
     assert captions_of(test_set)["simulated:1"] == captions_of(test_set)["simulated:2"]
     caption_of = {one.proposal_id: own for one, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     assert caption_of["simulated:1"] == caption_of["simulated:2"] != caption_of["simulated:3"]

@@ -320,7 +320,13 @@ def test_sums_of_more_than_a_piece_are_right(judge: Judge, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"exif": b"Exif\0\0\xff\xd9\xff\xd8"}, {"comment": b"x"}]
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"comment": b"x"},
+        *({"exif": b"Exif\0\0" + one} for one in (b"\xff\xd9", jpeg_bytes())),
+    ],
 )
 def test_a_jpeg_is_checked_to_its_end(judge: Judge, options: dict) -> None:
     data = jpeg_bytes(**options)
@@ -328,6 +334,7 @@ def test_a_jpeg_is_checked_to_its_end(judge: Judge, options: dict) -> None:
     assert judge(data + bytes(5000), ".jpeg") is None
     assert reason(judge(data + b"more", ".jpg")) == "damaged"
     assert all(reason(judge(data[:end], ".jpg")) is not None for end in range(0, len(data), 7))
+    assert {reason(judge(data[:-end], ".jpg")) for end in range(1, 300, 7)} == {"truncated"}
 
 
 @pytest.mark.parametrize(("height", "width"), [(60_001, 10), (10, 60_001), (0, 10), (10, 0)])

@@ -132,8 +132,8 @@ def test_a_file_may_lack_the_padding_after_its_last_pixel_and_no_pixel(tmp_path)
         read(tmp_path / "b.fits")
 
 
-@pytest.mark.parametrize("name", ["DQ", "WHT"])
-def test_a_file_that_ends_within_its_quality_or_weight_is_truncated(tmp_path, name):
+@pytest.mark.parametrize("name", ["DQ", "WHT", "SCI"])
+def test_a_file_that_ends_within_its_quality_its_weight_or_its_second_image_is_truncated(tmp_path, name):
     whole = write_drz(tmp_path / "a.fits", DATA, **{name: np.ones(DATA.shape, np.int16)}).read_bytes()
     (tmp_path / "b.fits").write_bytes(whole[:-2880])
     with pytest.raises(ImageError, match="truncated: the file ends within the pixels of extension 2"):
