@@ -8,6 +8,7 @@ import pytest
 from test_schema import GOOD
 
 from hubbleclip.captions.backends.base import Reply, SourceText
+from hubbleclip.captions.backends.rules import Rules
 from hubbleclip.captions.schema import Answer
 from hubbleclip.captions.write import write_summary
 from hubbleclip.core.errors import AnswerError
@@ -66,6 +67,18 @@ def test_the_row_says_how_the_answer_was_made_and_a_killed_run_loses_no_count(
     assert {name: getattr(row, name) for name in expected} == expected
     titled = SourceText(abstract_sha256="cd" * 32, abstract=SOURCE.abstract, title="Gas of NGC 1300")
     assert write_summary(titled, Queued(), 7, layout).ungrounded == []
+
+
+def test_an_answer_of_rules_took_no_call_and_is_made_again_and_not_stored(tmp_path: Path) -> None:
+    row = write_summary(SOURCE, Rules(), 7, Layout(tmp_path))
+    assert (row.writer, row.is_model, row.num_calls, row.prompt_tokens, row.duration_s) == (
+        "rules-1.1",
+        False,
+        0,
+        None,
+        0,
+    )
+    assert row.objects == ["barred spiral galaxy"] and not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 def test_an_answer_that_breaks_the_contract_is_not_kept_and_a_stored_one_is_asked_for_again(

@@ -128,6 +128,7 @@ QUERIES = {
     "filter:F814W,F606W": {"filter": ["F814W", "F606W"]},
     "exposures of 500 s of M31": {"place": "M31", "q": ["exposures of 500 s"]},
     "5′ around M31": {"place": "M31", "radius": 5.0},
+    "F814W images of M31": {"filter": ["F814W"], "place": "M31"},
     "5° around M31": {"place": "M31", "radius": 300.0},
     '3" around M31': {"place": "M31", "radius": 0.05},
     "deep " * 15 + "F814W": {"filter": ["F814W"], "q": ["deep " * 14 + "deep"]},

@@ -192,6 +192,8 @@ def test_a_server_is_known_by_its_secret_alone(
         assert find_server(path) is None
     with pytest.raises(HubbleclipError, match=f"port {other.port} does not answer"):
         ask(registration(other.port, secret), "/")
+    with BadServer(give(b"{}", 500)) as other, pytest.raises(HubbleclipError, match="answers with status 500"):
+        ask(registration(other.port, secret), "/")
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restore
         (run,) = layout.runs.glob("*-*")
         run.rename(layout.root / "moved")
         service.load_model()
-        assert health() == (503, "the model cannot be loaded")
+        assert (health(), service.queue.max_s) == ((503, "the model cannot be loaded"), MAX_S)
         (layout.root / "moved").rename(run)
         assert client.get("/api/v1/search?q=galaxy").status_code == 200
         for path in (*layout.index.glob("*/*.f16"), *layout.index.glob("*/*.i8")):
