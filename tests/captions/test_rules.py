@@ -40,9 +40,20 @@ def test_an_abstract_becomes_objects_phenomena_targets_and_aims() -> None:
     assert not any("3664" in phrase for phrase in answer.search_phrases)
 
 
-def test_the_archives_category_counts() -> None:
-    text = SourceText(abstract_sha256="0" * 64, abstract="We observe a binary.", category="SOLAR SYSTEM")
-    assert answer_of(text).category == "Solar System"
+@pytest.mark.parametrize(
+    ("title", "abstract", "given", "category"),
+    [
+        ("", "We observe a binary.", "SOLAR SYSTEM", "Solar System"),
+        ("Calibration of colours", "A spiral galaxy beside dwarf galaxies.", None, "Calibration"),
+        ("Calibration of galaxy colours", "A spiral galaxy beside dwarf galaxies.", None, "Galaxies"),
+        ("Calibration of galaxy colours", "A spiral galaxy beside dwarf galaxies.", "STARS", "Stars"),
+    ],
+)
+def test_the_archives_category_or_the_title_outweighs_few_terms_but_less_so_for_calibration(
+    title: str, abstract: str, given: str | None, category: str
+) -> None:
+    text = SourceText(abstract_sha256="0" * 64, title=title, abstract=abstract, category=given)
+    assert answer_of(text).category == category
 
 
 @pytest.mark.parametrize("abstract", ["x", "We ask for time.", "???", "A" * 5000, "Ünïcödé λ ∼ 10−3 µm"])

@@ -74,8 +74,9 @@ def test_the_download_command_is_one_word_of_python_whatever_the_name_and_none_o
 
 def test_other_filters_are_those_of_the_nearest_tiles_that_reach_the_centre(search: Search) -> None:
     facts = search.tile(IDS[14]).facts | {"is_moving": False}
-    assert tile_view.other_filters(search, facts) == {}  # the next tile is 20 arcsec away
-    near = facts | {"pixel_scale_arcsec": 1.0}
+    # the next tile is 20 arcsec away
+    assert tile_view.other_filters(search, facts | {"pixel_scale_arcsec": 39 / SIZE_PX}) == {}
+    near = facts | {"pixel_scale_arcsec": 41 / SIZE_PX}
     assert list(tile_view.other_filters(search, near)) == ["F814W;CLEAR2L"]
     for change in ({"is_moving": True}, {"ra_deg": None}, {"pixel_scale_arcsec": None}):
         assert tile_view.other_filters(search, near | change) == {}

@@ -75,7 +75,7 @@ def test_pictures_and_fits_are_known_by_their_content(content: bytes, suffix: st
         png_of(7_000, 7_000, 0, zlib.compress(b"")),
         png_of(40_000_000, 1, 0, zlib.compress(b"")),
         gzip.compress(b"no fits", mtime=0),
-        gzip.compress(fits_file(), mtime=0)[:-9],
+        gzip.compress(fits_file().ljust(3 * 2**20), mtime=0)[:-9],
         b"\x1f\x8bnonsense",
     ],
 )
@@ -103,10 +103,11 @@ def test_the_oldest_uploads_are_deleted(name: str, limit: int, monkeypatch: pyte
 
 
 def test_a_compressed_file_is_bounded_by_what_it_unpacks_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = gzip.compress(fits_file(), mtime=0)
-    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(fits_file()))
+    whole = fits_file().ljust(3 * 2**20)
+    content = gzip.compress(whole, mtime=0)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(whole))
     assert check_upload(content) == ".fits.gz"
-    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(fits_file()) - 1)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", len(whole) - 1)
     with pytest.raises(UploadError, match="at most"):
         check_upload(content)
 
