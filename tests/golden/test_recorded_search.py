@@ -35,7 +35,7 @@ ID = re.compile(r"\b([abc][0-9a-f])\1{3,15}\b")
 """The id of a tile, whole or shortened."""
 HEADERS = ("content-type", "content-disposition", "location", "hx-push-url", "vary", "cache-control", "allow")
 ATTRIBUTES = ("href", "src", "alt", "action", "value", "title", "aria-label", "checked", "selected", "start")
-ATTRIBUTES += ("cx", "cy", "x", "y", "fill-opacity", "data-share", "data-query", "data-hits", "hx-get")
+ATTRIBUTES += ("cx", "cy", "x", "y", "fill-opacity", "data-share", "data-query", "data-hits", "data-picture", "hx-get")
 FORMS = ("csv", "ecsv", "votable", "parquet")
 FILTERS = (
     "instrument=ACS/WFC&filter=F999&cycle=15&split=train&pi=nova&proposal=10001&observed_from=2003-01-01&detector=wfc"
