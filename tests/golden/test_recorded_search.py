@@ -33,7 +33,16 @@ from hubbleclip.search.server.security import Access
 
 ID = re.compile(r"\b([abc][0-9a-f])\1{3,15}\b")
 """The id of a tile, whole or shortened."""
-HEADERS = ("content-type", "content-disposition", "location", "hx-push-url", "vary", "cache-control", "allow")
+HEADERS = (
+    "content-type",
+    "content-disposition",
+    "location",
+    "hx-push-url",
+    "vary",
+    "cache-control",
+    "allow",
+    "retry-after",
+)
 ATTRIBUTES = ("href", "src", "alt", "action", "value", "title", "aria-label", "checked", "selected", "start")
 ATTRIBUTES += ("cx", "cy", "x", "y", "fill-opacity", "data-share", "data-query", "data-hits", "data-picture", "hx-get")
 FORMS = ("csv", "ecsv", "votable", "parquet")
@@ -50,7 +59,7 @@ SESSION: dict[str, list[str]] = {
         "/?q=xyzzy&mode=words",
         "/?q=spirel+galaxy+disk&q=spirel%5E2",
         "/?q=M51+F814W+2003+NOT+dust",
-        "/?q=galaxy&fitler=F606W&utm_source=mail",
+        "/?q=spirel&fitler=F606W&refs=1&utm_source=mail",
         "/?q=galaxy&not=&mode=both&group=proposal&place=&radius=6&moving=",
         "HX /?q=M51+F814W+gas&place=&mode=words&k=2",
     ],

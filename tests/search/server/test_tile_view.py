@@ -78,6 +78,9 @@ def test_other_filters_are_those_of_the_nearest_tiles_that_reach_the_centre(sear
     assert tile_view.other_filters(search, facts | {"pixel_scale_arcsec": 39 / SIZE_PX}) == {}
     near = facts | {"pixel_scale_arcsec": 41 / SIZE_PX}
     assert list(tile_view.other_filters(search, near)) == ["F814W;CLEAR2L"]
+    for north_arcsec, nearest in ((1, IDS[15]), (-1, IDS[13])):
+        moved = {"pixel_scale_arcsec": 50 / SIZE_PX, "dec_deg": facts["dec_deg"] + north_arcsec / 3600}
+        assert tile_view.other_filters(search, facts | moved) == {"F814W;CLEAR2L": nearest}
     for change in ({"is_moving": True}, {"ra_deg": None}, {"pixel_scale_arcsec": None}):
         assert tile_view.other_filters(search, near | change) == {}
 
