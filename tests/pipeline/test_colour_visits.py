@@ -13,6 +13,7 @@ from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.pending_work import has_tiles
 from hubbleclip.pipeline.tiles.run import colour_pending, cut_pending, pending_visits
 
 pytest.importorskip("reproject")
@@ -91,6 +92,10 @@ def test_a_visit_whose_colour_tiles_are_all_left_out_is_not_cut_again(tmp_path: 
     with stage_at(tmp_path, TILES) as stage:
         with_visit(stage, ("F336W", "F814W", "F555W"), blank_px=16)
         assert len(pending_visits(stage.catalog, stage.settings.tiles)) == 1
+        tiles = stage.settings.tiles.model_copy(update={"colour": False})
+        grey = replace(stage, settings=stage.settings.model_copy(update={"tiles": tiles}))
+        cut_pending(grey)
+        assert (has_tiles(stage), has_tiles(grey)) == (True, False)
         assert colour(stage) == []
         (left,) = stage.catalog.rows("FROM rejection WHERE stage = 'colour'")
         assert (left["entity"], left["reason"]) == ("visit", "too_little_valid")

@@ -249,7 +249,7 @@ def test_a_file_whose_etag_alone_has_changed_is_fetched_again(tmp_path: Path) ->
 def test_an_etag_that_cannot_be_had_for_now_is_requested_in_the_next_night(
     status: int, is_due: bool, tmp_path: Path
 ) -> None:
-    with BadServer(give(b"", status)) as server, stage_at(tmp_path) as stage:
+    with BadServer(give(b"", status, Content_Type="text/html")) as server, stage_at(tmp_path) as stage:
         lists, item = Lists(), replace(fetched("a"), fetched_at=NOW)
         limits = RequestLimits(attempts=2, backoff_s=0.01, outage_s=0.0)
         lists.renewed_files = archive_at(server.url, stage, limits).renewed_files

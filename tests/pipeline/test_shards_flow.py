@@ -12,7 +12,7 @@ from synthetic_samples import make_sample
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.core.records import Dataset
-from hubbleclip.dataset.manifest import DESCRIPTION, read_dataset
+from hubbleclip.dataset.manifest import DESCRIPTION, SPLIT_REPORT, read_dataset, read_description
 from hubbleclip.dataset.splits.material import Material
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
@@ -79,3 +79,12 @@ def test_tiles_that_only_the_store_has_are_packed_from_their_recorded_paths(tmp_
     shards(settings)
     assert sorted(read_dataset(newest_dataset(layout)).manifest["tile_id"].to_pylist()) == sorted(ids)
     assert files_below(layout.tiles) == []
+
+
+def test_the_report_on_splits_counts_no_damaged_tile(tmp_path: Path) -> None:
+    settings, layout = settings_of(tmp_path), layout_of(settings_of(tmp_path))
+    add_tiles(settings, range(4), range(2))
+    layout.tile(tile_id_of(1, 1)).write_bytes(b"damaged")
+    shards(settings)
+    total = read_description(newest_dataset(layout))[SPLIT_REPORT]["total"]
+    assert sum(one["tiles"] for one in total.values()) == 7

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import SMALL, ask, files_below, go
+from fsspec.implementations.local import LocalFileSystem
 from stages import observation
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -73,6 +74,30 @@ def test_machines_that_write_in_turn_see_each_others_rows(tmp_path: Path) -> Non
     for layout, name in ((one, "a"), (other, "b"), (one, "c")):
         write_row(layout, name)
     assert names(one) == ["a", "b", "c"]
+    assert names(other) == ["a", "b"]
+    elsewhere = replace(one, store=f"file://{tmp_path}/new")  # it has no catalog yet, and is no former one
+    write_row(elsewhere, "d")
+    write_row(replace(other, root=tmp_path / "third", store=elsewhere.store), "e")
+    write_row(elsewhere, "f")
+    assert names(elsewhere) == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_a_catalog_that_is_published_while_another_is_sent_is_sent_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, put = machine(tmp_path, "one"), machine(tmp_path, "other"), LocalFileSystem.put_file
+
+    def publish_meanwhile(*given: object, **named: object) -> None:
+        monkeypatch.undo()
+        with writing_catalog(one) as catalog:
+            catalog.upsert({"observation": [observation("b")]})
+        put(*given, **named)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", publish_meanwhile)
+    write_row(one, "a")
+    for layout in (one, other):
+        with synchronised_catalog(layout):
+            pass
     assert names(other) == ["a", "b"]
 
 
