@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +38,6 @@ def test_forty_short_queries_ask_for_every_kind_of_object_in_pairs() -> None:
     assert {gain for gains in QUERIES.values() for gain in gains.values()} == {1, 2, 3}
     for half in (wanted[::2], wanted[1::2]):
         assert set().union(*half) == set(OBJECT_KINDS)
-
-
-def test_no_query_is_a_phrase_from_which_the_simulator_makes_its_texts() -> None:
-    files = [ROOT / f"hubbleclip/simulator/{name}.toml" for name in ("grammar", "vocabulary")]
-    phrases = " ".join(path.read_text(encoding="utf-8").lower() for path in files)
-    assert "planetary nebula" in phrases
-    assert [text for text in QUERIES if re.search(rf"\b{re.escape(text.lower())}", phrases)] == []
-    assert set(QUERIES) & set(OBJECT_KINDS) == set()
 
 
 @pytest.mark.slow
