@@ -90,6 +90,12 @@ def test_names_of_targets_are_found(text: str, names: list[str]) -> None:
     assert find_targets(text) == names
 
 
+def test_an_answer_has_five_targets_at_most_the_most_frequent_first() -> None:
+    text = "We image NGC 1, NGC 2, NGC 3, NGC 4, NGC 5 and NGC 9. NGC 9 is old."
+    names = answer_of(SourceText(abstract_sha256="0" * 64, abstract=text)).target_names
+    assert names == ["NGC 9", "NGC 1", "NGC 2", "NGC 3", "NGC 4"]
+
+
 def test_each_name_and_designation_of_the_vocabulary_is_found_whole() -> None:
     known = read_vocabulary()
     prefixes = [prefix for prefix in known.target_prefixes if prefix not in known.target_names]
