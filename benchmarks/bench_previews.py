@@ -72,8 +72,7 @@ class StaticArchive(MastClient):
 def open_sources(url: str, folder: Path, num_connections: int = CONNECTIONS) -> FileSources:
     """Open our download pipeline for small files, once per process."""
     fetch = FETCH.model_copy(update={"connections": num_connections})
-    transport = Transport(fetch)
-    return FileSources(fetch, Layout(folder), transport, StaticArchive(url, transport), bucket=HST.bucket)
+    return FileSources(Layout(folder), StaticArchive(url, Transport(fetch)), HST.bucket)
 
 
 def product_of(name: str) -> Product:
@@ -106,7 +105,7 @@ def pack_shard(names: Sequence[str], *, url: str, folder: Path, settings: TileSe
     sources = open_sources(url, folder, CONNECTIONS // CORES)
 
     def cut(name: str) -> Sequence[CutTile]:
-        delivery = sources.deliver(product_of(name))
+        delivery = sources.deliver(product_of(name), is_kept=False)
         product = delivery.product
         return tile_file(delivery.data or b"", product.sha256 or "", settings, product.file_name).tiles
 

@@ -180,19 +180,21 @@ class Archive(Protocol):
 
         """
 
-    def fetch_product(self, product: Product) -> Product:
-        """Fetch a file to disk and check its content.
+    def fetch_product(self, product: Product, *, is_kept: bool = True) -> Delivery:
+        """Fetch a file and check its content.
 
         Parameters
         ----------
         product
             The file to fetch.
+        is_kept
+            Whether the file is written to disk. Otherwise, a small file may stay in memory.
 
         Returns
         -------
-        Product
+        Delivery
             Copy of the product with `sha256`, `path`, `size_bytes`, `source`, `etag`, `fetched_version` and
-            `fetched_at` set.
+            `fetched_at` set, and the content of a file that is in memory only.
 
         Raises
         ------
@@ -202,22 +204,6 @@ class Archive(Protocol):
             If the archive as a whole does not respond.
         DiskFullError
             If the disk has no room for the file.
-
-        """
-
-    def deliver_product(self, product: Product) -> Delivery:
-        """Fetch a file that is needed only briefly. A small file may stay in memory and is then not written to disk.
-
-        Parameters
-        ----------
-        product
-            The file to fetch.
-
-        Returns
-        -------
-        Delivery
-            The product, with the file's content if the file is in memory only. The same errors as in `fetch_product`
-            may be raised.
 
         """
 

@@ -16,17 +16,11 @@ from xml.parsers.expat import ExpatError
 from hubbleclip.archives.base import service_url
 from hubbleclip.archives.http.client import RequestLimits, Transport
 from hubbleclip.archives.http.responses import DamagedError, rows_limit
+from hubbleclip.archives.mast import missions_search as search_api
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.caom_rows import CaomRow, plain_row, whole_number
 from hubbleclip.archives.mast.client import CONTINUOUS, Criteria, MastClient, ResultPage, batches, failed_query
-from hubbleclip.archives.mast.missions_search import (
-    MAX_PRODUCTS,
-    MissionsClient,
-    date_of_mjd,
-    mjd_of_date,
-    number_of,
-    product_row,
-)
+from hubbleclip.archives.mast.missions_search import MAX_PRODUCTS, MissionsClient
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import ArchiveError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
@@ -102,7 +96,7 @@ class CadcClient(MissionsClient):
             wanted = {"obs_collection": list(self.mission.collections), "obs_id": batch}
             found = self._ask(PRODUCT_COLUMNS, ARTIFACTS, wanted, MAX_PRODUCTS)
             if found.total == len(found.rows):
-                rows += [product_row(row, self.mission) | row for row in found.rows]
+                rows += [search_api.product_row(row, self.mission) | row for row in found.rows]
             elif len(batch) > 1:
                 todo += [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
             else:
@@ -152,7 +146,7 @@ def where(criteria: Criteria) -> str:
     for name, given in criteria.items():
         column, values = COLUMNS[name], given if isinstance(given, list) else [given]
         if name in CONTINUOUS:
-            ends = [date_of_mjd(end) if name == "t_obs_release" else float(end) for end in values]
+            ends = [search_api.date_of_mjd(end) if name == "t_obs_release" else float(end) for end in values]
             parts.append(f"{column} BETWEEN {literal(ends[0])} AND {literal(ends[1])}")
             continue
         texts = [value.replace("*", "%") if isinstance(value, str) else value for value in values]
@@ -190,9 +184,9 @@ def caom_row(row: CaomRow) -> CaomRow:
     region: Any = row.get("s_region")
     numbers = " ".join(map(str, region)) if isinstance(region, list) else ""
     return row | {
-        "obsid": number_of(str(row["obs_id"])) if "obs_id" in row else None,
-        "objID": number_of(str(row.get("objID"))),
-        "t_obs_release": mjd_of_date(row.get("t_obs_release")),
+        "obsid": search_api.number_of(str(row["obs_id"])) if "obs_id" in row else None,
+        "objID": search_api.number_of(str(row.get("objID"))),
+        "t_obs_release": search_api.mjd_of_date(row.get("t_obs_release")),
         "mtFlag": bool(row.get("mtFlag")),
         "s_region": f"POLYGON {numbers}" if numbers else str(region or "").upper(),
     }

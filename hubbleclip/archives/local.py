@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from hubbleclip.archives.base import Delivery, ObservationPage, ProcessLocal, proposal_id_of
 from hubbleclip.archives.json_lines import read_proposal_rows
@@ -94,6 +96,7 @@ class LocalArchive(ProcessLocal):
             raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
         default = folder.resolve() / PROPOSALS_NAME
         self.settings = settings
+        self._reject = partial(reject, settings_digest=settings.digest())
         self.folder = folder.resolve()
         self.own_folder = layout.root.resolve()  # its files are not read, even if it is inside `folder`
         self.proposals_file = proposals_file.resolve() if proposals_file else default if default.is_file() else None
@@ -121,13 +124,9 @@ class LocalArchive(ProcessLocal):
         if skipped:
             names = ", ".join(list(skipped)[:3])
             LOG.warning("%d files are skipped, such as %s: see `hubbleclip status`", len(skipped), names)
+            rejected = partial(self._reject, "observation", stage="observations", reason=SKIPPED)
             written = {name.encode(errors="replace").decode(): why for name, why in skipped.items()}
-            yield ObservationPage(
-                rejections=[
-                    self._rejection("observation", name, "observations", (SKIPPED, why))
-                    for name, why in written.items()
-                ]
-            )
+            yield ObservationPage(rejections=[rejected(name, detail=why) for name, why in written.items()])
         observations = [self._observation(facts) for facts in self.facts.values()]
         for start in range(0, len(observations), OBSERVATIONS_PER_PAGE):
             yield ObservationPage(observations=observations[start : start + OBSERVATIONS_PER_PAGE])
@@ -137,29 +136,20 @@ class LocalArchive(ProcessLocal):
         return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
-        """Convert header facts to an Observation."""
-        return Observation(
-            obs_id=facts.obs_id,
-            archive=self.name,
-            obsid=None,
-            proposal_id=proposal_id_of(self.name, facts.number),
-            instrument=facts.instrument or "UNKNOWN",
-            filters=";".join(facts.filters) or None,
-            target_name=facts.target,
-            target_class=None,
-            is_moving=facts.is_moving,
-            ra_deg=facts.ra_deg,
-            dec_deg=facts.dec_deg,
-            footprint=None,
-            start_mjd=facts.start_mjd,
-            exposure_s=facts.exposure_s,
-            calib_level=None,
-            released_mjd=None,  # a file has no release date
-            title=facts.title,
-            fetched_at=datetime.now(UTC),
+        """Convert header facts to an Observation; what no header says, such as a release date, is None."""
+        values: dict[str, Any] = dict.fromkeys(Observation.__slots__)
+        values |= {name: getattr(facts, name) for name in FileFacts.__slots__ if name in values}
+        values |= {
+            "archive": self.name,
+            "proposal_id": proposal_id_of(self.name, facts.number),
+            "instrument": facts.instrument or "UNKNOWN",
+            "filters": ";".join(facts.filters) or None,
+            "target_name": facts.target,
+            "fetched_at": datetime.now(UTC),
             # the fingerprint changes when the file changes, so that later stages process the file again
-            fingerprint=sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
-        )
+            "fingerprint": sha256_bytes(_version_of(self.folder / facts.obs_id).encode())[:32],
+        }
+        return Observation(**values)
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
@@ -168,48 +158,40 @@ class LocalArchive(ProcessLocal):
         products: list[Product] = []
         rejections: list[Rejection] = []
         names, in_use = {item.obs_id for item in observations}, frozenset[str]().union(*(taken or {}).values())
-        num_used = {key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()}
+        num_used = Counter({key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()})
 
         def order(item: Observation) -> tuple[bool, str, str]:
             # files that are in use come first; a hash orders the others, because names would order them by date
             return item.obs_id not in in_use, item.proposal_id, sha256_bytes(item.obs_id.encode())
 
         for observation in sorted(observations, key=order):
-            path = self.folder / observation.obs_id
-            problem = self._problem(observation, path, num_used.get(observation.proposal_id, 0))
-            if problem is not None:
-                rejections.append(self._rejection("observation", observation.obs_id, "products", problem))
-                continue
-            num_used[observation.proposal_id] = num_used.get(observation.proposal_id, 0) + 1
-            products.append(self._product(observation, path))
+            found = self._choose(observation, num_used[observation.proposal_id])
+            if isinstance(found, Rejection):
+                rejections.append(found)
+            else:
+                products.append(found)
+                num_used[observation.proposal_id] += 1
         return products, rejections
 
-    def _rejection(self, entity: str, entity_id: str, stage: str, problem: tuple[str, str]) -> Rejection:
-        """Create a rejection of a record from a `problem`, which is (reason, detail)."""
-        reason, detail = problem
-        digest = self.settings.digest()
-        return reject(entity, entity_id, stage, reason=reason, detail=detail, settings_digest=digest)
-
-    def _problem(self, observation: Observation, path: Path, num_used: int) -> tuple[str, str] | None:
-        """Return (reason, detail) if a file must be rejected, else None. The proposal already has `num_used` files."""
+    def _choose(self, observation: Observation, num_used: int) -> Product | Rejection:
+        """Describe the file of an observation, or reject the file. The proposal already has `num_used` files."""
+        path, limit = self.folder / observation.obs_id, self.settings.max_products_per_proposal
+        rejected = partial(self._reject, "observation", observation.obs_id, "products")
         if observation.obs_id not in self.facts or not path.is_file():
-            return "no_file", f"{path} does not exist any more"
+            return rejected(reason="no_file", detail=f"{path} does not exist any more")
         size_bytes = path.stat().st_size
         if size_bytes > self.settings.max_product_mb * BYTES_PER_MB:
-            return "too_large", f"the file has {size_bytes} bytes: raise archive.max_product_mb"
-        if num_used >= self.settings.max_products_per_proposal:
-            return "over_limit", f"the proposal already has {self.settings.max_products_per_proposal} files"
-        return None
-
-    def _product(self, observation: Observation, path: Path) -> Product:
-        """Create the Product that describes an observation's file."""
+            detail = f"the file has {size_bytes} bytes: raise archive.max_product_mb"
+            return rejected(reason="too_large", detail=detail)
+        if num_used >= limit:
+            return rejected(reason="over_limit", detail=f"the proposal already has {limit} files")
         return Product(
             uri=f"local:{observation.obs_id}",
             obs_id=observation.obs_id,
             proposal_id=observation.proposal_id,
             file_name=path.name,
             kind=self.facts[observation.obs_id].kind,
-            size_bytes=path.stat().st_size,
+            size_bytes=size_bytes,
             choice="the only file",
             archive_version=_version_of(path),
         )
@@ -234,8 +216,8 @@ class LocalArchive(ProcessLocal):
             if proposal_id in first_file:
                 proposals.append(self._proposal(proposal_id, first_file[proposal_id]))
             else:
-                problem = "not_found", f"no file in {self.folder} belongs to this proposal"
-                rejections.append(self._rejection("proposal", proposal_id, "proposals", problem))
+                words = f"no file in {self.folder} belongs to this proposal"
+                rejections.append(self._reject("proposal", proposal_id, "proposals", reason="not_found", detail=words))
         return proposals, rejections
 
     def _proposal(self, proposal_id: str, facts: FileFacts) -> Proposal:
@@ -248,26 +230,15 @@ class LocalArchive(ProcessLocal):
         source = self.proposals_file.name if row and self.proposals_file else HEADER_SOURCE
         return text.to_proposal(proposal_id, self.name, source)
 
-    def fetch_product(self, product: Product) -> Product:
+    def fetch_product(self, product: Product, *, is_kept: bool = True) -> Delivery:
         """Hash a file without copying it. The path is absolute, because the file is outside of the profile's folder."""
         path = (self.folder / product.uri.removeprefix("local:")).resolve()
         try:
             sha256, size_bytes = sha256_file(path), path.stat().st_size
         except OSError as error:
             raise DownloadError("unreadable", f"{path} cannot be read: {error.strerror}") from error
-        return replace(
-            product,
-            sha256=sha256,
-            path=path.as_posix(),
-            size_bytes=size_bytes,
-            source="local",
-            fetched_version=product.archive_version,
-            fetched_at=datetime.now(UTC),
-        )
-
-    def deliver_product(self, product: Product) -> Delivery:
-        """Hash a file in place; like `fetch_product`, this method does not copy the file."""
-        return Delivery(self.fetch_product(product))
+        found = replace(product, sha256=sha256, path=path.as_posix(), size_bytes=size_bytes, source="local")
+        return Delivery(replace(found, fetched_version=product.archive_version, fetched_at=datetime.now(UTC)))
 
 
 def _version_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -76,11 +76,6 @@ class Answer(BaseModel):
     """Summary of at most 40 words."""
     search_phrases: list[Phrase] = Field(min_length=3, max_length=8)
     """Short queries that the images of this proposal should answer, without proper names."""
-
-
-def answer_schema() -> dict[str, Any]:
-    """Return the JSON schema of an answer, for constrained decoding."""
-    return Answer.model_json_schema()
 
 
 def without_fence(text: str) -> str:

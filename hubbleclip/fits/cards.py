@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 Reason = Literal["truncated", "checksum", "damaged", "html"]
-Cards = dict[bytes, bytes]
 
 BLOCK_BYTES = 2880
 CARD_BYTES = 80
@@ -23,20 +21,12 @@ MAX_HDUS = 2500
 MAX_DATA_BYTES = 2**63
 
 
-@dataclass(frozen=True, slots=True)
-class ContentProblem:
-    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
-
-    reason: Reason
-    words: str
-
-
 class UnsoundError(Exception):
-    """Fault of a file, described by `problem`."""
+    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
-        self.problem = ContentProblem(reason, words)
+        self.reason, self.words = reason, words
 
 
 def end_of(block: bytes) -> int | None:
@@ -44,39 +34,39 @@ def end_of(block: bytes) -> int | None:
     return next((i for i in range(0, BLOCK_BYTES, CARD_BYTES) if block[i : i + 8] == b"END     "), None)
 
 
-def cards_of(header: bytes) -> Cards:
-    """Split a header into cards."""
-    end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
-    starts = range(end - CARD_BYTES, -1, -CARD_BYTES)
-    return {header[i : i + 8].rstrip(): header[i + 10 : i + 80] for i in starts if header[i + 8 : i + 9] == b"="}
+class Cards(dict[bytes, bytes]):
+    """Cards of a header: by keyword, the text behind it."""
 
+    def __init__(self, header: bytes) -> None:
+        end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
+        starts = range(end - CARD_BYTES, -1, -CARD_BYTES)  # backwards, so that the first of repeated cards counts
+        cards = ((header[i : i + 8].rstrip(), header[i + 10 : i + 80]) for i in starts if header[i + 8 : i + 9] == b"=")
+        super().__init__(cards)
 
-def value(cards: Cards, keyword: bytes) -> bytes:
-    """Return the value of a keyword without quotes and comment."""
-    return cards.get(keyword, b"").split(b"/")[0].strip(b" '")
+    def value(self, keyword: bytes) -> bytes:
+        """Return the value of a keyword without quotes and comment."""
+        return self.get(keyword, b"").split(b"/")[0].strip(b" '")
 
+    def integer(self, keyword: bytes, default: int | None = None) -> int:
+        """Return the integer value of a keyword, or `default` if the keyword has no value."""
+        text = self.value(keyword)
+        if not text and default is not None:
+            return default
+        if not re.fullmatch(rb"[+-]?\d+", text):
+            raise UnsoundError("damaged", f"the FITS header has no integer value for {keyword.decode()}")
+        return int(text)
 
-def integer(cards: Cards, keyword: bytes, default: int | None = None) -> int:
-    """Return the integer value of a keyword, or `default` if the keyword has no value."""
-    text = value(cards, keyword)
-    if not text and default is not None:
-        return default
-    if not re.fullmatch(rb"[+-]?\d+", text):
-        raise UnsoundError("damaged", f"the FITS header has no integer value for {keyword.decode()}")
-    return int(text)
-
-
-def data_bytes(cards: Cards, *, is_primary: bool) -> int:
-    """Return the size of an HDU's data in bytes before padding."""
-    bits, num_axes = integer(cards, b"BITPIX"), integer(cards, b"NAXIS")
-    axes = [integer(cards, b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
-    is_grouped = is_primary and axes[:1] == [0] and value(cards, b"GROUPS") == b"T"
-    has_counts = is_grouped or not is_primary
-    num_extra = integer(cards, b"PCOUNT", 0) if has_counts else 0
-    num_groups = integer(cards, b"GCOUNT", 1) if has_counts else 1
-    num_pixels = math.prod(axes[1:] if is_grouped else axes) if axes else 0
-    num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
-    is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
-    if not is_possible or num_bytes > MAX_DATA_BYTES:
-        raise UnsoundError("damaged", "the FITS header declares an impossible data size")
-    return num_bytes
+    def data_bytes(self, *, is_primary: bool) -> int:
+        """Return the size of an HDU's data in bytes before padding."""
+        bits, num_axes = self.integer(b"BITPIX"), self.integer(b"NAXIS")
+        axes = [self.integer(b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
+        is_grouped = is_primary and axes[:1] == [0] and self.value(b"GROUPS") == b"T"
+        has_counts = is_grouped or not is_primary
+        num_extra = self.integer(b"PCOUNT", 0) if has_counts else 0
+        num_groups = self.integer(b"GCOUNT", 1) if has_counts else 1
+        num_pixels = math.prod(axes[1:] if is_grouped else axes) if axes else 0
+        num_bytes = abs(bits) // 8 * num_groups * (num_extra + num_pixels)
+        is_possible = bits in WIDTHS and num_axes <= MAX_AXES and min(num_axes, num_extra, num_groups, *axes) >= 0
+        if not is_possible or num_bytes > MAX_DATA_BYTES:
+            raise UnsoundError("damaged", "the FITS header declares an impossible data size")
+        return num_bytes

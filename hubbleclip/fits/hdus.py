@@ -74,7 +74,8 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[lis
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
     names = [str(hdu.name).upper() for hdu in hdus]
-    images = [index for index, hdu in enumerate(hdus) if _has_pixels(hdu)]
+    shapes = [image_shape(hdu) for hdu in hdus]
+    images = [index for index, shape in enumerate(shapes) if len(shape) >= 2 and min(shape) > 0]
     extensions = _science_extensions(images, names)
     if camera.kind == RAMP and "SAMP" in names:
         extensions = extensions[:1]
@@ -106,12 +107,6 @@ def image_shape(hdu: Any) -> tuple[int, ...]:
     is_group = isinstance(hdu, pyfits.GroupsHDU)
     shape = getattr(hdu, "shape", None) or ()
     return tuple(shape) if hdu.is_image and not is_group else ()
-
-
-def _has_pixels(hdu: Any) -> bool:
-    """Return whether an HDU's header declares an image that has at least two axes and at least one pixel."""
-    shape = image_shape(hdu)
-    return len(shape) >= 2 and min(shape) > 0
 
 
 def _science_extensions(images: Sequence[int], names: Sequence[str]) -> list[int]:

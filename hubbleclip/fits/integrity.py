@@ -14,26 +14,12 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import numpy as np
 
-from hubbleclip.fits.cards import (
-    BLOCK_BYTES,
-    MAX_HDUS,
-    MAX_HEADER_BYTES,
-    Cards,
-    ContentProblem,
-    Reason,
-    UnsoundError,
-    cards_of,
-    data_bytes,
-    end_of,
-    integer,
-    value,
-)
+from hubbleclip.fits.cards import BLOCK_BYTES, MAX_HDUS, MAX_HEADER_BYTES, Cards, Reason, UnsoundError, end_of
 
 SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
@@ -68,21 +54,12 @@ for the message.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """File to check. `limit_bytes` is its size, or for a gzip file the maximum unpacked size."""
-
-    file: BinaryIO
-    limit_bytes: int
-    is_packed: bool = False
-
-
 def content_name(start: bytes) -> str | None:
     """Recognise the format of a file, such as `a JPEG file`, by the file's first 512 bytes; None if it is unknown."""
     return next((words for pattern, _, words in FOREIGN_STARTS if pattern.match(start)), None)
 
 
-def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> ContentProblem | None:
+def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> UnsoundError | None:
     """Find the first fault of a file. `suffix` gives the expected format, because a partial file has another name."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
@@ -97,7 +74,7 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
             file.seek(0)
             check(file, size, listed_bytes is not None)
     except UnsoundError as error:
-        return error.problem
+        return error
     return None
 
 
@@ -116,7 +93,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     odd = size % BLOCK_BYTES
     if odd:
         raise UnsoundError("truncated", f"the FITS file is cut: its last block has {odd} of {BLOCK_BYTES} bytes")
-    _walk_fits(Source(file, size), is_size_listed)
+    _walk_fits(file, size, is_size_listed)
 
 
 def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
@@ -124,14 +101,14 @@ def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
     limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
-            _walk_fits(Source(unpacked, limit_bytes, is_packed=True), is_size_listed)  # type: ignore[arg-type]
+            _walk_fits(unpacked, limit_bytes, is_size_listed)
     except EOFError as error:
         raise UnsoundError("truncated", "the gzip file is damaged: it ends too early") from error
     except (zlib.error, gzip.BadGzipFile) as error:
         raise UnsoundError("damaged", f"the gzip file is damaged ({error})") from error
 
 
-def _walk_fits(source: Source, is_size_listed: bool) -> None:
+def _walk_fits(file: BinaryIO | gzip.GzipFile, limit_bytes: int, is_size_listed: bool) -> None:
     """Check all HDUs of a FITS file and their checksums. The file must end where its last HDU ends.
 
     A file with fewer extensions than NEXTEND declares was cut between two HDUs, unless it has the size that the archive
@@ -140,14 +117,18 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
     (for example 11 where NEXTEND is 6).
     """
     position = num_hdus = num_declared = 0
-    while header := _read_header(source.file, num_hdus):
-        cards = cards_of(header)
-        num_bytes = -(-data_bytes(cards, is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
+    while header := _read_header(file, num_hdus):
+        cards = Cards(header)
+        num_bytes = -(-cards.data_bytes(is_primary=num_hdus == 0) // BLOCK_BYTES) * BLOCK_BYTES
         position += len(header) + num_bytes
-        if position > source.limit_bytes:
-            _reject_length(source, position, num_hdus)
-        _check_sums(source, header, cards, num_bytes, num_hdus)
-        num_declared = num_declared if num_hdus else integer(cards, b"NEXTEND", 0)
+        if position > limit_bytes and isinstance(file, gzip.GzipFile):
+            words = f"the gzip file would unpack to {position} bytes, but only {limit_bytes} are allowed"
+            raise UnsoundError("damaged", words)
+        if position > limit_bytes:
+            words = f"HDU {num_hdus} would end at byte {position}, but the file ends at {limit_bytes}"
+            raise UnsoundError("truncated", f"the FITS file is cut: {words}")
+        _check_sums(file, header, cards, num_bytes, num_hdus)
+        num_declared = num_declared if num_hdus else cards.integer(b"NEXTEND", 0)
         num_hdus += 1
         if num_hdus > MAX_HDUS:
             raise UnsoundError("damaged", f"the file has more than {MAX_HDUS} HDUs")
@@ -156,16 +137,7 @@ def _walk_fits(source: Source, is_size_listed: bool) -> None:
         raise UnsoundError("truncated", f"the FITS file is cut: it has {have}")
 
 
-def _reject_length(source: Source, position: int, number: int) -> NoReturn:
-    """Raise UnsoundError for a file that ends before an HDU does, or that would unpack to too many bytes."""
-    if source.is_packed:
-        words = f"the gzip file would unpack to {position} bytes, but only {source.limit_bytes} are allowed"
-        raise UnsoundError("damaged", words)
-    words = f"HDU {number} would end at byte {position}, but the file ends at {source.limit_bytes}"
-    raise UnsoundError("truncated", f"the FITS file is cut: {words}")
-
-
-def _read_header(file: BinaryIO, number: int) -> bytes:
+def _read_header(file: BinaryIO | gzip.GzipFile, number: int) -> bytes:
     """Read all blocks of the header that begins at the file's position; b"" at the end of the file."""
     blocks: list[bytes] = []
     start = b"XTENSION=" if number else FITS_START
@@ -180,32 +152,31 @@ def _read_header(file: BinaryIO, number: int) -> bytes:
         if len(block) < BLOCK_BYTES:
             raise UnsoundError("truncated", f"the FITS file is cut in the header of HDU {number}")
         if len(blocks) == MAX_HEADER_BYTES // BLOCK_BYTES:
-            raise UnsoundError(
-                "damaged", f"the header of HDU {number} has no END card in its first {MAX_HEADER_BYTES} bytes"
-            )
+            words = f"the header of HDU {number} has no END card in its first {MAX_HEADER_BYTES} bytes"
+            raise UnsoundError("damaged", words)
         blocks.append(block)
     return b"".join(blocks)
 
 
-def _check_sums(source: Source, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
+def _check_sums(file: BinaryIO | gzip.GzipFile, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
     """Verify the DATASUM and CHECKSUM of an HDU where present, and leave the file position at the end of its data.
 
     Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. Appendix J of the standard defines the
     checksum as a ones'-complement sum, in which carries are added to the lowest bit. It therefore equals the plain sum
     modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo 2^32 - 1.
     """
-    datasum, checksum = value(cards, b"DATASUM"), value(cards, b"CHECKSUM")
-    if not (datasum or checksum or source.is_packed):
-        source.file.seek(num_bytes, os.SEEK_CUR)
+    datasum, checksum = cards.value(b"DATASUM"), cards.value(b"CHECKSUM")
+    if not (datasum or checksum or isinstance(file, gzip.GzipFile)):
+        file.seek(num_bytes, os.SEEK_CUR)
         return
-    total = _sum_words(source.file, num_bytes, number)
+    total = _sum_words(file, num_bytes, number)
     if datasum and (not datasum.isdigit() or int(datasum) != (total % ALL_ONES or min(total, ALL_ONES))):
         raise UnsoundError("checksum", f"the data of HDU {number} differ from their DATASUM")
     if checksum and (total + int(np.frombuffer(header, ">u4").sum(dtype=np.uint64))) % ALL_ONES:
         raise UnsoundError("checksum", f"HDU {number} differs from its CHECKSUM")
 
 
-def _sum_words(file: BinaryIO, num_bytes: int, number: int) -> int:
+def _sum_words(file: BinaryIO | gzip.GzipFile, num_bytes: int, number: int) -> int:
     """Return the sum of the next bytes, read as unsigned big-endian 32-bit words. `num_bytes` is a multiple of 4."""
     total = 0
     while num_bytes:

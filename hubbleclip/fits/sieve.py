@@ -11,18 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from hubbleclip.fits.cards import (
-    BLOCK_BYTES,
-    CARD_BYTES,
-    MAX_HEADER_BYTES,
-    Cards,
-    UnsoundError,
-    cards_of,
-    data_bytes,
-    end_of,
-    integer,
-    value,
-)
+from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HEADER_BYTES, Cards, UnsoundError, end_of
 
 MIN_SKIP_BYTES = 2_000_000
 """Smallest extension that is skipped. A smaller one arrives about as fast as the response to another request."""
@@ -111,16 +100,17 @@ class FitsSieve:
 
     def _finish_header(self) -> bytes:
         """Read a complete header, decide whether its data are skipped, and return the header to write."""
-        header, cards = bytes(self._header), cards_of(bytes(self._header))
+        header, cards = bytes(self._header), Cards(bytes(self._header))
         self._header.clear()
-        num_bytes = data_bytes(cards, is_primary=self._num_hdus == 0)
-        name = value(cards, b"EXTNAME").decode("ascii", "replace").strip().upper()
-        if name == "SCI" and value(cards, b"XTENSION") == b"IMAGE":
-            self.num_pixels += num_bytes * 8 // abs(integer(cards, b"BITPIX"))
+        num_bytes = cards.data_bytes(is_primary=self._num_hdus == 0)
+        name = cards.value(b"EXTNAME").decode("ascii", "replace").strip().upper()
+        is_image = cards.value(b"XTENSION") == b"IMAGE"
+        if name == "SCI" and is_image:
+            self.num_pixels += num_bytes * 8 // abs(cards.integer(b"BITPIX"))
         self._num_hdus += 1
-        skipped = integer(cards, SKIPPED, 0)
+        skipped = cards.integer(SKIPPED, 0)
         self._left = skipped or -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES
-        self.must_skip = bool(skipped) or (self._left >= MIN_SKIP_BYTES and _is_unread(cards, name))
+        self.must_skip = bool(skipped) or (is_image and self._left >= MIN_SKIP_BYTES and bool(UNREAD.fullmatch(name)))
         return _without_data(header, self._left) if self.must_skip else header
 
 
@@ -131,11 +121,6 @@ def filtered(data: bytes) -> tuple[bytes, FitsSieve]:
         pieces += sieve.feed(data[sieve.offset :])
         sieve.skip()
     return b"".join(pieces), sieve
-
-
-def _is_unread(cards: Cards, name: str) -> bool:
-    """Return whether no stage reads the data of an extension; `name` is its EXTNAME in upper case."""
-    return value(cards, b"XTENSION") == b"IMAGE" and UNREAD.fullmatch(name) is not None
 
 
 def _without_data(header: bytes, num_skipped: int) -> bytes:

@@ -33,10 +33,8 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     The noise is estimated from second differences of pixels of one row that are `lag_px` apart; a linear gradient
     cancels.
     """
-    strips = [
-        _sample_strip(data_yx[top : top + STRIP_ROWS], valid_yx[top : top + STRIP_ROWS], lag_px)
-        for top in range(0, len(data_yx), STRIP_ROWS)
-    ]
+    parts = [slice(top, top + STRIP_ROWS) for top in range(0, len(data_yx), STRIP_ROWS)]
+    strips = [_sample_strip(data_yx[rows], valid_yx[rows], lag_px) for rows in parts]
     levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
     # In an image of single photons, the noise of a block may be 0. It is set to NaN, so that the noise of other blocks
     # replaces it; if all blocks are NaN, no pixel exceeds the threshold, which is NaN too.
@@ -45,17 +43,8 @@ def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     levels_yx, noises_yx = (
         np.ascontiguousarray(_fill_gaps(_fill_gaps(blocks_yx).T).T) for blocks_yx in (levels_yx, noises_yx)
     )
-    sums_yx, counts_yx = (
-        sum(_around(blocks_yx, "constant"), np.zeros_like(blocks_yx))
-        for blocks_yx in (noises_yx, np.ones_like(noises_yx))
-    )
+    sums_yx, counts_yx = (_sum_around(blocks_yx) for blocks_yx in (noises_yx, np.ones_like(noises_yx)))
     return levels_yx, (sums_yx / counts_yx.astype(np.float64)).astype(np.float32)
-
-
-def lowest_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute the lowest value of each block and its eight neighbours, which is a lower limit of `background_at`."""
-    lowest_yx: NDArray[np.float32] = np.minimum.reduce(_around(blocks_yx, "edge"))
-    return lowest_yx
 
 
 def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int) -> Background:
@@ -94,10 +83,11 @@ def _means_of_middle(ordered: Any) -> Any:
     return means
 
 
-def _around(blocks_yx: NDArray[np.float32], mode: Any) -> list[NDArray[np.float32]]:
-    """Return each block and its eight neighbours as nine arrays; beyond the image, 0 or the outermost block."""
-    (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1, mode)
-    return [padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3)]
+def _sum_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum of each block and its neighbours; that of scipy adds up in another order."""
+    (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1)
+    neighbours = (padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3))
+    return sum(neighbours, np.zeros_like(blocks_yx))
 
 
 def _fill_gaps(lines: NDArray[np.float32]) -> NDArray[np.float32]:

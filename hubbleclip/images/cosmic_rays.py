@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hubbleclip.images.background import BLOCK_PX, background_at, block_background, lowest_around
+from hubbleclip.images.background import BLOCK_PX, background_at, block_background
 from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags, pixel_words, to_float32
 
 SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local noise
@@ -83,10 +83,12 @@ def reject_cosmic_rays(
     lower limits adds the pixels to which charge has diffused. The pixels at the places `saturated`, and those above and
     below them, are no rays.
     """
+    from scipy.ndimage import minimum_filter  # noqa: PLC0415 - the import takes 0.1 s, and combined images have no rays
+
     pixels, mask_yx = pixel_words(data_yx), valid_yx.view(np.uint8)
     flags = mask_yx.reshape(-1)
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
-    background = levels_yx, noises_yx, lowest_around(noises_yx)
+    background = levels_yx, noises_yx, minimum_filter(noises_yx, 3, mode="nearest")
     seeds = _find_seeds(data_yx, valid_yx, background, F32(contrast))
     # charge bleeds along columns, so the pixels above and below a saturated one are those of a star too
     saturated = (saturated[:, None] + np.array([-1, 0, 1]) * data_yx.shape[1]).clip(0, data_yx.size - 1).ravel()

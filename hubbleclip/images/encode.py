@@ -59,9 +59,7 @@ def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
 
 def with_texts(png: bytes, texts: Mapping[str, str], xmp: str = "") -> bytes:
     """Add text chunks and an XMP packet to a PNG; the rest of the file stays the same."""
-    chunks = [
-        _chunk(b"tEXt", key.encode("ascii"), b"\0", text.encode("ascii", "replace")) for key, text in texts.items()
-    ]
+    chunks = [_chunk(b"tEXt", name.encode(), b"\0", text.encode("ascii", "replace")) for name, text in texts.items()]
     if xmp:  # the text is neither compressed nor marked with a language
         chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", xmp.encode()))
     return b"".join((png.removesuffix(END_CHUNK), *chain.from_iterable(chunks), END_CHUNK))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,12 +75,8 @@ def fit_image(
 def apply_flux_limits(stretch: Stretch, image: ScienceImage) -> Stretch:
     """Replace the limits of a stretch by fixed fluxes above the sky, which are the same for all images."""
     unit = 1 / flux_per_unit(image)  # 1 electron / s / arcsec2, converted to the image's unit
-    return replace(
-        stretch,
-        black=stretch.sky + FLUX_BLACK * unit,
-        white=stretch.sky + FLUX_WHITE * unit,
-        softening=FLUX_SOFTENING * unit,
-    )
+    black, white = (stretch.sky + flux * unit for flux in (FLUX_BLACK, FLUX_WHITE))
+    return replace(stretch, black=black, white=white, softening=FLUX_SOFTENING * unit)
 
 
 def flux_per_unit(image: ScienceImage) -> float:
@@ -88,9 +84,8 @@ def flux_per_unit(image: ScienceImage) -> float:
     unit = (image.unit or "").upper().replace(" ", "")
     quantity, _, time = unit.replace("CPS", "COUNTS/S").partition("/")
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
-        raise ImageError(
-            "no_flux_scale", f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
-        )
+        words = f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
+        raise ImageError("no_flux_scale", words)
     # Totals are divided by the exposure time, and counts are multiplied by the gain.
     electrons = 1.0 if quantity in ELECTRONS else image.gain
     seconds = 1.0 if time else image.exposure_s
@@ -139,22 +134,29 @@ def read_rows(prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], siz
 
 def assess_tiles(
     rows: TileRows, prepared: PreparedImage, starts_yx: Sequence[tuple[int, int]], settings: TileSettings
-) -> list[float | ImageError]:
-    """Decide which tiles of a row have enough valid pixels and enough signal."""
+) -> Iterator[float | ImageError]:
+    """Yield the share of valid pixels of each tile of a row, or the reason to reject the tile."""
     (height, width), size_px, sky = prepared.good_yx.shape, len(rows.values_yx), prepared.stretch.sky
     threshold = settings.signal_sigma * prepared.stretch.noise
     # Heights above the sky are limited to 10 times the threshold, so that extreme values neither overflow nor dominate
     # the float32 sums.
     limits = (np.float32(sky), np.float32(10 * threshold), np.float32(threshold))
-    assessments = []
     for y0, x0 in starts_yx:
         column = x0 - rows.left
         num_valid = int(np.count_nonzero(rows.valid_yx[:, column : column + size_px]))
         enough = int(MIN_SIGNAL_SHARE * num_valid) + 1
         num_bright = count_bright(rows.values_yx, rows.valid_yx, column, limits, enough)
         num_inside = _overlap(y0, size_px, height) * _overlap(x0, size_px, width)
-        assessments.append(_assess_tile(num_valid, num_bright, num_inside, settings))
-    return assessments
+        valid_share = num_valid / num_inside
+        bright_share = num_bright / max(1, num_valid)  # `num_valid` may be 0 if `min_valid_share` is 0
+        if valid_share < settings.min_valid_share:
+            words = f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
+            yield ImageError("too_little_valid", words)
+        elif bright_share < MIN_SIGNAL_SHARE:
+            words = f"{bright_share:.3%} of the pixels rise above the sky, needs {MIN_SIGNAL_SHARE:.3%}"
+            yield ImageError("no_signal", words)
+        else:
+            yield valid_share
 
 
 @compiled
@@ -207,16 +209,3 @@ def small_object(prepared: PreparedImage, settings: TileSettings) -> tuple[tuple
 def _overlap(start: int, size: int, length: int) -> int:
     """Return the number of pixels along a tile's side that are inside the image."""
     return min(start + size, length) - max(start, 0)
-
-
-def _assess_tile(num_valid: int, num_bright: int, num_inside: int, settings: TileSettings) -> float | ImageError:
-    """Return the share of valid pixels of a tile, or the reason to reject the tile."""
-    valid_share = num_valid / num_inside
-    if valid_share < settings.min_valid_share:
-        return ImageError(
-            "too_little_valid", f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
-        )
-    share = num_bright / max(1, num_valid)  # `num_valid` may be 0 if `min_valid_share` is 0
-    if share < MIN_SIGNAL_SHARE:
-        return ImageError("no_signal", f"{share:.3%} of the pixels rise above the sky, needs {MIN_SIGNAL_SHARE:.3%}")
-    return valid_share

@@ -41,15 +41,8 @@ def read_previews(
     outside_yx = white_border(levels_yx) if mask_white_border else np.zeros(levels_yx.shape, np.bool_)
     sky = np.median(levels_yx[~outside_yx]) if outside_yx.any() else border_level(levels_yx)
     stretch = Stretch(kind="linear", black=0, white=255, softening=1, sky=int(sky), noise=NOISE_LEVELS)
-    image = ScienceImage(
-        data_yx=levels_yx[::-1].astype(np.float32),  # the first row of a JPEG is the top row
-        valid_yx=~outside_yx[::-1],
-        chip=0,
-        unit=UNIT,
-        stretch=stretch,
-        shrink=shrink,
-    )
-    return [image]
+    data_yx, valid_yx = levels_yx[::-1].astype(np.float32), ~outside_yx[::-1]  # the first row of a JPEG is the top row
+    return [ScienceImage(data_yx=data_yx, valid_yx=valid_yx, chip=0, unit=UNIT, stretch=stretch, shrink=shrink)]
 
 
 def read_luminance(

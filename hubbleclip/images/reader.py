@@ -285,19 +285,17 @@ def _is_cut_short(hdus: pyfits.HDUList, index: int) -> bool:
 
 def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceImage:
     """Read one image, build its mask of valid pixels, and collect its header values."""
-    header = hdus[layer.extension].header
-    look = _looker(header, hdus[0].header)
+    hdu = hdus[layer.extension]
+    look = _looker(hdu.header, hdus[0].header)
     instrument = cameras.instrument_name(look)
     camera = cameras.camera_of(instrument)
-    hdu = hdus[layer.extension]
     pages, data_yx = _map_pixels(hdu, layer, file) if _is_mapped(hdu) else (None, _scaled(hdu, layer, file))
     valid_yx, zero_runs = masks.find_finite(data_yx)
-    header = hdus[layer.extension].header
-    if "BLANK" in header and header["BITPIX"] > 0:
-        for rows, stored in _stored_rows(hdus[layer.extension], layer, file):
-            valid_yx[rows] &= stored != header["BLANK"]
+    if "BLANK" in hdu.header and hdu.header["BITPIX"] > 0:
+        for rows, stored in _stored_rows(hdu, layer, file):
+            valid_yx[rows] &= stored != hdu.header["BLANK"]
     saturated = _mask(hdus, layer, camera, file, valid_yx)
-    if header["BITPIX"] == 16:
+    if hdu.header["BITPIX"] == 16:
         saturated = np.append(saturated, np.flatnonzero(data_yx == FULL_COUNTS))
     for blind in cameras.blind_parts(look, camera, valid_yx.shape):
         valid_yx[blind] = False
@@ -383,14 +381,13 @@ def _stored_rows(hdu: Any, layer: Layer, file: IO[bytes]) -> Iterator[tuple[slic
 
     The memory of earlier blocks is released.
     """
-    height = hdu.shape[-2]
-    blocks = [slice(top, min(top + BLOCK_ROWS, height)) for top in range(0, height, BLOCK_ROWS)]
     if isinstance(hdu, pyfits.CompImageHDU):
         yield from iter_bands(hdu, layer.plane or 0, BLOCK_ROWS)
         return
     pages, stored_yx = _map_pixels(hdu, layer, file)
     released_bytes = 0
-    for rows in blocks:
+    for top in range(0, len(stored_yx), BLOCK_ROWS):
+        rows = slice(top, min(top + BLOCK_ROWS, len(stored_yx)))
         yield rows, stored_yx[rows]
         read_bytes = stored_yx[: rows.stop].nbytes // mmap.PAGESIZE * mmap.PAGESIZE
         pages.madvise(mmap.MADV_DONTNEED, released_bytes, read_bytes - released_bytes)

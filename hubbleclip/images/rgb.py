@@ -146,9 +146,8 @@ def _cut_image(
     seen_yx: NDArray[np.bool_] = np.asarray(np.isfinite(heights_yxc).all(axis=-1))
     seen_yx[shown.cores[:2]] = False
     # the image is padded with sky, because tiles may extend beyond it
-    padded_yxc = np.pad(
-        _grey_where_missing(heights_yxc, sky), ((size, size), (size, size), (0, 0)), constant_values=sky
-    )
+    filled_yxc = _grey_where_missing(heights_yxc, sky)
+    padded_yxc = np.pad(filled_yxc, ((size, size), (size, size), (0, 0)), constant_values=sky)
 
     def render(top: int, left: int, width: int) -> NDArray[np.uint8]:
         return blend(padded_yxc[top + size : top + 2 * size, left + size : left + size + width], softening)

@@ -163,13 +163,9 @@ def edge_level(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> flo
     """
     rim_y, rim_x = (max(1, round(EDGE_SHARE * side)) for side in data_yx.shape)
     step = _sampling_step(data_yx, SAMPLE_PIXELS)
-    rims = (
-        np.s_[:rim_y:step, ::step],
-        np.s_[-rim_y::step, ::step],
-        np.s_[::step, :rim_x:step],
-        np.s_[::step, -rim_x::step],
-    )
-    samples = [(data_yx[rim], valid_yx[rim]) for rim in rims]
+    rows = np.s_[:rim_y:step, ::step], np.s_[-rim_y::step, ::step]
+    columns = np.s_[::step, :rim_x:step], np.s_[::step, -rim_x::step]
+    samples = [(data_yx[rim], valid_yx[rim]) for rim in rows + columns]
     values = np.concatenate([part_yx[is_valid_yx] for part_yx, is_valid_yx in samples])
     num_edge = sum(is_valid_yx.size for _, is_valid_yx in samples)
     return float(np.median(values)) if values.size > MIN_EDGE_SHARE * num_edge else math.inf

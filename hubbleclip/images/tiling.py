@@ -396,8 +396,8 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
 
     The stretch is fitted to the downsampled image, which has less noise, so that fainter structures become visible.
     """
-    image, shape_yx = prepared.image, prepared.good_yx.shape
-    shrink = overview_shrink(shape_yx, settings.size_px)
+    image, shape_yx, size_px = prepared.image, prepared.good_yx.shape, settings.size_px
+    shrink = overview_shrink(shape_yx, size_px)
     if shrink < MIN_SHRINK and "native" in settings.views:
         return prepared, []  # a native tile shows nearly the whole image already
     small = prepared
@@ -410,13 +410,10 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
         small = replace(fit_image(downsampled, downsampled.valid_yx, settings), cores=cores)
     height, width = small.good_yx.shape
     # the tile is centred on the image; a negative start means padding
-    start_yx = (height - settings.size_px) // 2, (width - settings.size_px) // 2
+    start_yx = (height - size_px) // 2, (width - size_px) // 2
     where = None if image.wcs is None else field_geometry(image.wcs, shape_yx, shrink, start_yx)
-    return small, [
-        TilePlacement(
-            view="overview", start_yx=start_yx, size_px=settings.size_px, geometry=where, shrink=shrink * image.shrink
-        )
-    ]
+    shrink *= image.shrink
+    return small, [TilePlacement(view="overview", start_yx=start_yx, size_px=size_px, geometry=where, shrink=shrink)]
 
 
 def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:

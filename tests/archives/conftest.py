@@ -60,7 +60,7 @@ def sources_of(mast_url: str, s3_url: str, root: Path, *names: str, **values: ob
     """Sources of files with short waits; the public copy of the archive is at `s3_url`."""
     client = make_transport(**{"sources": names, "attempts": 2} | values)
     mast = MastClient(mast_url, client)
-    sources = FileSources(client.fetch, Layout(root), client, mast, bucket=HST.bucket, max_bytes=10**8)
+    sources = FileSources(Layout(root), mast, HST.bucket, 10**8)
     if "s3" in names:
         sources.sources["s3"].url = object_url(client.fetch.s3_root, s3_url)
     return sources

@@ -16,19 +16,14 @@ from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.mast.caom_rows import (
     COLUMNS,
     fingerprint_of,
-    fold_planes,
+    fold_rows,
     is_moving_class,
     observation_from_row,
     plain_row,
     rows_by_day,
     rows_by_observation,
 )
-from hubbleclip.archives.mast.criteria import (
-    boxes_around,
-    criteria_of,
-    proposal_numbers,
-    separation_deg,
-)
+from hubbleclip.archives.mast.criteria import boxes_around, criteria_of, proposal_numbers, separation_deg
 from hubbleclip.config.settings import ArchiveSettings, read_settings
 from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
@@ -199,8 +194,7 @@ PLANES: list[dict[str, Any]] = [
 
 def folded(rows: list[dict[str, Any]]) -> Observation:
     (group,) = rows_by_observation(rows)
-    planes = [observation_from_row(row, "hst", NOW, HST.products) for row in group]
-    observation = fold_planes([plane for plane in planes if plane is not None])
+    observation = fold_rows(group, "hst", NOW, HST.products)
     assert observation is not None
     return observation
 
@@ -222,7 +216,7 @@ def test_the_order_of_the_rows_does_not_matter_and_a_change_of_any_plane_is_seen
 
 def test_a_single_plane_stays_as_it_is() -> None:
     assert folded(PLANES[:1]) == observation_from_row(PLANES[0], "hst", NOW, HST.products)
-    assert fold_planes([]) is None
+    assert fold_rows([{}], "hst", NOW, HST.products) is None
 
 
 def test_two_numbers_under_one_name_are_one_observation_with_the_newest_number() -> None:

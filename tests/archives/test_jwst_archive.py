@@ -45,7 +45,7 @@ def test_a_mosaic_is_fetched_of_which_the_read_part_is_small_enough(
         products, _ = archive.list_products(observe(archive))
         assert products[0].file_name.endswith("_i2d.fits")
         assert products[0].size_bytes > 3 * max_product_mb * 1e6 * 0.8
-        fetched = archive.fetch_product(products[0])
+        fetched = archive.fetch_product(products[0]).product
         assert fetched.sha256
         assert (tmp_path / "jwst" / str(fetched.path)).stat().st_size < max_product_mb * 1e6
 

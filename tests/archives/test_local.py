@@ -64,7 +64,7 @@ def test_an_unreadable_file_is_still_listed_so_that_its_tiles_are_rejected(
     (tmp_path / name).write_bytes(data)
     archive = local(tmp_path)
     (product,) = products_of(archive)
-    assert archive.fetch_product(product).size_bytes == len(data)
+    assert archive.fetch_product(product).product.size_bytes == len(data)
     assert archive.fetch_proposals(["odd"])[0][0].title == "odd"
 
 

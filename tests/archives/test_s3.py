@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from stages import product
 
+from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.archives.mast.product_sources import SOURCES, FileSources, object_url
 from hubbleclip.config.settings import FetchSettings
@@ -18,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
 from hubbleclip.missions.hst import HST
 from hubbleclip.simulator.observations import make_proposals, observations_of, render_product
-from tests.archives.conftest import SKY, make_transport, sources_of
+from tests.archives.conftest import SKY, sources_of
 from tests.bad_server import FITS, BadServer, Respond, give
 
 NAME = "j8pu0y010_drc.fits"
@@ -72,7 +73,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def fetched(sources: FileSources, product: Product) -> Product:
-    return sources.deliver(product, is_kept=True).product
+    return sources.deliver(product).product
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,6 @@ def test_the_bucket_comes_first_in_its_own_region_unless_sources_are_set(
     region: str, chosen: dict[str, Any], urls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_REGION", region)
-    transport, fetch = make_transport(), FetchSettings(**chosen)
-    found = FileSources(fetch, Layout(tmp_path), transport, MastClient(MAST_URL, transport), bucket=HST.bucket)
+    mast = MastClient(MAST_URL, Transport(FetchSettings(**chosen)))
+    found = FileSources(Layout(tmp_path), mast, HST.bucket)
     assert [source.url for source in found.sources.values()] == urls

@@ -23,7 +23,7 @@ from hubbleclip.captions.backends.openai_compatible import (
     number_of,
     parse_grade,
 )
-from hubbleclip.captions.schema import SCHEMA_VERSION, answer_schema
+from hubbleclip.captions.schema import SCHEMA_VERSION, Answer
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS
 from hubbleclip.config.settings import CaptionSettings, read_settings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
@@ -59,7 +59,7 @@ def test_the_request_has_the_schema_the_seed_and_the_abstract() -> None:
         "max_tokens": MAX_ANSWER_TOKENS,
         "response_format": {
             "type": "json_schema",
-            "json_schema": {"name": "caption", "schema": answer_schema(), "strict": True},
+            "json_schema": {"name": "caption", "schema": Answer.model_json_schema(), "strict": True},
         },
     }
     assert writer_of(settings(seed=7)) == "org-small-3.1.7"
@@ -189,7 +189,7 @@ def test_what_is_no_number_of_tokens_is_unknown() -> None:
 
 def test_a_changed_prompt_has_a_new_version() -> None:
     """If this fails, raise PROMPT_VERSION or SCHEMA_VERSION, and write the new digest here."""
-    text = OpenAICompatible(settings()).prompt() + repr(answer_schema())
+    text = OpenAICompatible(settings()).prompt() + repr(Answer.model_json_schema())
     assert (PROMPT_VERSION, SCHEMA_VERSION, sha256_bytes(text.encode())[:16]) == (3, 1, "d95ea13b0f23036e")
 
 

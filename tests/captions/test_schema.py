@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubbleclip.captions.schema import answer_schema, parse_answer
+from hubbleclip.captions.schema import Answer, parse_answer
 from hubbleclip.core.errors import AnswerError
 
 GOOD = {
@@ -49,7 +49,7 @@ def test_what_is_no_json_is_refused(text: str) -> None:
 
 
 def test_the_schema_bounds_the_words_of_each_text() -> None:
-    fields = answer_schema()["properties"]
+    fields = Answer.model_json_schema()["properties"]
     for name, most in {"objects": 10, "science_aims": 20, "summary": 40, "search_phrases": 10}.items():
         text = fields[name].get("items", fields[name])
         assert "maxLength" not in text, "llama.cpp would ignore the pattern"

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Proposal
-from hubbleclip.dataset.captions import (
-    clean,
-    is_placeholder,
-    make_captions,
-    split_sentences,
-    split_to_fit,
-)
+from hubbleclip.dataset.captions import clean, is_placeholder, make_captions, split_sentences, split_to_fit
 from hubbleclip.dataset.sampler import CaptionSampler
 
 
@@ -187,8 +181,7 @@ def test_only_the_tokens_that_the_model_sees_count() -> None:
     main = " ".join(["word"] * 40)
     phrases = f"{main}; one two"
     of = caption_sampler().with_token_shares(
-        {"abstract": 1.0, "summary": 1.0, "phrases": 1.0},
-        [([main, main, phrases], ("abstract", "summary", "phrases"))],
+        {"abstract": 1.0, "summary": 1.0, "phrases": 1.0}, [([main, main, phrases], ("abstract", "summary", "phrases"))]
     )
     assert of.weights == pytest.approx({"abstract": 1 / 8, "summary": 1 / 8, "phrases": 1 / 5})
 

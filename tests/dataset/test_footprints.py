@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sky_cases import (
-    cross,
-    dot,
-    material,
-    observation,
-    slow_gap_arcsec,
-    square,
-    stepped,
-    tile,
-    vectors,
-)
+from sky_cases import cross, dot, material, observation, slow_gap_arcsec, square, stepped, tile, vectors
 
 from hubbleclip.dataset.splits import footprints as module
 from hubbleclip.dataset.splits.footprints import footprints, is_near_any, region_quads

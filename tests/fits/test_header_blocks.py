@@ -12,7 +12,7 @@ from synthetic_fits import refused_if
 
 from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import header_guard
-from hubbleclip.fits.cards import UnsoundError, cards_of, data_bytes, end_of, integer, value
+from hubbleclip.fits.cards import Cards, UnsoundError, end_of
 from hubbleclip.fits.header_guard import check_header, check_start, load_all
 from hubbleclip.fits.integrity import content_name
 
@@ -33,10 +33,10 @@ def test_the_end_card_is_found_at_any_card_of_a_block_and_nowhere_else(place):
 def test_cards_are_those_before_the_end_with_a_value_and_the_first_of_a_repeated_one():
     first = ["A       = 1", "B       = 2 / two", "COMMENT = no", "HISTORY x", "A       = 3"]
     header = block_of(*first, *["C       = 4"] * 31) + block_of("D       =  'x'", "END", "E       = 5")
-    found = cards_of(header)
+    found = Cards(header)
     assert set(found) == {b"A", b"B", b"COMMENT", b"C", b"D"}
-    assert (value(found, b"A"), value(found, b"B"), value(found, b"C"), value(found, b"D")) == (b"1", b"2", b"4", b"x")
-    assert value(found, b"Z") == b""
+    assert (found.value(b"A"), found.value(b"B"), found.value(b"C"), found.value(b"D")) == (b"1", b"2", b"4", b"x")
+    assert found.value(b"Z") == b""
     assert len(found[b"A"]) == 70
 
 
@@ -45,19 +45,19 @@ def test_cards_are_those_before_the_end_with_a_value_and_the_first_of_a_repeated
     [("7", 7), ("+7", 7), ("-7", -7), ("7.0", None), ("7 8", None), ("x", None), ("'7'", 7), ("", None)],
 )
 def test_an_integer_is_one_or_a_reason(text, number):
-    cards = cards_of(block_of(f"A       = {text}", "END"))
+    cards = Cards(block_of(f"A       = {text}", "END"))
     with pytest.raises(UnsoundError) if number is None else nullcontext():
-        assert integer(cards, b"A") == integer(cards, b"A", 5) == number
-    assert integer(cards, b"B", 5) == 5
+        assert cards.integer(b"A") == cards.integer(b"A", 5) == number
+    assert cards.integer(b"B", 5) == 5
     with pytest.raises(UnsoundError):
-        integer(cards, b"B")
+        cards.integer(b"B")
 
 
 def size_of(is_primary: bool = False, **cards: object) -> int | None:
     """Size of the data that these cards declare; None where they are impossible."""
     header = block_of(*(f"{key:8}= {'T' if number is True else number}" for key, number in cards.items()), "END")
     try:
-        return data_bytes(cards_of(header), is_primary=is_primary)
+        return Cards(header).data_bytes(is_primary=is_primary)
     except UnsoundError:
         return None
 
@@ -90,7 +90,7 @@ def test_every_width_of_a_pixel_is_possible(bits):
 def test_a_header_may_have_999_axes_and_no_more():
     axes = [f"NAXIS{n + 1:<3}= 1" for n in range(999)]
     header = block_of("BITPIX  = 8", "NAXIS   = 999", *axes, *[""] * (36 * 28 - 1001), "END", blocks=29)
-    assert data_bytes(cards_of(header), is_primary=True) == 1
+    assert Cards(header).data_bytes(is_primary=True) == 1
 
 
 # The guard

@@ -3,16 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from valid_catalog import NOW, make
 
+from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Listing, Observation, Product, Rejection
+from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.ingest.fetch import products_of
 
 DAY = timedelta(days=1)
 
@@ -23,6 +27,14 @@ def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[
     layout = Layout(settings.root)
     with writing_catalog(layout) as catalog:
         yield Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
+
+
+def cut_pending(stage: Stage) -> None:
+    from hubbleclip.pipeline.tiles import run
+
+    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings.tiles
+    work, files = partial(run.cut_product, layout=stage.layout, settings=settings), products_of(stage, pending)
+    run_batches(stage, run.cutting(settings), work, files, total=len(pending), write=run.write_cut)
 
 
 def observation(obs_id: str, proposal: str = "hst:1", fingerprint: str | None = "1" * 32) -> Observation:

@@ -23,7 +23,7 @@ from commands import files_below
 from stages import observation, product, rejection
 from valid_catalog import proposal
 
-from hubbleclip.archives.base import ObservationPage
+from hubbleclip.archives.base import Delivery, ObservationPage
 from hubbleclip.catalog.catalog import Catalog, read_catalog
 from hubbleclip.config.settings import Settings
 from hubbleclip.contracts.schema import tables
@@ -153,22 +153,16 @@ class Sky:
         found = [replace(self.proposals[one], fetched_at=datetime.now(UTC)) for one in numbers if one in self.proposals]
         return found, missing
 
-    def fetch_product(self, product: Product) -> Product:
+    def fetch_product(self, product: Product, *, is_kept: bool = True) -> Delivery:
         self.asked.append(f"file {product.uri}")
         file = self.files[product.uri]
         if isinstance(file, Exception):
             raise file
         path = self.layout.product(sha256_bytes(file), product.file_name)
         write_bytes(path, file, is_synced=False)
-        facts = {
-            "sha256": sha256_bytes(file),
-            "path": self.layout.relative(path),
-            "size_bytes": len(file),
-            "source": "mast",
-        }
-        return replace(
-            product, **facts, fetched_at=datetime.now(UTC), fetched_version=product.archive_version, etag="e"
-        )
+        known = {"sha256": sha256_bytes(file), "size_bytes": len(file), "path": self.layout.relative(path)}
+        facts = {"source": "mast", "etag": "e", "fetched_version": product.archive_version}
+        return Delivery(replace(product, **known, **facts, fetched_at=datetime.now(UTC)))
 
 
 @contextmanager

@@ -293,7 +293,7 @@ def test_a_local_folder_is_read_as_recorded(tmp_path: Path, compare_recorded: Ca
             for one in [*(one for page in pages for one in page.rejections), *rejections]
         ]
         found[f"{name}: products"] = [
-            facts(archive.fetch_product(one)) | {"archive_version": "", "fetched_version": "", "sha256": ""}
+            facts(archive.fetch_product(one).product) | {"archive_version": "", "fetched_version": "", "sha256": ""}
             for one in products
         ]
         if name != "own rows":

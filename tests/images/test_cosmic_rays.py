@@ -10,7 +10,7 @@ from synthetic_fits import starry_sky, write_drz
 from benchmarks import simulated_rays as simulated
 from hubbleclip.config.tiles import TileSettings
 from hubbleclip.fits.instruments import star_contrast
-from hubbleclip.images.background import background_at, block_background, lowest_around
+from hubbleclip.images.background import background_at, block_background
 from hubbleclip.images.cosmic_rays import reject_cosmic_rays
 from hubbleclip.images.encode import decode_own_png
 from hubbleclip.images.normalize import prepare_image
@@ -143,11 +143,6 @@ def test_the_background_between_blocks_is_that_of_their_centres():
     at_y, at_x = (16 * axis.astype(np.float32) + np.float32(7.5) for axis in np.mgrid[:4, :5])
     found = [background_at((at_y, at_x), y, x) for y, x in ((7, 8), (20, 33), (55, 71), (0, 79))]
     assert found == [(7.5, 8), (20, 33), (55, 71), (7.5, 71.5)]
-
-
-def test_the_lowest_value_around_a_block_is_that_of_nine_blocks():
-    values = np.random.default_rng(0).uniform(1, 2, (7, 6)).astype(np.float32)
-    np.testing.assert_array_equal(lowest_around(values), ndimage.minimum_filter(values, 3, mode="nearest"))
 
 
 @pytest.mark.parametrize(("num_rows", "are_rays"), [(59, True), (61, False)])

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from stages import fetched, observation, rejection, stage_at
+from stages import cut_pending, fetched, observation, rejection, stage_at
 
 from hubbleclip.catalog.pending import pending_fetch
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Product
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.pending_work import has_tiles
-from hubbleclip.pipeline.tiles.run import colour_pending, cut_pending, pending_visits
+from hubbleclip.pipeline.tiles.run import colour_pending, pending_visits
 
 pytest.importorskip("reproject")
 TILES = {"tiles": {"size_px": 64, "min_side_px": 32, "colour": True, "views": ["native"]}}

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages import fetched, product, stage_at
+from stages import cut_pending, fetched, product, stage_at
 from synthetic_fits import starry_sky, write_drz
 from valid_catalog import tile
 
 from hubbleclip.archives import Archive
+from hubbleclip.archives.base import Delivery
 from hubbleclip.archives.http.client import RequestLimits
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_batches
@@ -28,14 +29,11 @@ from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.ingest.fetch import dropped, fetch_pending, is_intact, remove_strays, write_fetched
 from hubbleclip.pipeline.shards import read_material
-from hubbleclip.pipeline.tiles.run import cut_content, cut_pending, fetch_and_cut, without_repeated, write_cut
+from hubbleclip.pipeline.tiles.run import cut_product, fetch_and_cut, without_repeated, write_cut
 from hubbleclip.simulator.server.launcher import running_simulator
 
 SKY = SimulatorSettings(num_proposals=6, frame_px=96)
-QUICK = {
-    "fetch": {"timeout_s": 5, "connections": 2, "min_free_gb": 0},
-    "tiles": {"size_px": 64, "min_side_px": 32},
-}
+QUICK = {"fetch": {"timeout_s": 5, "connections": 2, "min_free_gb": 0}, "tiles": {"size_px": 64, "min_side_px": 32}}
 NOT_KEPT = QUICK | {"fetch": QUICK["fetch"] | {"keep_fits": False}}
 
 
@@ -48,7 +46,7 @@ class Shelf:
         self.layout = stage.layout
         self.texts = texts
 
-    def fetch_product(self, item: Product) -> Product:
+    def fetch_product(self, item: Product) -> Delivery:
         text = self.texts[item.uri]
         if isinstance(text, Exception):
             raise text
@@ -56,12 +54,8 @@ class Shelf:
         path = self.layout.product(sha256_bytes(data), item.file_name)
         write_bytes(path, data)
         known = fetched(item.obs_id, sha256_bytes(data), item.archive_version)
-        return replace(
-            item,
-            **{n: getattr(known, n) for n in ("sha256", "fetched_at", "source", "fetched_version")},
-            path=self.layout.relative(path),
-            size_bytes=len(data),
-        )
+        facts = {n: getattr(known, n) for n in ("sha256", "fetched_at", "source", "fetched_version")}
+        return Delivery(replace(item, **facts, path=self.layout.relative(path), size_bytes=len(data)))
 
 
 def known(stage: Stage, uri: str = "mast:a") -> Product:
@@ -199,10 +193,10 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         if item.uri in failing:
             failing.remove(item.uri)
             raise ZeroDivisionError
-        return cut_content(item, *given)
+        return cut_product(item, *given)
 
     failing = ["mast:d"]
-    monkeypatch.setattr("hubbleclip.pipeline.tiles.run.cut_content", fail_once)
+    monkeypatch.setattr("hubbleclip.pipeline.tiles.run.cut_product", fail_once)
     a, d = (write_drz(tmp_path / "x.fits", starry_sky((64, 64), seed)).read_bytes() for seed in (1, 2))
     with stage_at(tmp_path / "data", NOT_KEPT | {"flows": {"max_rejected_share": 1}}) as stage:
         with_observations(stage, *map(product, "abcd"))
@@ -210,7 +204,7 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         shelf = Shelf(stage, {"mast:a": a, "mast:b": b"no FITS", "mast:c": DownloadError("stalled"), "mast:d": d})
         fetch, counts = shelf.fetch_product, []
 
-        def counted(item: Product) -> Product:
+        def counted(item: Product) -> Delivery:
             counts.append(len([path for path in files_in(stage.layout.products) if path.suffix == ".fits"]))
             return fetch(item)
 

@@ -146,7 +146,7 @@ def test_every_real_file_gives_an_observation_a_product_and_a_proposal(real_fold
     num_files = len([path for path in real_folder.folder.iterdir() if ".fits" in path.name])
     products, rejections = real_folder.list_products(observations)
     assert len(observations) == num_files == len(products) + len(rejections)
-    assert all(real_folder.fetch_product(product).sha256 for product in products)
+    assert all(real_folder.fetch_product(product).product.sha256 for product in products)
     numbers = {item.proposal_id.partition(":")[2] for item in observations}
     proposals, missing = real_folder.fetch_proposals(sorted(numbers))
     assert len(proposals) == len(numbers)

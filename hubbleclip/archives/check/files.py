@@ -9,21 +9,14 @@ from functools import partial
 import requests
 from PIL import Image
 
-from hubbleclip.archives.base import proposal_id_of, service_url
+from hubbleclip.archives.base import service_url
 from hubbleclip.archives.check.probe import Finding, Level, Probe, compare, shortened, size_of
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB
 from hubbleclip.archives.mast.product_sources import S3Source
+from hubbleclip.archives.stsci import parsers
 from hubbleclip.archives.stsci.client import PROGRAMS_URL
-from hubbleclip.archives.stsci.parsers import (
-    ProposalText,
-    find_bulk_link,
-    parse_abstracts_cat,
-    parse_apt,
-    parse_program_page,
-)
 from hubbleclip.archives.stsci.program_listing import parse_listing
-from hubbleclip.core.records import Product
 from hubbleclip.core.text_cleaning import decode
 from hubbleclip.fits.integrity import content_problem
 from hubbleclip.fits.sieve import filtered
@@ -50,9 +43,8 @@ def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
     answer = probe.get("file.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=min(2 * listed, FILE_BYTES))
     is_range, total = answer.status == requests.codes.partial_content, answer.total
     otherwise = Level.DIFFERS if total is None else Level.STOPS
-    yield compare(
-        f"{what}, size", needed, "not stated" if total is None else f"{total} bytes", total == listed, otherwise
-    )
+    found = "not stated" if total is None else f"{total} bytes"
+    yield compare(f"{what}, size", needed, found, total == listed, otherwise)
     found = f"status {answer.status}, {answer.headers.get('Content-Range', 'no Content-Range')}"
     is_too_large = listed > probe.settings.max_product_mb * BYTES_PER_MB
     otherwise = Level.STOPS if is_too_large else Level.DIFFERS
@@ -96,16 +88,7 @@ def check_public_copy(probe: Probe) -> Iterator[Finding]:
     otherwise = Level.STOPS if probe.fetch.sources == ("s3",) else Level.DIFFERS
     for kind, file in probe.files.items():
         what = "public copy" if kind == "file" else f"public copy of {kind} file"
-        product = Product(
-            uri=file.uri,
-            obs_id=file.obs_id,
-            proposal_id=proposal_id_of(probe.settings.name, file.proposal),
-            file_name=file.uri.rpartition("/")[2],
-            kind="",
-            size_bytes=file.size_bytes,
-            choice="",
-        )
-        url = next(iter(S3Source(probe.fetch, probe.mast, probe.mission.bucket).addresses(product)), None)
+        url = next(S3Source(probe.mast, probe.mission.bucket).addresses(file.uri, file.obs_id), None)
         if url is None:
             yield compare(what, "a path", "no path follows from the name", False, otherwise)
             continue
@@ -124,11 +107,11 @@ def check_bulk_list(probe: Probe) -> Iterator[Finding]:
     if not probe.mission.proposals.bulk_page:
         return
     page_url = service_url(probe.mast.url, probe.mission.proposals.bulk_page)
-    url = resolve_redirect(page_url, find_bulk_link(probe.get("abstracts_page.html", page_url).body))
+    url = resolve_redirect(page_url, parsers.find_bulk_link(probe.get("abstracts_page.html", page_url).body))
     yield compare("page of abstracts", "a link to abstracts.cat", url, True)
     answer = probe.get("abstracts.cat", url, {"Range": f"bytes=0-{LIST_BYTES - 1}"}, limit=LIST_BYTES)
     # the last record is dropped, because it may be truncated
-    texts = parse_abstracts_cat(decode(answer.body))[:-1] or parse_abstracts_cat(decode(answer.body))
+    texts = parsers.parse_abstracts_cat(decode(answer.body))[:-1] or parsers.parse_abstracts_cat(decode(answer.body))
     complete = [text for text in texts if text.title and text.abstract]
     found = f"{len(complete)} of {len(texts)} complete"
     is_ok = len(complete) > len(texts) / 2
@@ -141,7 +124,7 @@ def check_document(
     what: str,
     name: str,
     path_of: Callable[[ProposalPages], str],
-    parse: Callable[[bytes, str], ProposalText],
+    parse: Callable[[bytes, str], parsers.ProposalText],
     probe: Probe,
 ) -> Iterator[Finding]:
     """Compare the title in a document of a programme with the known title, if one is pinned."""
@@ -163,8 +146,10 @@ def check_listing(probe: Probe) -> Iterator[Finding]:
         yield from check_document("listing", "programme.txt", lambda pages: pages.listing, parse_listing, probe)
 
 
-check_page = partial(check_document, "programme page", "programme.html", lambda pages: pages.page, parse_program_page)
-check_apt = partial(check_document, "APT file", "programme.apt", lambda pages: pages.apt, parse_apt)
+check_page = partial(
+    check_document, "programme page", "programme.html", lambda pages: pages.page, parsers.parse_program_page
+)
+check_apt = partial(check_document, "APT file", "programme.apt", lambda pages: pages.apt, parsers.parse_apt)
 
 
 def check_abstracts(probe: Probe) -> Iterator[Finding]:

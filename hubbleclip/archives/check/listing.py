@@ -17,25 +17,15 @@ from hubbleclip.archives.mast.caom_rows import COLUMNS, CaomRow, observation_fro
 from hubbleclip.archives.mast.client import OBSIDS_PER_REQUEST, Criteria, ResultPage
 from hubbleclip.archives.mast.criteria import collections_of, criteria_of, mjd_of, release_window
 from hubbleclip.archives.mast.missions_search import MissionsClient
-from hubbleclip.archives.mast.product_candidates import candidate_from_row, preview_from_row
-from hubbleclip.archives.mast.product_selection import READERS, select_products
+from hubbleclip.archives.mast.product_candidates import READERS, candidate_from_row, preview_from_row
+from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.archive import PinnedFile
 
 FILTERED = frozenset(
-    {
-        "obs_collection",
-        "dataproduct_type",
-        "intentType",
-        "calib_level",
-        "instrument_name",
-        "t_obs_release",
-        "proposal_id",
-        "obs_id",
-        "obsid",
-    }
-)
+    ("obs_collection", "dataproduct_type", "intentType", "calib_level", "instrument_name")
+) | frozenset(("t_obs_release", "proposal_id", "obs_id", "obsid"))
 """Columns without which observations can be neither requested nor named."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
@@ -220,8 +210,10 @@ def _drawn(probe: Probe, query: Criteria) -> list[str]:
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
-    """Request those observations of some proposals that a query finds."""
-    return _observations(probe, _first_page(probe, query | {"proposal_id": list(numbers)}).rows) if numbers else []
+    """Request those observations of some proposals that a query finds; one plane of each observation is used."""
+    rows = _first_page(probe, query | {"proposal_id": list(numbers)}).rows
+    made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
+    return list({one.obs_id: one for one in made if one is not None}.values())
 
 
 def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observation]]:
@@ -247,10 +239,8 @@ def _check_sample(
     fetched = {one.uri: one.fetched_bytes for one in read if one is not None}
     # A proposal is drawn with a probability in proportion to its observations (Hansen-Hurwitz estimator).
     num_of = Counter(item.proposal_id for item in sample)
-    share_of = {
-        proposal_id_of(probe.settings.name, number): weight / sum(weights.values())
-        for number, weight in weights.items()
-    }
+    total, name = sum(weights.values()), probe.settings.name
+    share_of = {proposal_id_of(name, number): weight / total for number, weight in weights.items()}
     shares = [(share_of.get(one.proposal_id, 0.0) / num_of[one.proposal_id], fetched[one.uri]) for one in chosen]
     measured.files_each = sum(share for share, _ in shares) or None
     measured.bytes_each = sum(share * size for share, size in shares)
@@ -265,9 +255,8 @@ def _check_sample(
 def _find_files(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> None:
     """Find the smallest file of each origin in a list of products, and a preview, for the checks of downloads."""
     ranking, by_number = probe.mission.products, {item.obsid: item for item in sample}
-    found = [
-        one for row in listed if (one := candidate_from_row(row, ranking)) and one.size_bytes and one.obsid in by_number
-    ]
+    read = (candidate_from_row(row, ranking) for row in listed)
+    found = [one for one in read if one and one.size_bytes and one.obsid in by_number]
     for one in sorted(found, key=lambda one: (one.size_bytes, one.uri)):
         owner = by_number[one.obsid]
         file = PinnedFile(
@@ -293,9 +282,3 @@ def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[C
         listed_bytes = next((size for size in sizes if isinstance(size, int)), file.size_bytes)
         probe.files["file"] = replace(file, size_bytes=listed_bytes)
         yield compare("listed size", f"{file.size_bytes:,} bytes", shortened(sizes), sizes == {file.size_bytes})
-
-
-def _observations(probe: Probe, rows: Sequence[CaomRow]) -> list[Observation]:
-    """Convert rows to observations; one plane of each observation is used."""
-    made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
-    return list({one.obs_id: one for one in made if one is not None}.values())

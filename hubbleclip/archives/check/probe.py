@@ -130,12 +130,7 @@ class Probe:
         self.transport.session.hooks["response"].append(self._on_response)
 
     def get(
-        self,
-        name: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        *,
-        limit: int = MAX_BODY_BYTES,
+        self, name: str, url: str, headers: Mapping[str, str] | None = None, *, limit: int = MAX_BODY_BYTES
     ) -> ProbeResponse:
         """Send one request with retries, and read at most `limit` bytes of the body."""
 
@@ -159,13 +154,9 @@ class Probe:
 
     def _on_response(self, response: requests.Response, **_: Any) -> None:
         """Save the response to a query."""
-        body = response.request.body
-        about = {
-            "method": response.request.method,
-            "url": response.request.url,
-            "request": body.decode(errors="replace") if isinstance(body, bytes) else body,
-            "status": response.status_code,
-        }
+        asked, body = response.request, response.request.body
+        sent = body.decode(errors="replace") if isinstance(body, bytes) else body
+        about = {"method": asked.method, "url": asked.url, "request": sent, "status": response.status_code}
         self._save(f"{self.name or 'answer'}.json", response.content, about)
 
     def _save(self, name: str, body: bytes, about: dict[str, Any]) -> None:

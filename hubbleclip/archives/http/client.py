@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 import stamina
 from requests.adapters import HTTPAdapter
+from requests.models import REDIRECT_STATI
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.exceptions import HTTPError as PoolError
 
@@ -41,16 +42,11 @@ RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 TIMEOUT_STATUS = frozenset({408, 504})
 STATUS_REASONS = {
-    401: "denied",
-    403: "denied",
-    404: "missing",
+    **dict.fromkeys((401, 403), "denied"),
+    **dict.fromkeys((404, 410), "missing"),
+    **dict.fromkeys((425, 429, 503), "busy"),
     408: "timeout",
-    410: "missing",
-    425: "busy",
-    429: "busy",
-    503: "busy",
 }
-REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 SMALLER_HELPS: dict[str, type[ArchiveError]] = {
     "timeout": ArchiveTimeoutError,
@@ -132,9 +128,8 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         error_type = ArchiveTimeoutError if status in TIMEOUT_STATUS else ArchiveError
-        return error_type(
-            f"{host} responded with {status} to {urlsplit(url).path or 'a query'}: try again later", reason
-        )
+        asked = urlsplit(url).path or "a query"
+        return error_type(f"{host} responded with {status} to {asked}: try again later", reason)
     if isinstance(error, requests.Timeout):
         return ArchiveTimeoutError(f"{host} did not respond in time: try again later, or raise fetch.timeout_s", reason)
     error_type = SMALLER_HELPS.get(reason, ArchiveError)
@@ -287,7 +282,7 @@ class Transport:
                 self.monitored(host, is_waited_for=is_waited_for),
                 self.adapter.send(request, timeout=timeout, **options) as response,
             ):
-                if not is_redirected or response.status_code not in REDIRECT_STATUS:
+                if not is_redirected or response.status_code not in REDIRECT_STATI:
                     self.check_status(host, response)
                     yield response
                     return

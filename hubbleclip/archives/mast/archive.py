@@ -8,26 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 
-from hubbleclip.archives.base import STALE_NUMBER, Delivery, ObservationPage, ProcessLocal, proposal_id_of
+from hubbleclip.archives.base import STALE_NUMBER, ObservationPage, ProcessLocal, proposal_id_of
 from hubbleclip.archives.http.client import RequestLimits, Transport
-from hubbleclip.archives.mast.caom_rows import (
-    CaomRow,
-    fold_planes,
-    observation_from_row,
-    rows_by_day,
-    rows_by_observation,
-)
+from hubbleclip.archives.mast.caom_rows import CaomRow, fold_rows, rows_by_day, rows_by_observation
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.criteria import (
-    criteria_of,
-    mjd_now,
-    mjd_of,
-    proposal_numbers,
-    release_window,
-    separation_deg,
-)
+from hubbleclip.archives.mast.criteria import criteria_of, mjd_of, proposal_numbers, release_window, separation_deg
 from hubbleclip.archives.mast.date_windows import Window, WindowedQuery, spans
 from hubbleclip.archives.mast.missions_search import MissionsClient
 from hubbleclip.archives.mast.product_selection import BYTES_PER_MB, rejection_reason, select_products
@@ -36,7 +24,7 @@ from hubbleclip.archives.mast.raw_responses import OBSERVATIONS, PRODUCTS, RawRe
 from hubbleclip.archives.stsci.client import ProposalSource
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
-from hubbleclip.core.records import Observation, Product, Proposal, Rejection, reject
+from hubbleclip.core.records import Observation, Product, Rejection, reject
 from hubbleclip.missions import MISSIONS, Mission, mission_of_collections
 from hubbleclip.missions.base import PRESS
 
@@ -71,6 +59,8 @@ class MastArchive(ProcessLocal):
         self, settings: ArchiveSettings, fetch: FetchSettings, layout: Layout, limits: RequestLimits | None = None
     ) -> None:
         self.settings = settings
+        self.name = settings.name
+        self._reject = partial(reject, "observation", settings_digest=settings.digest())
         mission = MISSIONS.get(settings.name) or mission_of_collections(settings.collections)
         whole = replace(mission, products=replace(mission.products, read_shares={}))
         self.mission = whole if fetch.whole_files else mission
@@ -79,19 +69,13 @@ class MastArchive(ProcessLocal):
         self.mast = self.open_client()
         self.raw = RawResponses(layout)
         self.proposals = ProposalSource(settings, self.transport, layout, self.mission)
-        max_bytes = settings.max_product_mb * BYTES_PER_MB
-        self.files = FileSources(
-            fetch, layout, self.transport, self.mast, bucket=self.mission.bucket, max_bytes=max_bytes
-        )
+        self.fetch_proposals = self.proposals.fetch
+        self.files = FileSources(layout, self.mast, self.mission.bucket, settings.max_product_mb * BYTES_PER_MB)
+        self.fetch_product = self.files.deliver
 
     def open_client(self) -> MastClient:
         """Make the client that lists observations and products."""
         return LISTINGS[self.settings.listing](self.settings.mast_url, self.transport, self.mission)
-
-    @property
-    def name(self) -> str:
-        """Name of the archive in the settings, such as the name of a mission."""
-        return self.settings.name
 
     def query_observations(self, since_mjd: float, until_mjd: float | None = None) -> Iterator[ObservationPage]:
         """See `Archive.query_observations`."""
@@ -108,7 +92,7 @@ class MastArchive(ProcessLocal):
     def _requested_pages(self, since_mjd: float, until_mjd: float | None) -> Iterator[list[CaomRow]]:
         """Yield pages of rows from MAST, with an empty page after each complete span of dates."""
         settings = self.settings
-        whole = release_window(settings, since_mjd, mjd_now() if until_mjd is None else until_mjd)
+        whole = release_window(settings, since_mjd, until_mjd)
         queries = self._queries()
         todo: Iterable[tuple[Window, Sequence[int | None]]] = [(whole, [None] * len(queries))]
         # In the first query of an archive, and in a query over a long range of dates, the rows are counted before they
@@ -144,9 +128,7 @@ class MastArchive(ProcessLocal):
 
     def _observation(self, rows: Sequence[CaomRow]) -> Observation | Rejection:
         """Make an observation from all its rows, or a rejection if it has no name or no proposal."""
-        fetched_at, ranking = datetime.now(UTC), self.mission.products
-        planes = [observation_from_row(row, self.name, fetched_at, ranking) for row in rows]
-        observation = fold_planes([plane for plane in planes if plane is not None])
+        observation = fold_rows(rows, self.name, datetime.now(UTC), self.mission.products)
         if observation is not None and rows[0].get("obs_collection") == self.mission.press_collection:
             observation = replace(observation, instrument=PRESS)
         name, reason = f"obsid {rows[0].get('obsid')}", ("no_name", "the archive's row has no obs_id")
@@ -154,7 +136,7 @@ class MastArchive(ProcessLocal):
             return observation
         if observation is not None:
             name, reason = observation.obs_id, rejection_reason(observation, self.mission) or reason
-        return self._reject(name, "observations", *reason)
+        return self._reject(name, "observations", reason=reason[0], detail=reason[1])
 
     def list_products(
         self, observations: Sequence[Observation], taken: Mapping[str, frozenset[str]] | None = None
@@ -171,7 +153,7 @@ class MastArchive(ProcessLocal):
         products, rejections = select_products(complete, rows, self.settings, self.mission, taken or {})
         for item in stale:
             detail = f"the archive has no observation {item.obsid}: its day of release is queried again"
-            rejections.append(self._reject(item.obs_id, "products", STALE_NUMBER, detail))
+            rejections.append(self._reject(item.obs_id, "products", reason=STALE_NUMBER, detail=detail))
         return products, rejections
 
     def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[CaomRow]) -> list[Observation]:
@@ -182,15 +164,6 @@ class MastArchive(ProcessLocal):
             return []
         unknown = {str(obsid) for obsid in unlisted} - self.mast.known_numbers(sorted(unlisted))
         return [item for item in observations if str(item.obsid) in unknown]
-
-    def _reject(self, name: str, stage: str, reason: str, detail: str) -> Rejection:
-        """Create the rejection of an observation."""
-        digest = self.settings.digest()
-        return reject("observation", name, stage, reason=reason, detail=detail, settings_digest=digest)
-
-    def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
-        """See `Archive.fetch_proposals`."""
-        return self.proposals.fetch(numbers)
 
     def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
         """See `Archive.renewed_files`."""
@@ -204,14 +177,6 @@ class MastArchive(ProcessLocal):
             elif etag not in {"", item.etag} and etag == self.files.etag_of(item):
                 renewed.append(item.uri)
         return renewed, unknown
-
-    def fetch_product(self, product: Product) -> Product:
-        """See `Archive.fetch_product`."""
-        return self.files.deliver(product, is_kept=True).product
-
-    def deliver_product(self, product: Product) -> Delivery:
-        """See `Archive.deliver_product`."""
-        return self.files.deliver(product)
 
 
 def _is_within(observation: Observation, cone_deg: tuple[float, float, float]) -> bool:

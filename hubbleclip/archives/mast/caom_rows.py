@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -173,8 +173,12 @@ def rows_by_day(rows: Iterable[CaomRow]) -> Counter[int]:
     return Counter(math.floor(date) for date in dates if date is not None)
 
 
-def fold_planes(planes: Sequence[Observation]) -> Observation | None:
+def fold_rows(
+    rows: Iterable[CaomRow], archive: str, fetched_at: datetime, ranking: ProductRanking
+) -> Observation | None:
     """Merge the planes of an observation into the record of the plane with the highest calibration level."""
+    found = (observation_from_row(row, archive, fetched_at, ranking) for row in rows)
+    planes = [plane for plane in found if plane is not None]
     if len(planes) < 2:
         return next(iter(planes), None)
     main = max(planes, key=lambda item: (item.calib_level or 0, item.exposure_s or 0.0, item.obsid or 0))

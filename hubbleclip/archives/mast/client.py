@@ -25,7 +25,7 @@ from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_erro
 from hubbleclip.archives.http.responses import DamagedError, ResponseError, check_memory, parse_json, rows_limit
 from hubbleclip.archives.mast.caom_rows import CaomRow, plane_key, whole_number
 from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, DownloadError, PartialResultError, SettingsError
-from hubbleclip.core.records import Observation, Product
+from hubbleclip.core.records import Observation
 
 Criteria = dict[str, Any]
 """Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
@@ -95,10 +95,11 @@ class MastClient:
         self.url = self.name = url.rstrip("/")
         self.transport = transport
         parts, token = urlsplit(self.url), os.environ.get(self.token_variable, "").strip()
+        self.host = parts.netloc
         if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", token):
             raise SettingsError(f"the variable {TOKEN_VARIABLE} holds odd characters: copy the token again")
         if token and (parts.scheme == "https" or parts.hostname in LOOPBACK):
-            transport.tokens[parts.netloc] = token
+            transport.tokens[self.host] = token
 
     def _query(
         self,
@@ -170,7 +171,7 @@ class MastClient:
         rows = self._query(OBSERVATIONS, params, keys=("Column1",), pagesize=1).rows
         num = whole_number(rows[0]["Column1"]) if len(rows) == 1 else None
         if num is None:
-            raise ArchiveError(f"{urlsplit(self.url).netloc}: the response to a count is not a number: try again later")
+            raise ArchiveError(f"{self.host}: the response to a count is not a number: try again later")
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
@@ -203,18 +204,14 @@ class MastClient:
             if len(distinct) == len(rows) or distinct in seen:
                 return rows
             seen.append(distinct)
-        raise PartialResultError(
-            f"{urlsplit(self.url).netloc}: the lists of products differ between responses: try again later"
-        )
+        raise PartialResultError(f"{self.host}: the lists of products differ between responses: try again later")
 
     def _product_pages(self, obsids: str) -> list[CaomRow]:
         """Request all pages of a list of products. Raises PartialResultError if there are too many pages."""
         first = self._query(PRODUCTS, {"obsid": obsids}, keys=("obsID", "dataURI"))
         num_pages = math.ceil(first.total / PRODUCT_PAGE_ROWS)
         if num_pages > MAX_PRODUCT_PAGES:
-            raise PartialResultError(
-                f"{urlsplit(self.url).netloc}: {first.total} products are too many: try again later"
-            )
+            raise PartialResultError(f"{self.host}: {first.total} products are too many: try again later")
         pages = [self._query(PRODUCTS, {"obsid": obsids}, page=number) for number in range(2, num_pages + 1)]
         return [row for page in (first, *pages) for row in page.rows]
 
@@ -224,9 +221,9 @@ class MastClient:
             raise DownloadError("refused", f"the data URI {uri[:80]!r} does not begin with mast:")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(uri, safe='')}"
 
-    def addresses(self, product: Product) -> list[str]:
+    def addresses(self, uri: str, _obs_id: str) -> list[str]:
         """See `FileSource.addresses`."""
-        return [self.download_url(product.uri)]
+        return [self.download_url(uri)]
 
 
 def batches(names: Sequence[Name], size: int = OBSIDS_PER_REQUEST) -> list[Sequence[Name]]:
@@ -269,18 +266,13 @@ def read_result(body: bytes, keys: Sequence[str] = (), page: int = 1, pagesize: 
     expected = max(min(total - (page - 1) * pagesize, pagesize), 0)
     if len(rows) != expected:
         raise DamagedError(f"{len(rows)} of {expected} rows came", "partial" if rows else "empty")
-    _check_columns(rows, keys)
-    return ResultPage(rows=rows, total=total)
-
-
-def _check_columns(rows: list[CaomRow], keys: Sequence[str]) -> None:
-    """Raise DamagedError if a column of `keys` is null in every row, or if a plane of an observation is repeated."""
     for key in keys:
         if rows and all(row.get(key) is None for row in rows):
             raise DamagedError(f"the column {key} is null in all {len(rows)} rows", "null_columns")
     planes = [plane_key(row) for row in rows if row.get("obsid") is not None] if "obsid" in keys else []
     if len(set(planes)) < len(planes):
         raise DamagedError(f"some of {len(rows)} rows are repeated", "partial")
+    return ResultPage(rows=rows, total=total)
 
 
 def _table(body: bytes) -> dict[str, Any]:

@@ -41,10 +41,11 @@ def mjd_now() -> float:
     return (datetime.now(UTC) - MJD_EPOCH) / timedelta(days=1)
 
 
-def release_window(settings: ArchiveSettings, since_mjd: float, now_mjd: float) -> Window:
-    """Compute the range of release dates to request, up to now or to the end of the day `archive.until`."""
-    end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else now_mjd
-    return Window(since_mjd, max(min(end_mjd, now_mjd), since_mjd))
+def release_window(settings: ArchiveSettings, since_mjd: float, until_mjd: float | None) -> Window:
+    """Compute the release dates to request: up to `until_mjd`, by default now, or to the end of `archive.until`."""
+    last_mjd = mjd_now() if until_mjd is None else until_mjd
+    end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else last_mjd
+    return Window(since_mjd, max(min(end_mjd, last_mjd), since_mjd))
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
@@ -74,12 +75,9 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
     # images of press releases have no instrument, level, intent or target of the mission, and are not in the search API
     if press in settings.collections and settings.listing == "caom":
         kinds.append({"obs_collection": [press]})
-    parts: list[list[Criteria]] = [
-        kinds,
-        [{"proposal_id": chunk} if chunk else {} for chunk in chunks],
-        [{}] if settings.cone_deg is None else boxes_around(*settings.cone_deg),
-    ]
-    return [{**one, **two, **three} for one, two, three in product(*parts)]
+    numbered: list[Criteria] = [{"proposal_id": chunk} if chunk else {} for chunk in chunks]
+    boxes = [{}] if settings.cone_deg is None else boxes_around(*settings.cone_deg)
+    return [{**one, **two, **three} for one, two, three in product(kinds, numbered, boxes)]
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:

@@ -101,8 +101,10 @@ class WindowedQuery:
             elif result.rows:
                 self.num_rows += len(result.rows)
                 yield result.rows
-        if promised is not None and self.num_rows != promised:
-            self._settle(whole, promised)
+        # the archive may have changed since the query began, so the rows are counted again
+        if promised not in {None, self.num_rows} and (now := self.num_in(whole)) != self.num_rows:
+            words = f"{self.num_rows} of {promised} rows came, and the archive now counts {now}"
+            raise PartialResultError(f"{words}: run the same command again")
 
     def num_in(self, window: Window) -> int:
         """Count the rows of a window."""
@@ -140,21 +142,8 @@ class WindowedQuery:
                 yield new
             if len(seen) == result.total:
                 return
-        raise PartialResultError(
-            f"{len(seen)} of {result.total} rows with the release date MJD {window.low} arrived:"
-            " run the same command again"
-        )
-
-    def _settle(self, whole: Window, promised: int) -> None:
-        """Count the rows again. Raises PartialResultError unless the new count is the number of rows that arrived.
-
-        The new count differs from `promised` if the archive has changed since the query began.
-        """
-        now = self.num_in(whole)
-        if now != self.num_rows:
-            raise PartialResultError(
-                f"{self.num_rows} of {promised} rows came, and the archive now counts {now}: run the same command again"
-            )
+        words = f"{len(seen)} of {result.total} rows with the release date MJD {window.low} arrived"
+        raise PartialResultError(f"{words}: run the same command again")
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:

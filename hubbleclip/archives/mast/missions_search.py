@@ -50,15 +50,9 @@ class MissionsClient(MastClient):
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
         """See `MastClient.observations`. The rows have CAOM's columns."""
         columns = self.mission.search
-        params = {
-            "conditions": conditions_of(criteria, columns),
-            "limit": page_size,
-            "offset": (page - 1) * page_size,
-            "select_cols": columns.selected,
-            "sort_by": [columns.dataset],
-            "sort_desc": [False],
-        }
-        result = self._search(params, tries)
+        rows = {"conditions": conditions_of(criteria, columns), "limit": page_size, "offset": (page - 1) * page_size}
+        form = {"select_cols": columns.selected, "sort_by": [columns.dataset], "sort_desc": [False]}
+        result = self._search(rows | form, tries)
         return ResultPage(rows=[caom_row(row, self.mission) for row in result.rows], total=result.total)
 
     def products_of(self, observations: Sequence[Observation]) -> list[CaomRow]:
@@ -130,7 +124,8 @@ def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, 
         elif name == "calib_level":
             conditions |= _level_condition(values, columns)
         elif name in CONTINUOUS:
-            conditions[columns.columns[name]] = "..".join(_bound(name, value) for value in values)
+            ends = (date_of_mjd(value) if name in DATES else repr(float(value)) for value in values)
+            conditions[columns.columns[name]] = "..".join(ends)
         elif name == "instrument_name":
             conditions[columns.columns[name]] = ",".join(sorted({re.split(r"[*%/]", str(v))[0] for v in values}))
         else:
@@ -143,17 +138,10 @@ def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str,
     if set(levels) >= set(columns.levels):
         return {}
     if not columns.level_values:
-        raise SettingsError(
-            f"archive.calib_levels = {list(levels)} cannot be requested from MAST's search API:"
-            ' add 2 and 3, or set archive.listing = "caom"'
-        )
+        words = f"archive.calib_levels = {list(levels)} cannot be requested from MAST's search API"
+        raise SettingsError(f'{words}: add 2 and 3, or set archive.listing = "caom"')
     wanted = [value for level in levels for value in columns.level_values.get(level, ())]
     return {columns.columns["calib_level"]: ",".join(wanted)}
-
-
-def _bound(name: str, value: float) -> str:
-    """Format an end of a range: as a date for the columns `DATES`, otherwise as a number."""
-    return date_of_mjd(value) if name in DATES else repr(float(value))
 
 
 def date_of_mjd(value: float) -> str:

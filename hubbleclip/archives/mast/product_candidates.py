@@ -74,6 +74,10 @@ def total_preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate |
     return found if ranking.is_total(stem) or ranking.is_total(f"{stem}_{suffix}") else None
 
 
+READERS = {"science": candidate_from_row, "preview": preview_from_row, "total_preview": total_preview_from_row}
+"""For each value of `archive.products`, the function that makes a candidate from a product row."""
+
+
 def _preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None:
     """Make a candidate from a product row that describes a JPEG preview; None for other files and for thumbnails."""
     if str(row.get("productType")).upper() != "PREVIEW":

@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,7 @@ import numpy as np
 from hubbleclip.archives.base import NO_PROPOSAL, proposal_id_of
 from hubbleclip.archives.mast.caom_rows import CaomRow
 from hubbleclip.archives.mast.criteria import collections_of
-from hubbleclip.archives.mast.product_candidates import (
-    Candidate,
-    candidate_from_row,
-    disperser,
-    filter_names,
-    preview_from_row,
-    refusal,
-    total_preview_from_row,
-)
+from hubbleclip.archives.mast.product_candidates import READERS, Candidate, disperser, filter_names, refusal
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.records import Observation, Product, Rejection, reject
 from hubbleclip.core.vectors import unit_vectors
@@ -36,9 +29,6 @@ Key = tuple[str, ...]
 Reason = tuple[str, str]
 """Short code and one-line explanation of a rejection."""
 
-SCIENCE, PREVIEW = "science", "preview"
-READERS = {SCIENCE: candidate_from_row, PREVIEW: preview_from_row, "total_preview": total_preview_from_row}
-"""For each value of `archive.products`, the function that makes a candidate from a product row."""
 COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
 POINTING_ARCSEC = 60.0
@@ -96,8 +86,8 @@ def select_products(
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
     """Choose the files to fetch, and reject each observation without one; for `taken` see `Archive.list_products`."""
-    rejected = {item.obs_id: rejection_reason(item, mission) for item in observations}
-    usable = [item for item in observations if rejected[item.obs_id] is None]
+    refused = {item.obs_id: rejection_reason(item, mission) for item in observations}
+    usable = [item for item in observations if refused[item.obs_id] is None]
     read = READERS[settings.products]
     candidates = filter(None, (read(row, mission.products) for row in rows))
     groups = group_files(usable, candidates, mission, collections_of(settings, mission))
@@ -107,19 +97,15 @@ def select_products(
     for proposal in _by(groups, lambda group: group.proposal_id).values():
         _draw(proposal, taken.get(proposal[0].proposal_id, frozenset()), settings.max_products_per_proposal)
     groups.sort(key=lambda group: (group.proposal_id, group.draw))
-    reasons = {name: reason for name, reason in rejected.items() if reason is not None}
+    reasons = {name: reason for name, reason in refused.items() if reason is not None}
     for group in groups:
         own = group.too_large if group.product else {}
         reasons |= dict.fromkeys((item.obs_id for item in group.observations), group.rejection) | own
     products = [group.product for group in groups if group.product is not None]
     for product in products:
         reasons.pop(product.obs_id, None)
-    digest = settings.digest()
-    rejections = [
-        reject("observation", name, "products", reason=reason, detail=detail, settings_digest=digest)
-        for name, (reason, detail) in reasons.items()
-    ]
-    return products, rejections
+    rejected = partial(reject, "observation", stage="products", settings_digest=settings.digest())
+    return products, [rejected(name, reason=reason, detail=detail) for name, (reason, detail) in reasons.items()]
 
 
 def rejection_reason(observation: Observation, mission: Mission) -> Reason | None:
@@ -138,10 +124,7 @@ def rejection_reason(observation: Observation, mission: Mission) -> Reason | Non
 
 
 def group_files(
-    observations: Sequence[Observation],
-    candidates: Iterable[Candidate],
-    mission: Mission,
-    collections: Collection[str],
+    observations: Sequence[Observation], candidates: Iterable[Candidate], mission: Mission, collections: Collection[str]
 ) -> list[Group]:
     """Group observations and their files by visit, camera, filter and target; the best file of a group is first.
 
@@ -225,7 +208,7 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
         obs_id=owner.obs_id,
         proposal_id=owner.proposal_id,
         file_name=best.file_name,
-        kind=best.kind if settings.products == SCIENCE else PREVIEW,
+        kind=best.kind if settings.products == "science" else "preview",
         size_bytes=best.size_bytes,
         choice=f"{best.why}: best of {num} ({kinds})"
         + (f", {too_large} of them larger than archive.max_product_mb" if too_large else ""),

@@ -19,11 +19,9 @@ from urllib.parse import quote
 import requests
 
 from hubbleclip.archives.base import Delivery, service_url
-from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.http.download import NO_LIMIT_BYTES, DownloadRequest, FetchedFile, fetch_file, request_etag
 from hubbleclip.archives.http.responses import ResponseError, parse_json
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product
@@ -43,8 +41,11 @@ class FileSource(Protocol):
     absent: frozenset[str]
     """Values of `DownloadError.reason` which mean that there is no file at a URL, so that the next URL is tried."""
 
-    def addresses(self, product: Product) -> Iterable[str]:
-        """List the URLs at which a file may be, the likeliest first; DownloadError if this source cannot have it."""
+    def addresses(self, uri: str, obs_id: str, /) -> Iterable[str]:
+        """List the URLs at which a file of an observation may be, the likeliest first.
+
+        DownloadError is raised if this source cannot have the file.
+        """
 
 
 def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
@@ -81,28 +82,24 @@ class S3Source:
     The reason `denied` is included, because S3 responds 403 for a missing file if the client may not list the bucket.
     """
 
-    def __init__(self, fetch: FetchSettings, mast: MastClient, bucket: PublicBucket) -> None:
-        self.name = fetch.s3_root
-        self.url = object_url(fetch.s3_root, service_url(mast.url))
-        self.mast = mast
-        self.bucket = bucket
+    def __init__(self, mast: MastClient, bucket: PublicBucket) -> None:
+        self.name = mast.transport.fetch.s3_root
+        self.url = object_url(self.name, service_url(mast.url))
+        self.mast, self.bucket = mast, bucket
 
-    def addresses(self, product: Product) -> Iterator[str]:
+    def addresses(self, uri: str, obs_id: str) -> Iterator[str]:
         """See `FileSource.addresses`. The URL made from the names comes first, then the URL that MAST gives."""
-        if not product.uri.lower().startswith(self.bucket.uri_prefix):
+        if not uri.lower().startswith(self.bucket.uri_prefix):
             return
-        named = public_path(product.uri.rpartition("/")[2].lower(), self.bucket, product.obs_id.lower())
+        named = public_path(uri.rpartition("/")[2].lower(), self.bucket, obs_id.lower())
         if named is not None:
             yield f"{self.url}/{quote(named)}"
-        looked_up = looked_up_path(self.mast, product.uri, self.bucket)
+        looked_up = looked_up_path(self.mast, uri, self.bucket)
         if looked_up not in {None, named}:
             yield f"{self.url}/{quote(looked_up or '')}"
 
 
-SOURCES: dict[str, Callable[[FetchSettings, MastClient, PublicBucket], FileSource]] = {
-    "mast": lambda _fetch, mast, _bucket: mast,
-    "s3": S3Source,
-}
+SOURCES: dict[str, Callable[[MastClient, PublicBucket], FileSource]] = {"mast": lambda mast, _: mast, "s3": S3Source}
 """Constructor of each source, by its name in `fetch.sources`."""
 
 
@@ -113,27 +110,17 @@ class FileSources:
     AWS_REGION names the bucket's region, the bucket comes first.
     """
 
-    def __init__(
-        self,
-        fetch: FetchSettings,
-        layout: Layout,
-        transport: Transport,
-        mast: MastClient,
-        *,
-        bucket: PublicBucket,
-        max_bytes: int = NO_LIMIT_BYTES,
-    ) -> None:
-        self.layout = layout
-        self.transport = transport
-        self.max_bytes = max_bytes
+    def __init__(self, layout: Layout, mast: MastClient, bucket: PublicBucket, max_bytes: int = NO_LIMIT_BYTES) -> None:
+        self.layout, self.transport, self.max_bytes = layout, mast.transport, max_bytes
+        fetch = mast.transport.fetch
         is_near = os.environ.get("AWS_REGION") == bucket.region and "sources" not in fetch.model_fields_set
         names = ("s3", *fetch.sources) if is_near else fetch.sources
-        self.sources: dict[str, FileSource] = {name: SOURCES[name](fetch, mast, bucket) for name in names}
+        self.sources: dict[str, FileSource] = {name: SOURCES[name](mast, bucket) for name in names}
         self._down: dict[str, ArchiveDownError] = {}
         self._lock = threading.Lock()
 
-    def deliver(self, product: Product, *, is_kept: bool = False) -> Delivery:
-        """Fetch a file from the first source that has it, and check it. A small file may stay in memory.
+    def deliver(self, product: Product, *, is_kept: bool = True) -> Delivery:
+        """Fetch a file from the first source that has it, and check it; see `Archive.fetch_product`.
 
         A source that is down is not tried again by later calls, as long as another source works. Raises DownloadError
         with the reasons of all sources, and ArchiveDownError if all of them are down.
@@ -149,7 +136,7 @@ class FileSources:
         failures: dict[str, ArchiveError] = dict(self._down)
         for name, source in self.sources.items():
             try:
-                for url in source.addresses(product) if name not in failures else ():
+                for url in source.addresses(product.uri, product.obs_id) if name not in failures else ():
                     try:
                         # only the last source that is not down is waited for
                         is_last = name == [other for other in self.sources if other not in self._down][-1]
@@ -168,8 +155,8 @@ class FileSources:
 
     def etag_of(self, product: Product) -> str | None:
         """Request the ETag of a file at the source from which it was fetched, as `request_etag` does."""
-        source = next((one for name, one in self.sources.items() if name == product.source), None)
-        url = next(iter(source.addresses(product)), None) if source else None
+        source = self.sources.get(product.source or "")
+        url = next(iter(source.addresses(product.uri, product.obs_id)), None) if source else None
         return request_etag(self.transport, url) if url else ""
 
     def _skip_source(self, name: str, error: ArchiveDownError) -> None:
@@ -185,16 +172,9 @@ class FileSources:
 
 def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -> Product:
     """Return a copy of the product with the facts about its fetched file."""
-    return replace(
-        product,
-        sha256=file.sha256,
-        path=layout.relative(file.path) if file.path else None,
-        size_bytes=file.size_bytes,
-        source=source,
-        etag=file.etag,
-        fetched_version=product.archive_version,
-        fetched_at=datetime.now(UTC),
-    )
+    found = replace(product, sha256=file.sha256, size_bytes=file.size_bytes, etag=file.etag, source=source)
+    path = layout.relative(file.path) if file.path else None
+    return replace(found, path=path, fetched_version=product.archive_version, fetched_at=datetime.now(UTC))
 
 
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:

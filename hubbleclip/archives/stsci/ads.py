@@ -20,7 +20,7 @@ from hubbleclip.archives.http.client import LOOPBACK, Transport, to_archive_erro
 from hubbleclip.archives.http.responses import RefusedError, ResponseError, parse_json
 from hubbleclip.archives.stsci.parsers import ProposalText, clean_proposal_text
 from hubbleclip.core.errors import ArchiveError, SettingsError
-from hubbleclip.core.text_cleaning import clean_number, decode
+from hubbleclip.core.text_cleaning import decode
 
 LOG = logging.getLogger(__name__)
 TOKEN_VARIABLE = "ADS_API_TOKEN"  # noqa: S105 - the name of a variable, not a token
@@ -130,12 +130,6 @@ def _to_text(doc: dict[str, Any]) -> ProposalText:
     number = NUMBER_IN_BIBCODE.search(first_text("bibcode")) or NUMBER_IN_TEXT.search(publication)
     cycle = CYCLE_IN_TEXT.search(publication)
     last_name, _, first_name = first_text("author").partition(",")
-    return clean_proposal_text(
-        {
-            "number": clean_number(number[1] if number else ""),
-            "title": first_text("title"),
-            "abstract": first_text("abstract"),
-            "pi": f"{first_name} {last_name}",
-            "cycle": cycle[1] if cycle else "",
-        }
-    )
+    numbers = {"number": number[1] if number else "", "cycle": cycle[1] if cycle else ""}
+    texts = {"title": first_text("title"), "abstract": first_text("abstract"), "pi": f"{first_name} {last_name}"}
+    return clean_proposal_text(numbers | texts)

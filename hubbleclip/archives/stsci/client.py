@@ -24,16 +24,9 @@ from hubbleclip.archives.base import proposal_id_of, service_url
 from hubbleclip.archives.http.client import Transport, to_archive_error
 from hubbleclip.archives.http.rate_limit import resolve_redirect
 from hubbleclip.archives.http.responses import LIST_BYTES, RefusedError
+from hubbleclip.archives.stsci import parsers
 from hubbleclip.archives.stsci.ads import AdsClient, ads_url, parse_ads
-from hubbleclip.archives.stsci.parsers import (
-    ProposalText,
-    RawRecord,
-    find_bulk_link,
-    index_abstracts_cat,
-    parse_apt,
-    parse_program_page,
-    parse_records,
-)
+from hubbleclip.archives.stsci.parsers import ProposalText, RawRecord
 from hubbleclip.archives.stsci.program_listing import parse_listing
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError, SettingsError
@@ -129,12 +122,7 @@ class ProposalSource:
     """Source of proposals that queries all services of a mission. Threads may share one object."""
 
     def __init__(
-        self,
-        settings: ArchiveSettings,
-        transport: Transport,
-        layout: Layout,
-        mission: Mission,
-        ads: str = ADS_URL,
+        self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission, ads: str = ADS_URL
     ) -> None:
         self.settings = settings
         self.mission = mission
@@ -156,11 +144,11 @@ class ProposalSource:
         """
         settings, pages, get = self.settings, self.mission.proposals, self._get
         listed = [
-            (APT, ".apt", BOTH, pages.apt, parse_apt),
+            (APT, ".apt", BOTH, pages.apt, parsers.parse_apt),
             (LISTING, ".txt", BOTH, pages.listing, parse_listing),
-            (APT, ".apt", BOTH, pages.apt_copy, parse_apt),
+            (APT, ".apt", BOTH, pages.apt_copy, parsers.parse_apt),
             (LISTING, ".txt", BOTH, pages.listing_copy, parse_listing),
-            (PAGE, ".html", ("title",), pages.page, parse_program_page),
+            (PAGE, ".html", ("title",), pages.page, parsers.parse_program_page),
         ]
         server = service_url(settings.mast_url, PROGRAMS_URL)
         # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
@@ -216,7 +204,7 @@ class ProposalSource:
             )
         with self._lock:
             bulk = self._newest_bulk(None)
-        cycle_by_number = {number: parse_records(records).cycle for number, records in bulk.items()}
+        cycle_by_number = {number: parsers.parse_records(records).cycle for number, records in bulk.items()}
         if not cycle_by_number:
             raise ArchiveError(
                 "archive.cycles needs the bulk list of proposals, which could not be fetched: try again later"
@@ -237,7 +225,7 @@ class ProposalSource:
         if this happened for more than `MAX_DENIED` consecutive proposals.
         """
         digits = clean_number(number)
-        texts = {BULK: parse_records(records)} if records else {}
+        texts = {BULK: parsers.parse_records(records)} if records else {}
         denied: DeniedError | None = None
         # if the number is invalid, no endpoint is queried, because the number would become part of a URL
         for endpoint in self.endpoints if digits else ():
@@ -314,7 +302,7 @@ class ProposalSource:
         in the life of this object.
         """
         if not self._bulk and self.bulk_path.is_file():
-            self._bulk = index_abstracts_cat(decode(self.bulk_path.read_bytes()))
+            self._bulk = parsers.index_abstracts_cat(decode(self.bulk_path.read_bytes()))
         if not self._is_refreshed and (numbers is None or any(number not in self._bulk for number in numbers)):
             self._refresh_bulk()
             self._is_refreshed = True
@@ -330,7 +318,7 @@ class ProposalSource:
             return
         page_url = service_url(self.settings.mast_url, self.mission.proposals.bulk_page)
         try:
-            result = _get_parsed(self._get, page_url, find_bulk_link)
+            result = _get_parsed(self._get, page_url, parsers.find_bulk_link)
             if result is None:
                 LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
             else:
@@ -351,7 +339,7 @@ class ProposalSource:
             response = self.transport.get(url, {"If-None-Match": etag} if etag else {}, LIST_BYTES)
             if response.status_code == requests.codes.not_modified:
                 return
-            bulk = index_abstracts_cat(decode(response.content))
+            bulk = parsers.index_abstracts_cat(decode(response.content))
             if bulk and _is_complete(response.content):
                 break
         # after the last try, a list that has records is used even if it seems incomplete

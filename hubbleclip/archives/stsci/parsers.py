@@ -86,14 +86,8 @@ class ProposalText:
 
     def to_proposal(self, proposal_id: str, archive: str, source: str, provenance: str | None = None) -> Proposal:
         """Make the proposal's record. The title must not be None."""
-        return Proposal(
-            proposal_id=proposal_id,
-            archive=archive,
-            source=source,
-            fetched_at=datetime.now(UTC),
-            provenance=provenance,
-            **asdict(self),
-        )
+        facts = asdict(self) | {"provenance": provenance, "fetched_at": datetime.now(UTC)}
+        return Proposal(proposal_id=proposal_id, archive=archive, source=source, **facts)
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:

@@ -71,7 +71,8 @@ def _read_printed(lines: list[str]) -> Values:
     values: Values = {}
     for block in _blocks(lines):
         for index, line in enumerate(block):
-            columns = [(cell.start(), _heading_field(cell[0])) for cell in CELL.finditer(line)]
+            names = ((cell.start(), ITEM.sub("", cell[0], count=1).rstrip(":").strip()) for cell in CELL.finditer(line))
+            columns = [(start, HEADINGS.get(name.lower())) for start, name in names]
             if columns and columns[0][1]:  # this line begins with a known heading, so it has the block's headings
                 _read_block(columns, block[index + 1 :], values)
                 break
@@ -88,11 +89,6 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
         elif not PAGE_HEADER.fullmatch(line):
             block.append(line)
     yield block
-
-
-def _heading_field(cell: str) -> str | None:
-    """Return the field for a heading such as `1.Proposal Title:` or `4. Cycle`; None if the heading is unknown."""
-    return HEADINGS.get(ITEM.sub("", cell, count=1).rstrip(":").strip().lower())
 
 
 def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: Values) -> None:

@@ -17,18 +17,12 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from requests.models import REDIRECT_STATI
 
-from hubbleclip.archives.http.client import (
-    LOOPBACK,
-    REDIRECT_STATUS,
-    RequestLimits,
-    Transport,
-    is_retryable,
-    to_archive_error,
-)
+from hubbleclip.archives.http.client import LOOPBACK, RequestLimits, Transport, is_retryable, to_archive_error
 from hubbleclip.archives.http.responses import DamagedError, ResponseError, parse_json
 from hubbleclip.captions.backends.base import Reply, SourceText
-from hubbleclip.captions.schema import answer_schema, parse_answer, without_fence
+from hubbleclip.captions.schema import Answer, parse_answer, without_fence
 from hubbleclip.config.captions import MAX_ANSWER_TOKENS, TEMPERATURE
 from hubbleclip.config.settings import UNCONFIRMED, CaptionSettings, FetchSettings
 from hubbleclip.core.errors import AnswerError, ArchiveDownError, SettingsError
@@ -66,7 +60,7 @@ NUM_RANKED = 50
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
-WRONG_ADDRESS = REDIRECT_STATUS | {401, 403, 404, 405}
+WRONG_ADDRESS = frozenset((*REDIRECT_STATI, 401, 403, 404, 405))
 """HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
 RETRY_TEMPERATURE = 0.4
 LIMITS = RequestLimits(attempts=4, stall_bytes=0)
@@ -98,7 +92,7 @@ class Task(Generic[Answered]):
     parse: Callable[[str], Answered]
 
 
-CAPTION = Task(name="caption", schema=answer_schema(), instructions=INSTRUCTIONS, parse=parse_answer)
+CAPTION = Task(name="caption", schema=Answer.model_json_schema(), instructions=INSTRUCTIONS, parse=parse_answer)
 GRADE = Task(name="grade", schema=GRADE_SCHEMA, instructions=JUDGEMENT, parse=parse_grade)
 
 
@@ -129,12 +123,9 @@ class OpenAICompatible:
         self.model = re.sub(r"[^\w.-]+", "-", settings.model)
         self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
         self._key = read_key(settings.base_url) if key is None else key
-        self._transport = Transport(
-            FetchSettings(
-                connections=settings.connections, requests_per_s=REQUESTS_PER_S, timeout_s=settings.timeout_s
-            ),
-            replace(limits, file_timeout_s=settings.timeout_s),
-        )
+        connections, timeout_s = settings.connections, settings.timeout_s
+        fetch = FetchSettings(connections=connections, requests_per_s=REQUESTS_PER_S, timeout_s=timeout_s)
+        self._transport = Transport(fetch, replace(limits, file_timeout_s=timeout_s))
 
     def prompt(self) -> str:
         """See `Backend`."""
@@ -216,7 +207,7 @@ class OpenAICompatible:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         body = self._body(task, content, num_before)
         response = self._transport.ask(self._url, headers=headers, is_redirected=False, json=body)
-        if response.status_code in REDIRECT_STATUS:  # is not followed, so that key and abstract go to no other address
+        if response.status_code in REDIRECT_STATI:  # is not followed, so that key and abstract go to no other address
             raise requests.HTTPError(response=response)
         try:
             answered = parse_json(response.content)
@@ -247,10 +238,8 @@ class OpenAICompatible:
         if response is not None and not is_retryable(error):
             said = " ".join(response.text.split())[:200]
             if response.status_code in WRONG_ADDRESS:
-                return SettingsError(
-                    f"{host} rejects the request ({response.status_code}): check captions.base_url, captions.model"
-                    f" and the key in {KEY_VARIABLE}"
-                )
+                hint = f"check captions.base_url, captions.model and the key in {KEY_VARIABLE}"
+                return SettingsError(f"{host} rejects the request ({response.status_code}): {hint}")
             return AnswerError("refused", f"{host} refuses the request ({response.status_code}): {said}")
         failure = to_archive_error(error, self._url)
         if isinstance(failure, ArchiveDownError):
@@ -270,10 +259,9 @@ def confirm_address(base_url: str) -> None:
             return
         question = f"Send the key in {KEY_VARIABLE} to {base_url}, which a file of settings names? [y/N] "
         if not (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"}):
-            raise SettingsError(
-                f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file names: give it by --set or by "
-                "HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
-            )
+            words = f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file names"
+            hint = "give it by --set or by HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
+            raise SettingsError(f"{words}: {hint}")
         UNCONFIRMED.discard(base_url)
 
 
@@ -282,10 +270,8 @@ def read_key(base_url: str) -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     address = urlsplit(base_url)
     if key and address.scheme == "http" and address.hostname not in LOOPBACK:
-        raise SettingsError(
-            f"captions.base_url begins with http:, which would send the key in {KEY_VARIABLE} unencrypted:"
-            " use https:, or unset the variable"
-        )
+        words = f"captions.base_url begins with http:, which would send the key in {KEY_VARIABLE} unencrypted"
+        raise SettingsError(f"{words}: use https:, or unset the variable")
     if not (key.isprintable() and key.isascii()):
         raise SettingsError(f"the key in {KEY_VARIABLE} has characters that no header may have: set it again")
     return key

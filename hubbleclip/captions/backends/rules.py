@@ -170,9 +170,8 @@ class Rules:
         targets.sort(key=lambda name: -source.abstract.count(name) - TITLE_WEIGHT * source.title.count(name))
         targets = targets[:5]
         planets = [Term(name, "Solar System") for name in targets if name in words.solar_system]
-        category = classify(
-            source, [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1], *planets]
-        )
+        found = [*things[0] * TITLE_WEIGHT, *things[1], *events[0] * TITLE_WEIGHT, *events[1], *planets]
+        category = classify(source, found)
         objects, phenomena = (
             [found.name for found in rank(*terms) if category == CALIBRATION or found.category != CALIBRATION]
             for terms in (things, events)

@@ -24,7 +24,7 @@ from hubbleclip.pipeline.remote_store import push
 def fetch_file(product: Product, archive: Archive, layout: Layout, settings: Settings) -> Batch:
     """Fetch the file of one product to the disk, and send a copy to the remote store if there is one."""
     check_free_space(layout, product.size_bytes or 0, settings.fetch.min_free_gb)
-    fetched = archive.fetch_product(product)
+    fetched = archive.fetch_product(product).product
     push(layout, [fetched.path] if fetched.path else [])
     return fetched_rows(product, fetched)
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubbleclip.archives import Archive, open_archive
@@ -17,7 +16,7 @@ from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_tiles
 from hubbleclip.config.settings import Settings, TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.core.io import sync_files, write_bytes
+from hubbleclip.core.io import atomic_write, sync_files
 from hubbleclip.core.layout import Layout, product_suffix
 from hubbleclip.core.reasons import reason_words
 from hubbleclip.core.records import Product, Rejection, reject
@@ -46,19 +45,18 @@ log = logging.getLogger("hubbleclip.pipeline")
 PRODUCT = tuple(Product.__slots__)
 
 
-def cut_product(product: Product, layout: Layout, settings: TileSettings) -> Batch:
-    """Write the tiles of a product; a file that the disk has lost is fetched again by the next ingest."""
-    with local_files(layout, [product.path] if product.path else []):
-        if not is_intact(product, layout):
-            return {"product": [forgotten(product, layout)]}
-        return cut_content(product, layout.absolute(product.path or ""), layout, settings)
+def cut_product(product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None) -> Batch:
+    """Write the tiles of a product, whose file is on the disk unless its bytes are given as `data`.
 
-
-def cut_content(product: Product, content: Path | bytes, layout: Layout, settings: TileSettings) -> Batch:
-    """Write the tiles of a product, given its file or the bytes of the file."""
+    A file that the disk has lost is fetched again by the next ingest.
+    """
     now = datetime.now(UTC)
-    cut = tile_file(content, product.sha256 or "", settings, product.file_name)
-    return store_tiles(cut, product, layout, stage="tiles", digest=settings.digest(), cut_at=now)
+    with local_files(layout, [product.path] if product.path else []):
+        if data is None and not is_intact(product, layout):
+            return {"product": [forgotten(product, layout)]}
+        content = layout.absolute(product.path or "") if data is None else data
+        cut = tile_file(content, product.sha256 or "", settings, product.file_name)
+    return store_tiles(cut, product, layout, settings, now)
 
 
 def cutting(settings: TileSettings) -> Step:
@@ -72,21 +70,18 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     A small preview is fetched to memory only.
     """
     rows: Batch = {}
-    cut: Batch | Rejection = {}
-    content: Path | bytes | None = None
+    data: bytes | None = None
     try:
         if not is_on_disk(product, layout):
             if product_suffix(product.file_name) in IN_MEMORY_SUFFIXES:
-                delivery = archive.deliver_product(product)
-                rows, content = fetched_rows(product, delivery.product), delivery.data
+                delivery = archive.fetch_product(product, is_kept=False)
+                rows, data = fetched_rows(product, delivery.product), delivery.data
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        content = content or layout.absolute(product.path or "")
-        # a product with equal content may have been cut, and their common file deleted; see `without_repeated`
-        if isinstance(content, bytes) or content.is_file():
-            work = partial(cut_content, product, content, layout, settings.tiles)
-            cut = attempt(cutting(settings.tiles), product.uri, work)
+        # no tile is cut if a product with equal content was, and their common file is deleted; see `without_repeated`
+        work = partial(cut_product, product, layout, settings.tiles, data)
+        cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
         left = dropped(product, layout)
     if isinstance(cut, Rejection):
@@ -106,22 +101,18 @@ def tiles(settings: Settings) -> None:
     with open_stage("tiles", settings) as stage:
         if stage.catalog.rows("SELECT 1 FROM rejection WHERE entity = 'product' AND reason = 'repeated' LIMIT 1"):
             stage.catalog.run("release_repeated")
+        pending = pending_tiles(stage.catalog, settings)
         if settings.fetch.keep_fits:
-            cut_pending(stage)
+            files = products_of(stage, pending)
+            work = partial(cut_product, layout=stage.layout, settings=settings.tiles)
+            run_batches(stage, cutting(settings.tiles), work, files, total=len(pending), write=write_cut)
         else:
             remove_strays(stage)
-            if pending := pending_tiles(stage.catalog, settings):
+            if pending:
                 with served_archive(settings) as served:
                     fetch_and_cut(stage, open_archive(served, fetch_share(settings), stage.layout), pending)
         if settings.tiles.colour:
             colour_pending(stage)
-
-
-def cut_pending(stage: Stage) -> None:
-    """Cut all pending files; the stage ingest has already fetched these files to the disk."""
-    pending, settings = pending_tiles(stage.catalog, stage.settings), stage.settings.tiles
-    work = partial(cut_product, layout=stage.layout, settings=settings)
-    run_batches(stage, cutting(settings), work, products_of(stage, pending), total=len(pending), write=write_cut)
 
 
 def fetch_and_cut(stage: Stage, archive: Archive, pending: Sequence[str]) -> None:
@@ -176,10 +167,7 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
             return {"product": lost}
         images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
     cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
-    uris = [part.uri for part in visit.parts]
-    return store_tiles(
-        cut, visit.parts[1], layout, stage="colour", digest=settings.digest(), cut_at=now, part_uris=uris
-    )
+    return store_tiles(cut, visit.parts[1], layout, settings, now, part_uris=[part.uri for part in visit.parts])
 
 
 def colour_pending(stage: Stage) -> None:
@@ -195,24 +183,26 @@ def store_tiles(
     cut: CutResult,
     product: Product,
     layout: Layout,
-    *,
-    stage: str,
-    digest: str,
+    settings: TileSettings,
     cut_at: datetime,
+    *,
     part_uris: list[str] | None = None,
 ) -> Batch:
-    """Write the tile files of one product or visit, and make the rows of its tiles and rejected tiles."""
+    """Write the tile files of a product, or of a visit, and make the rows of its tiles and rejected tiles.
+
+    `part_uris` are the products of a visit.
+    """
+    stage, digest = "colour" if part_uris else "tiles", settings.digest()
     if not cut.tiles:
         counted = Counter(rejection.reason for rejection in cut.rejections)
         reason = counted.most_common(1)[0][0] if counted else "no_image"
         raise ImageError(reason, "; ".join(f"{reason_words(r.reason)}: {r.detail}" for r in cut.rejections[:3]))
     records = [to_tile_record(tile, product, layout, cut_at, part_uris) for tile in cut.tiles]
     for tile, record in zip(cut.tiles, records, strict=True):
-        write_bytes(layout.absolute(record.path), tile.encoded, is_synced=False)
-    rejections = [
-        reject("tile", r.entity_id, stage, reason=r.reason, detail=r.detail, settings_digest=digest)
-        for r in cut.rejections
-    ]
+        with atomic_write(layout.absolute(record.path), is_synced=False) as temporary:
+            temporary.write_bytes(tile.encoded)
+    rejected = partial(reject, "tile", stage=stage, settings_digest=digest)
+    rejections = [rejected(one.entity_id, reason=one.reason, detail=one.detail) for one in cut.rejections]
     push(layout, (record.path for record in records))
     return {"tile": records, "rejection": rejections}
 
@@ -232,10 +222,8 @@ def without_repeated(stage: Stage, batch: Batch) -> Batch:
     repeated = {uri: first[content] for uri, content in contents.items() if first.get(content, uri) != uri}
     if not repeated:
         return batch
-    new = [
-        reject("product", uri, "tiles", reason="repeated", detail=f"equal to {other}", settings_digest=digest)
-        for uri, other in repeated.items()
-    ]
+    rejected = partial(reject, "product", stage="tiles", reason="repeated", settings_digest=digest)
+    new = [rejected(uri, detail=f"equal to {other}") for uri, other in repeated.items()]
     rejections = {(row.entity, row.entity_id): row for row in [*batch.get("rejection", []), *new]}
     kept = [tile for tile in tiles if tile.product_uri not in repeated]
     return batch | {"tile": kept, "rejection": list(rejections.values())}

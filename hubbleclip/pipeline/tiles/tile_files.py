@@ -110,14 +110,8 @@ def tile_row(tile: CutTile, file: str, stem: str) -> Row:
     """Make the row of a tile."""
     place = f"y{tile.y0}_x{tile.x0}" if tile.view == "native" else tile.view
     facts = asdict(tile.geometry) if tile.geometry else {}
-    own = {
-        "picture": tile_file_name(stem, tile.chip, place, tile.suffix),
-        "file": file,
-        "extension": tile.chip,
-        "tile_id": tile.tile_id,
-        "wcs": facts.get("wcs"),
-        "stretch": tile.stretch.kind,
-    }
+    own: Row = {"picture": tile_file_name(stem, tile.chip, place, tile.suffix), "file": file, "extension": tile.chip}
+    own |= {"tile_id": tile.tile_id, "wcs": facts.get("wcs"), "stretch": tile.stretch.kind}
     found = {name: facts.get(name, getattr(tile, name, None)) for name in CONTRACT_COLUMNS}
     limits = {name: getattr(tile.stretch, name) for name in ("black", "white", "softening")}
     return own | found | limits
