@@ -74,8 +74,7 @@ class QueryModel:
             return known[text]
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
-        feature_d: Floats = embed_texts(self.load(), [text], TEXT_BATCH)[0].astype(np.float32)
-        return feature_d
+        return np.asarray(embed_texts(self.load(), [text], TEXT_BATCH)[0], np.float32)
 
     def decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
         """Decode a tile or picture at the size of the model's input."""
@@ -90,8 +89,7 @@ class QueryModel:
         model = self.load()
         if not len(images):
             return np.empty((0, 0), np.float32)
-        features: Floats = model.encode_images(torch.from_numpy(np.stack(images)[:, None])).numpy()
-        return features
+        return np.asarray(model.encode_images(torch.from_numpy(np.stack(images)[:, None])).numpy())
 
     def embed_file(self, path: Path, settings: TileSettings) -> Floats:
         """Embed a picture, or a FITS file as the normalised mean of the features of its tiles."""
@@ -104,8 +102,7 @@ class QueryModel:
         except (OSError, SyntaxError, ValueError) as error:
             detail = " ".join(str(error).split())
             raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error
-        feature_d: Floats = unit(self.embed_images(images).astype(np.float64).sum(axis=0)).astype(np.float32)
-        return feature_d
+        return np.asarray(unit(self.embed_images(images).astype(np.float64).sum(axis=0)), np.float32)
 
 
 def _pictures(path: Path, settings: TileSettings) -> list[bytes]:

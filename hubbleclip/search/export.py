@@ -127,8 +127,7 @@ def as_json(hits: Hits) -> dict[str, Any]:
     """Return a page of hits as JSON can represent it; `understood` has the parameters of the search."""
     values = {one.name: getattr(hits, one.name) for one in fields(hits) if one.name != "params"}
     own = {"hits": [hit.row() for hit in hits.hits], "understood": hits.params.lists()}
-    answer: dict[str, Any] = to_jsonable_python(values | own)
-    return answer
+    return dict(to_jsonable_python(values | own))
 
 
 Writer = Callable[[Sequence[HitRow], Mapping[str, str]], bytes]
@@ -170,15 +169,10 @@ class HitTable(Table):  # type: ignore[misc]
     def _repr_html_(self) -> str:
         """Render the table with a thumbnail in each row."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.colnames)
-        rows = "".join(f"<tr>{self._cells(row)}</tr>" for row in self)
+        # All texts come from outside and are escaped.
+        shown = [map(thumbnail if one == PICTURE else html.escape, map(str, self[one])) for one in self.colnames]
+        rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in zip(*shown, strict=True))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-    def _cells(self, row: Any) -> str:
-        """Render one row; all texts come from outside and are escaped."""
-        return "".join(
-            f"<td>{thumbnail(row[name]) if name == PICTURE else html.escape(str(row[name]))}</td>"
-            for name in self.colnames
-        )
 
 
 def hit_table(hits: Hits, layout: Layout) -> HitTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,8 @@ class OpenIndex:
     store: VectorStore
     facts: TileFacts
     model: QueryModel
+    chance: dict[int, float] = field(default_factory=dict)
+    """Cache, by number of words, of the word score that the best tile has for a random text of that length."""
 
     def is_newest(self) -> bool:
         """Whether neither the catalog nor the index was replaced since this was opened."""
@@ -112,11 +114,6 @@ class OpenIndex:
     def patch_n(self) -> npt.NDArray[np.int64]:
         """Number of each row's patch of sky; -1 for a tile without a position."""
         return patch_numbers(*self.facts.positions[:2])
-
-    @cached_property
-    def chance(self) -> dict[int, float]:
-        """Cache, by number of words, of the word score that the best tile has for a random text of that length."""
-        return {}
 
     @cached_property
     def orders(self) -> dict[Sort, npt.NDArray[np.int64]]:

@@ -153,8 +153,7 @@ class Ranker:
                 feature_d = self.opened.store.features([self._row_of(term.value)])[0]
             factor = TILE_WEIGHT if text is None and self.mode is Mode.BOTH else 1.0
             features.append(factor * term.weight * unit(feature_d.astype(np.float64)))
-        sum_d: Floats = np.sum(features, axis=0).astype(np.float32)
-        return sum_d
+        return np.asarray(np.sum(features, axis=0), np.float32)
 
     def _text_of(self, term: Term) -> str | None:
         """Return the words of a term; None for pictures and tiles."""

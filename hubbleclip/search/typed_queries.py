@@ -173,10 +173,6 @@ def _target(match: re.Match[str], known: Known) -> Change | None:
     return None if _general_words().issuperset(re.findall("[a-z0-9]+", text)) else _designation(match, known) or None
 
 
-def _band(match: re.Match[str], _: Known) -> Change:
-    return {"filter": [match[0].upper()]}
-
-
 def _camera(match: re.Match[str], _: Known) -> Change:
     name = re.sub(r"[\s/-]", "/", match[0].upper(), count=1)
     return {"instrument": [DETECTORS.get(match[0].upper(), name)]}
@@ -236,10 +232,6 @@ def _programme(match: re.Match[str], known: Known) -> Change | None:
     is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
     is_known = number in known.proposals and not 1990 <= int(number) < 2040
     return {"proposal": [number]} if is_sure or is_known else None
-
-
-def _bare_programme(match: re.Match[str], known: Known) -> Change | None:
-    return {"proposal": [match[0]]} if match[0] in known.proposals else None
 
 
 @cache
@@ -303,7 +295,7 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
     (_pattern(DESIGNATION), _designation),
     *((_pattern(rf"{NAME_WORD}(?:\s+{NAME_WORD}){{{num - 1}}}"), _target) for num in range(MAX_NAME_WORDS, 0, -1)),
     (RADIUS, _radius),
-    (_pattern(FILTER_NAME.pattern), _band),
+    (_pattern(FILTER_NAME.pattern), lambda match, _: {"filter": [match[0].upper()]}),
     (_pattern(CAMERA), _camera),
     (
         re.compile(
@@ -319,7 +311,7 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
     ),
     *((_pattern(rf"[^\W\d_]+(?:\s+[^\W\d_]+){{{num}}}"), _investigator) for num in (1, 0)),
     (_pattern(DATES), _dates),
-    (_pattern(r"\d{4,5}"), _bare_programme),
+    (_pattern(r"\d{4,5}"), lambda match, known: {"proposal": [match[0]]} if match[0] in known.proposals else None),
 )
 """What is recognised, in this order: a pattern, and a function that reads its match.
 

@@ -79,9 +79,8 @@ def respond(hits: Hits, form: Format) -> Response:
         return JSONResponse(answer)
     media_type, suffix, write = FORMATS[form]
     headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
-    return Response(
-        write([hit.row() for hit in hits.hits], infos_of(hits.index)), media_type=media_type, headers=headers
-    )
+    content = write([hit.row() for hit in hits.hits], infos_of(hits.index))
+    return Response(content, media_type=media_type, headers=headers)
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:
@@ -162,9 +161,8 @@ def api_routes(service: SearchService) -> APIRouter:
     )
     async def search_posted(request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await service.run(
-                service.answer, await upload_of(request, service), lambda hits: respond(hits, "json")
-            )
+            params = await upload_of(request, service)
+            return await service.run(service.answer, params, lambda hits: respond(hits, "json"))
         try:
             body = ApiParams.model_validate_json(await request.body())
         except ValidationError as error:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
 STATIC = Path(__file__).parent / "pages/static"
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STATUS = {
     BusyError: 503,
     CatalogError: 503,
@@ -65,7 +66,7 @@ class MetricsMiddleware:
             "Time from request to response",
             ["route"],
             registry=registry,
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            buckets=BUCKETS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -183,12 +183,12 @@ class SearchService:
 
     def with_paths(self, params: SearchParams) -> SearchParams:
         """Replace the digests of uploads by their paths; no other path can reach the search."""
-        digests = [split_weight(text)[0] for text in params.image]
-        paths = [
-            f"{self.uploads.path(digest)}{text.removeprefix(digest)}"
-            for digest, text in zip(digests, params.image, strict=True)
-        ]
-        return params.model_copy(update={"image": paths})
+
+        def with_path(text: str) -> str:
+            digest, _ = split_weight(text)
+            return f"{self.uploads.path(digest)}{text.removeprefix(digest)}"
+
+        return params.model_copy(update={"image": list(map(with_path, params.image))})
 
     def close(self) -> None:
         """Stop the queue and delete the uploads."""

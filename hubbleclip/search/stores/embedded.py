@@ -88,8 +88,7 @@ def error_bound(error_n: npt.NDArray[np.float32], query_error: float) -> npt.NDA
     For a feature x and a query q of length 1 with codes x' and q', the Cauchy-Schwarz inequality gives
     |x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|, and |x'| <= 1 + |x - x'|.
     """
-    bound_n: npt.NDArray[np.float32] = error_n * np.float32(1 + query_error) + np.float32(query_error + ROUNDING)
-    return bound_n
+    return np.asarray(error_n * np.float32(1 + query_error) + np.float32(query_error + ROUNDING))
 
 
 @lru_cache(8)
@@ -434,8 +433,7 @@ def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
         raise SearchError(f"the query has the shape {query_d.shape}, the index has {num_dims} dimensions")
     if not np.isfinite(query_d).all() or not query_d.any():
         raise SearchError("the terms of the query cancel each other: change a weight")
-    unit_d: Floats = unit(query_d.astype(np.float64)).astype(np.float32)
-    return unit_d
+    return np.asarray(unit(query_d.astype(np.float64)), np.float32)
 
 
 def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
@@ -452,8 +450,7 @@ def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np
     """Compute the dot products of a vector with many others of the same type, in one thread."""
     if not len(feat_nd):
         return np.empty(0)
-    products: npt.NDArray[np.float64] = np.asarray(numkong.cdist(query_d[None], feat_nd, metric="dot"))[0]
-    return products
+    return np.asarray(numkong.cdist(query_d[None], feat_nd, metric="dot")).ravel()
 
 
 def num_cores() -> int:

@@ -248,24 +248,19 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
 
 def _change(search: Search, name: str, action: str, note: str, tile_ids: list[str]) -> str:
     """Change a selection as a form says, and return the address of the page that shows it."""
-    path = search.selections
-    if action == "delete":
-        delete_selection(path, name)
-        return "/selections"
-    if action == "note":
-        change_selection(path, name, note=note)
-        return "/selections"
+    changes: dict[str, Any] = {"add": tile_ids, "remove": tile_ids, "note": note}
     if action == "add":
         wanted = sorted(set(tile_ids))
         rows = rows_of(search.opened.store.tile_ids, wanted)
         if None in rows:
             raise SearchError(f"there is no tile {wanted[rows.index(None)][:64]!r}")
-        change_selection(path, name, add=tile_ids)
-    elif action == "remove":
-        change_selection(path, name, remove=tile_ids)
+    if action == "delete":
+        delete_selection(search.selections, name)
+    elif action in changes:
+        change_selection(search.selections, name, **{action: changes[action]})
     else:
         raise ParameterError(f"action: add, remove, note or delete, not {action[:64]!r}")
-    return SearchParams(selection=name, group=GroupBy.NONE).url()
+    return SearchParams(selection=name, group=GroupBy.NONE).url() if action in ("add", "remove") else "/selections"
 
 
 def _text_of(params: SearchParams) -> str:
