@@ -99,21 +99,16 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
     artifacts.create_image_artifact(
         uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals"
     )
-    link, text = report_link(layout, report_dir)
+    page = report_dir / "index.html"
+    link, text = page.absolute().as_uri(), f"Report {report_dir.name} on the machine of this run: {page.absolute()}"
+    if layout.store:
+        link, text = f"{layout.store}/{layout.relative(page)}", f"Report {report_dir.name} in the store"
     artifacts.create_link_artifact(
         link,
         link_text=text,
         key="report",
         description=f"{text}. If the browser does not open the link, copy its address into the address bar.",
     )
-
-
-def report_link(layout: Layout, report_dir: Path) -> tuple[str, str]:
-    """Return the address of a report, and a text that says where it is."""
-    index = report_dir / "index.html"
-    if layout.store:
-        return f"{layout.store}/{layout.relative(index)}", f"Report {report_dir.name} in the store"
-    return index.absolute().as_uri(), f"Report {report_dir.name} on the machine of this run: {index.absolute()}"
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -215,18 +215,14 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
     with without_heartbeat():
         dataset(profile, overrides)
         if deployment:
-            run_training(deployment)
+            run = run_deployment(deployment, parameters=parameters())
+            if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
+                problem = f"the run of deployment {deployment} did not complete"
+                raise TrainingError(f"{problem}: see its page in the Prefect UI")
         else:
             train(profile, overrides)
         evaluate(profile, overrides, is_own=True)
         index(profile, overrides)
-
-
-def run_training(deployment: str) -> None:
-    """Run a deployment that trains, and wait for its end."""
-    run = run_deployment(deployment, parameters=parameters())
-    if run.state is None or not run.state.is_completed():  # type: ignore[union-attr]
-        raise TrainingError(f"the run of deployment {deployment} did not complete: see its page in the Prefect UI")
 
 
 @flow(name="sweep", flow_run_name=run_name)

@@ -41,10 +41,18 @@ SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR 
 """
 FACT_NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
 FACTS_OF = f"SELECT row, {FACT_NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
+# Level 3 is that of products that were made of calibrated images; MJD 40587 is 1970-01-01.
 IMAGES_OF = """
-SELECT f.*, t.corners_deg, o.ra_deg AS file_ra_deg, o.dec_deg AS file_dec_deg, o.footprint
+SELECT f.*, o.ra_deg AS file_ra_deg, o.dec_deg AS file_dec_deg, o.footprint,
+  'image' AS dataproduct_type, 3 AS calib_level, 1 AS t_xel, 1 AS em_xel, 0 AS pol_xel, 'phot.count' AS o_ucd,
+  upper(split_part(f.proposal_id, ':', 1)) AS obs_collection, obs_collection AS facility_name,
+  f.instrument AS instrument_name, f.ra_deg AS s_ra, f.dec_deg AS s_dec, f.size_px AS s_xel1, f.size_px AS s_xel2,
+  nullif(f.pixel_scale_arcsec * f.size_px / 3600, 0) AS s_fov,
+  'POLYGON ICRS ' || array_to_string([printf('%.8f', number) FOR number IN t.corners_deg], ' ') AS s_region,
+  (epoch_us(f.observed_at) + 40587 * 86400000000) / 86400000000 AS t_min,
+  t_min + coalesce(f.exposure_s, 0) / 86400 AS t_max, f.exposure_s AS t_exptime
 FROM facts.tile_fact f JOIN tile t USING (tile_id) LEFT JOIN observation o ON o.obs_id = f.obs_id
-WHERE row IN (SELECT unnest(?)) ORDER BY row
+WHERE row IN (SELECT unnest(?)) AND f.ra_deg IS NOT NULL ORDER BY row
 """
 NEAREST_OF_TARGET = """
 WITH seen AS (
@@ -225,7 +233,7 @@ class TileFacts:
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts of tiles, with each tile's corners, and the position and footprint of its observation."""
+        """Read the facts of tiles that have a position, by names of ObsCore 1.1 too, and where their files are."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ import logging
 import os
 from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from hubbleclip.catalog.lock import check_unlocked
@@ -98,8 +98,7 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> An
 
         return sweep(options.profile, options.overrides(), **arguments)
     for stage in STAGES[name]:
-        module, _, function = stage.partition(":")
-        getattr(import_module(f"hubbleclip.pipeline.{module}"), function)(settings, **arguments)
+        resolve_name(f"hubbleclip.pipeline.{stage}")(settings, **arguments)
     return None
 
 
@@ -111,7 +110,7 @@ def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) 
         stack.push(partial(check_disk_after, Layout(settings.root).home))
         wait_until_up = stack.enter_context(joined_server(settings.data))
         # The flow is imported while the server starts, because both take seconds.
-        flows = import_module("flows.pipeline")
+        flows = resolve_name("flows.pipeline")
         flow = getattr(flows, name)
         wait_until_up()
         with flows.without_heartbeat():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, make_dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -21,15 +20,7 @@ if TYPE_CHECKING:
     from hubbleclip.search.server.running_server import RunningServer
 
 
-class Format(StrEnum):
-    """How hits are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    VOTABLE = "votable"
-
-
+Format = Literal["table", "json", "csv", "votable"]
 PAGE_HITS = 100
 """Number of hits per request to the server."""
 NOT_FACTS = ("page", "picture")
@@ -86,7 +77,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     """Rank the best 50 again by captions.model, which must read pictures."""
     k: Annotated[int, Parameter(("-k", "--k"))] = 10
     """Maximum number of hits, such as 10."""
-    format: Format = Format.TABLE
+    format: Format = "table"
     """How the hits are printed."""
     json: bool = False
     """The same as --format json."""
@@ -153,9 +144,9 @@ def ask_for_rows(server: RunningServer, params: SearchParams) -> list[dict[str, 
 
 def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> None:
     """Print hits."""
-    if shown_as is Format.JSON:
+    if shown_as == "json":
         print_json(rows)
-    elif shown_as is not Format.TABLE:
+    elif shown_as != "table":
         from hubbleclip.search.export import FORMATS
 
         _, _, write = FORMATS[shown_as]

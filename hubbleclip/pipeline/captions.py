@@ -16,7 +16,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.captions import is_placeholder
 from hubbleclip.pipeline.engine.attempts import Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.engine.stage import open_stage
 from hubbleclip.pipeline.status import caption_line, read_caption_status
 
 log = logging.getLogger("hubbleclip.pipeline")
@@ -28,7 +28,9 @@ def captions(settings: Settings) -> None:
     backend = open_backend(settings.captions)
     writer = writer_name(backend, settings.captions.seed)
     with open_stage("captions", settings) as stage:
-        read_proposals(stage)
+        archive = settings.archive
+        if archive.proposals_file is not None and archive.folder is None:  # so that its proposals can get captions
+            stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
         sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
         step = Step(
             name="write-captions",
@@ -44,13 +46,6 @@ def captions(settings: Settings) -> None:
         write = partial(write_about, backend=backend, settings=settings, layout=stage.layout)
         run_batches(stage, step, write, sources, total=len(sources))
         log.info("captions: %s", caption_line(read_caption_status(stage.catalog, settings.captions, writer)))
-
-
-def read_proposals(stage: Stage) -> None:
-    """Read the proposals of `archive.proposals_file` if `archive.folder` is not set, so that they can get captions."""
-    archive = stage.settings.archive
-    if archive.proposals_file is not None and archive.folder is None:
-        stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
 
 
 def write_about(source: SourceText, backend: Backend, settings: Settings, layout: Layout) -> Batch:

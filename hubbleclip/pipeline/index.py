@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -68,13 +69,10 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
         run_dir = Path(run["path"])
         digest = model_digest(run_dir)
         pull_folder(stage.layout, stage.layout.model_index(digest))
-        restore_index(stage.layout)
-        store = open_store(stage.layout, digest)
-        try:
+        replace_features(stage.layout)
+        with closing(open_store(stage.layout, digest)) as store:
             embed_pending(stage, store, run_dir, batch_size, append_rows)
             num_tiles = len(store.tile_ids)
-        finally:
-            store.close()
         push_folder(stage.layout, stage.layout.model_index(digest))
         current = CurrentIndex(
             model_digest=digest,
@@ -96,19 +94,16 @@ def index_promoted(settings: Settings) -> None:
     index(settings)
 
 
-def restore_index(layout: Layout) -> None:
-    """Put back each model's features that an interrupted `remove_from_index` set aside and did not replace."""
-    for old in layout.index.glob(".*.old"):
-        folder = old.with_name(old.stem[1:])
-        if folder.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(folder)
+def replace_features(layout: Layout) -> None:
+    """Replace each model's features that `remove_from_index` has written again, also if it was interrupted."""
+    for new in layout.index.glob(".*.new"):
+        shutil.rmtree(folder := new.with_name(new.stem[1:]), ignore_errors=True)
+        new.rename(folder)
 
 
 def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
     """Rewrite the features of each model without these tiles; features that cannot be read are deleted."""
-    restore_index(layout)
+    replace_features(layout)
     for folder in sorted(layout.index.glob("[!.]*/")):
         try:
             store = open_store(layout, folder.name)
@@ -116,22 +111,19 @@ def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
             log.warning("index: %s is deleted, and made again when it is needed: %s", folder, error)
             shutil.rmtree(folder)
             continue
-        names = store.tile_ids.to_pylist()
-        rows = [row for row, name in enumerate(names) if name not in tile_ids]
-        if len(rows) == len(names):
-            store.close()
-            continue
-        part = folder.with_name(f".{folder.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        new = STORES[STORE](part, folder.name)
-        for some in batches(rows, REWRITE_ROWS):
-            new.append([names[row] for row in some], store.features(some))
-        new.close()
-        store.close()
-        folder.rename(old := folder.with_name(f".{folder.name}.old"))
-        if part.exists():
-            part.rename(folder)
-        shutil.rmtree(old)
+        with closing(store):
+            names = store.tile_ids.to_pylist()
+            rows = [row for row, name in enumerate(names) if name not in tile_ids]
+            if len(rows) == len(names):
+                continue
+            part = folder.with_name(f".{folder.name}")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            with closing(STORES[STORE](part, folder.name)) as new:
+                for some in batches(rows, REWRITE_ROWS):
+                    new.append([names[row] for row in some], store.features(some))
+        part.rename(part.with_suffix(".new"))
+        replace_features(layout)
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:

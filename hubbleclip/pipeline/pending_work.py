@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,9 +81,8 @@ def has_samples(stage: Stage) -> bool:
     from hubbleclip.pipeline.shards import plan_splits, read_material
 
     newest = stage.catalog.rows(NEWEST_DATASET)
-    if stage.settings.splits.scheme != RANDOM or not newest:
-        return True
-    if not (stage.layout.absolute(newest[0]["path"]) / DESCRIPTION).is_file():
+    is_here = newest and (stage.layout.absolute(newest[0]["path"]) / DESCRIPTION).is_file()
+    if not is_here or stage.settings.splits.scheme != RANDOM:
         return True
     material = read_material(stage)
     existing, changed = plan_splits(stage, material)
@@ -181,12 +181,10 @@ def has_index(stage: Stage) -> bool:
         store = open_store(layout, current.model_digest)
     except SearchError:
         return True
-    try:
+    with closing(store):
         made_of = (current.run, current.store, current.tiles)
         wanted = (layout.relative(Path(run["path"])), STORE, stage.settings.tiles.model_dump(mode="json"))
         return made_of != wanted or len(tiles_to_index(stage, store.tile_ids)) > 0
-    finally:
-        store.close()
 
 
 def tiles_to_index(stage: Stage, known: pa.Array) -> pa.Table:

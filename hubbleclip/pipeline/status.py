@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -67,18 +66,15 @@ def read_status(settings: Settings) -> Status:
     if not layout.catalog.exists():
         return Status(profile=settings.profile)
     with read_catalog(layout) as catalog:
-        dataset = newest(catalog, layout, NEWEST_DATASET, "path")
         tiles = catalog.named_query("tile_counts", tile_settings=settings.tiles.digest())
-        report = newest(catalog, layout, NEWEST_REPORT, "path")
-        run = newest(catalog, layout, NEWEST_REPORT, "run_path")
         numbers = settings.splits.model_dump()
         captions = read_caption_status(catalog, settings.captions, writer_of(settings.captions))
         return Status(
             profile=settings.profile,
             catalog=str(layout.catalog),
-            dataset=str(dataset) if dataset else None,
-            run=str(run) if run else None,
-            report=str(report / "index.html") if report else None,
+            dataset=newest(catalog, layout, NEWEST_DATASET, "path"),
+            run=newest(catalog, layout, NEWEST_REPORT, "run_path"),
+            report=newest(catalog, layout, NEWEST_REPORT, "path", "index.html"),
             counts=catalog.counts()
             | {"rejected": [row | {"words": reason_words(row["reason"])} for row in catalog.rows(REJECTIONS)]}
             | {"excluded": [row | {"words": reason_words(row["reason"], numbers)} for row in catalog.rows(EXCLUDED)]}
@@ -117,11 +113,10 @@ def status_lines(found: Status) -> Iterator[str]:
         yield f"waiting  {found.waiting['num']} failed items, the first is retried after {first} UTC"
 
 
-def newest(catalog: Catalog, layout: Layout, sql: str, column: str) -> Path | None:
-    """Return the path that a query finds in the catalog, if the path still exists on disk."""
-    rows = catalog.rows(sql)
-    path = layout.absolute(rows[0][column]) if rows else None
-    return path if path and path.exists() else None
+def newest(catalog: Catalog, layout: Layout, sql: str, column: str, name: str = "") -> str | None:
+    """Return the path that a query finds in the catalog, or a file below it, if the path still exists on disk."""
+    folders = [layout.absolute(row[column]) for row in catalog.rows(sql)]
+    return next((str(folder / name) for folder in folders if folder.exists()), None)
 
 
 def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -143,12 +138,11 @@ def pending(
         "split": sum(row["num_to_split"] for row in tiles),
         "shards": sum(row["num_to_shard"] for row in tiles),
     }
-    digests = [row["digest"] for row in catalog.rows(NEWEST_DATASET)]
     wanted = settings_digest(settings.model, settings.train)
-    trained = [find_run(layout.runs, digest, wanted) for digest in digests[:1]]
-    reported = catalog.rows(NEWEST_REPORT)
-    is_reported = bool(reported) and any(run and run.name == reported[0]["run_id"] for run in trained)
-    return left | {"train": trained.count(None), "evaluate": int(bool(digests) and not is_reported)}
+    trained = [find_run(layout.runs, row["digest"], wanted) for row in catalog.rows(NEWEST_DATASET)]
+    reported = [row["run_id"] for row in catalog.rows(NEWEST_REPORT)]
+    num_reported = sum(run is not None and run.name in reported for run in trained)
+    return left | {"train": trained.count(None), "evaluate": len(trained) - num_reported}
 
 
 def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -111,14 +111,9 @@ def train(settings: Settings) -> Trained:
     return Trained(run_dirs[0], dataset_dir)
 
 
-def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
-    """Make every combination of the values of a grid, in the grid's order; the last setting varies fastest."""
-    return (dict(zip(grid, values, strict=True)) for values in product(*grid.values()))
-
-
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = run_here) -> list[dict[str, Any]]:
     """Train each combination on the newest dataset; combinations that are already trained are skipped."""
-    tried = list(combinations(grid))
+    tried = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     settings = [read_settings(profile, overrides, nested(NO_BASELINE | values)) for values in tried]
     rows: list[dict[str, Any]] = []
     for values, chosen in zip(tried, settings, strict=True):

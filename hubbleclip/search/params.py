@@ -193,13 +193,13 @@ class SearchParams(_WithFilters):
 
     def terms(self) -> Iterator[Term]:
         """List the terms."""
-        lists = (
-            (self.q, TermKind.TEXT, 1),
-            (self.like, TermKind.TILE, 1),
-            (self.image, TermKind.IMAGE, 1),
-            (self.abstract_of, TermKind.PROPOSAL, 1),
-            (self.without, TermKind.TEXT, -1),
-            (self.unlike, TermKind.TILE, -1),
+        lists: tuple[tuple[list[str], TermKind, int], ...] = (
+            (self.q, "text", 1),
+            (self.like, "tile", 1),
+            (self.image, "image", 1),
+            (self.abstract_of, "proposal", 1),
+            (self.without, "text", -1),
+            (self.unlike, "tile", -1),
         )
         for texts, kind, sign in lists:
             for text in texts:

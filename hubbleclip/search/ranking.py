@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from hubbleclip.core.vectors import unit, unit_vectors
 from hubbleclip.evaluation.metrics.baselines import MODEL_WEIGHT, fused_scores
 from hubbleclip.search.open_index import Floats64, OpenIndex
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.records import Cone, Hit, Mode, Sort, Term, TermKind
+from hubbleclip.search.records import Cone, Hit, Mode, Sort, Term
 from hubbleclip.search.selections import read_selection
 from hubbleclip.search.sky import Position, find_cone
 from hubbleclip.search.stores.base import Floats, Mask, RowNumbers, Scored, best_rows, rows_of
@@ -46,8 +47,7 @@ SAME_SKY_SHARE = 0.25
 """Largest distance of the centres of near-duplicates, as a share of the side of a tile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ranking:
+class Ranking(NamedTuple):
     """Rows, best first, with their scores, and with their ranks by model and by words, where None or 0 is no rank.
 
     `is_complete` is False if further rows follow that were not ranked.
@@ -55,9 +55,9 @@ class Ranking:
 
     row_n: RowNumbers
     score_n: Floats64
+    is_complete: bool
     model_rank_n: npt.NDArray[np.int64] | None = None
     words_rank_n: npt.NDArray[np.int64] | None = None
-    is_complete: bool
 
 
 def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
@@ -147,7 +147,7 @@ class Ranker:
         for term, text in self.terms:
             if text is not None:
                 feature_d = model.embed_text(text)
-            elif term.kind is TermKind.IMAGE:
+            elif term.kind == "image":
                 feature_d = model.embed_file(Path(term.value), TileSettings(**self.opened.current.tiles))
             else:
                 feature_d = self.opened.store.features([self._row_of(term.value)])[0]
@@ -157,12 +157,12 @@ class Ranker:
 
     def _text_of(self, term: Term) -> str | None:
         """Return the words of a term; None for pictures and tiles."""
-        if term.kind is TermKind.TEXT:
+        if term.kind == "text":
             if not term.value.strip():
                 raise SearchError("a text of the query is empty")
             # quotes only say that no filter is to be recognised
             return term.value.replace('"', " ").strip() or term.value
-        if term.kind is TermKind.PROPOSAL:
+        if term.kind == "proposal":
             text = self.opened.facts.proposal_text(term.value)
             if text is None:
                 raise SearchError(f"there is no proposal {term.value}")
@@ -186,22 +186,16 @@ class Ranker:
         """Rank at least the best `depth` rows, or all."""
         if not self.terms or not self.num_admitted:  # without terms or admitted rows, the model is not loaded
             row_n = np.flatnonzero(self.mask_n)[: depth if self.num_admitted else 0]
-            return Ranking(row_n=row_n, score_n=np.zeros(len(row_n)), is_complete=depth >= self.num_admitted)
+            return Ranking(row_n, np.zeros(len(row_n)), depth >= self.num_admitted)
         if self.mode is Mode.MODEL:
             found = self.opened.store.scan(self._query_d, depth, self.mask_n)
-            rank_n = np.arange(1, len(found.row_n) + 1)
-            is_complete = depth >= self.num_admitted
-            return Ranking(row_n=found.row_n, score_n=found.score_n, model_rank_n=rank_n, is_complete=is_complete)
+            return Ranking(*found, depth >= self.num_admitted, model_rank_n=np.arange(1, len(found.row_n) + 1))
         depth = max(depth, SORTED_DEPTH)
         best = best_rows(*self.found, depth)
         words_n = self.words_n[best.row_n]
-        return Ranking(
-            row_n=best.row_n,
-            score_n=best.score_n,
-            model_rank_n=None if self.model_rank_n is None else self.model_rank_n[best.row_n],
-            words_rank_n=np.where(words_n > 0, dense_ranks(self.words.score_n, words_n), 0),
-            is_complete=depth >= len(self.found.row_n),
-        )
+        model_rank_n = None if self.model_rank_n is None else self.model_rank_n[best.row_n]
+        words_rank_n = np.where(words_n > 0, dense_ranks(self.words.score_n, words_n), 0)
+        return Ranking(*best, depth >= len(self.found.row_n), model_rank_n, words_rank_n)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -292,9 +286,8 @@ class Query:
         else:
             key_n = self.opened.orders[self.params.sort]
         order_n = np.argsort(key_n[ranking.row_n[:depth]], kind="stable")
-        values = {one.name: getattr(ranking, one.name) for one in fields(ranking)}
-        changed = {name: value[order_n] for name, value in values.items() if isinstance(value, np.ndarray)}
-        return replace(ranking, **changed, is_complete=True)
+        changed = {name: value[order_n] for name, value in ranking._asdict().items() if isinstance(value, np.ndarray)}
+        return ranking._replace(**changed, is_complete=True)
 
     def _fold(self, ranking: Ranking, num_wanted: int) -> list[int]:
         """Return the positions in a ranking that are shown, at most `num_wanted`.

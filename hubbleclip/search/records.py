@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hubbleclip.search.params import SearchParams
@@ -25,13 +25,8 @@ class Mode(StrEnum):
     BOTH = "both"
 
 
-class TermKind(StrEnum):
-    """What a term of a search is."""
-
-    TEXT = "text"
-    TILE = "tile"
-    IMAGE = "image"
-    PROPOSAL = "proposal"
+TermKind = Literal["text", "tile", "image", "proposal"]
+"""What a term of a search is."""
 
 
 class GroupBy(StrEnum):

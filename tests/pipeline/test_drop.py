@@ -151,4 +151,4 @@ def test_features_outlive_an_interrupted_removal(
     remove_from_index(layout, {"b" * 32})
     assert [open_store(layout, one * 32).tile_ids.to_pylist() for one in "0a"] == [["c" * 32]] * 2
     assert not damaged.exists()
-    assert list(layout.index.glob(".*.old")) == []
+    assert list(layout.index.glob(".*.new")) == []

@@ -22,7 +22,7 @@ from hubbleclip.search import ranking
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.ranking import dense_ranks, first_of_groups, fold_near_duplicates
-from hubbleclip.search.records import Cone, GroupBy, Mode, Term, TermKind
+from hubbleclip.search.records import Cone, GroupBy, Mode, Term
 from tests.bad_server import BadServer, give
 
 PLACES = [(proposal, number) for proposal in range(NUM_PROPOSALS) for number in range(TILES_EACH)]
@@ -31,9 +31,9 @@ TEXTS = ("galaxy dust", "spiral", "bright comet", "104 galaxies", "qqqq", "study
 
 
 def words_of(one: Term) -> str | None:
-    if one.kind is TermKind.PROPOSAL:
+    if one.kind == "proposal":
         return proposal_row(int(one.value.removeprefix("hst:"))).abstract
-    return one.value if one.kind is TermKind.TEXT else None
+    return one.value if one.kind == "text" else None
 
 
 @cache
@@ -66,7 +66,7 @@ def admitted_places(params: SearchParams) -> list[int]:
 
 def query_feature(search: Search, terms: tuple[Term, ...], tile_weight: float) -> np.ndarray:
     """Weighted sum of the unit features of the terms."""
-    factors = [one.weight * (tile_weight if one.kind is TermKind.TILE else 1) for one in terms]
+    factors = [one.weight * (tile_weight if one.kind == "tile" else 1) for one in terms]
     features = [feature(search, one).astype(np.float64) for one in terms]
     return sum(factor * one / np.linalg.norm(one) for factor, one in zip(factors, features, strict=True))
 

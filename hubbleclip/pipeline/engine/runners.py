@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from multiprocessing import get_context
 from pydoc import locate
@@ -58,13 +58,9 @@ class Runner(NamedTuple):
 @contextmanager
 def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
     # The threads get the context variables of this thread, which tell Prefect the flow run of a log line.
-    with ThreadPoolExecutor(num, initializer=_set_context, initargs=(copy_context(),)) as pool:
-        yield pool.submit
-
-
-def _set_context(context: Context) -> None:
-    for variable, value in context.items():
-        variable.set(value)
+    context = copy_context()
+    with ThreadPoolExecutor(num) as pool:
+        yield lambda work, *args: pool.submit(context.copy().run, work, *args)
 
 
 @contextmanager
@@ -117,12 +113,8 @@ def _ray(settings: FlowSettings, num: int) -> Iterator[Submit]:
     local = {"address": "local", "num_cpus": num, "include_dashboard": False}
     place: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
     with ray.init(**place, log_to_driver=False, logging_level=logging.ERROR):
-        call = ray.remote(_call)
+        call = ray.remote(lambda work, *args: work(*args))
         yield lambda work, *args: call.remote(work, *args).future()
-
-
-def _call(work: Callable[..., Any], *args: Any) -> Any:
-    return work(*args)
 
 
 RUNNERS = {

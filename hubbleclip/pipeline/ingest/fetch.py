@@ -66,7 +66,9 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     step = fetch_step(settings, "fetch-products")
     work = partial(fetch_file, archive=archive, layout=stage.layout, settings=settings)
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)
-    remove_old_contents(stage)
+    # The history of all products is examined, so that files that a killed run did not remove are removed too.
+    for row in stage.catalog.named_query("old_contents"):
+        stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 
 def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
@@ -86,15 +88,6 @@ def write_fetched(stage: Stage, batch: Batch) -> None:
     with stage.catalog.transaction():
         stage.catalog.run("clear_failures", entity="product", stage="tiles", ids=renewed)
         write_with_retries(stage, batch)
-
-
-def remove_old_contents(stage: Stage) -> None:
-    """Remove files of old product versions to which no product refers any more.
-
-    The history of all products is examined, so that files that a killed run did not remove are removed too.
-    """
-    for row in stage.catalog.named_query("old_contents"):
-        stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
 
 def remove_strays(stage: Stage) -> None:

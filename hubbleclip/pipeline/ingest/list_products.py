@@ -36,6 +36,9 @@ the file.
 """
 
 
+LISTED = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
+
+
 class ProposalGroup(NamedTuple):
     """All known observations of some proposals, their products in use, and the files whose ETag is to be requested."""
 
@@ -152,8 +155,11 @@ def write_listing(stage: Stage, batch: Batch) -> None:
     Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
     """
     products, stale, renewed = (batch.pop(name, []) for name in ("product", "stale", "renewed"))
-    if stage.settings.archive.from_raw:
-        batch["listing"] = with_known_dates(stage.catalog, batch.get("listing", []))
+    if stage.settings.archive.from_raw:  # listings that were requested before keep the dates of their requests
+        listings = batch.get("listing", [])
+        rows = stage.catalog.rows(LISTED, [[item.obs_id for item in listings]])
+        dates = {row["obs_id"]: row["listed_at"] for row in rows}
+        batch["listing"] = [replace(item, listed_at=dates.get(item.obs_id, item.listed_at)) for item in listings]
     with stage.catalog.transaction():
         incoming = {"product": products, "listing": batch.get("listing", []), "rejection": batch.get("rejection", [])}
         stage.catalog.run("write_listing", incoming, now=datetime.now(UTC))
@@ -162,14 +168,3 @@ def write_listing(stage: Stage, batch: Batch) -> None:
         if stale:
             stage.catalog.run("forget_days", ids=stale)
         write_with_retries(stage, batch)
-
-
-def with_known_dates(catalog: Catalog, listings: Sequence[Listing]) -> list[Listing]:
-    """Replace the dates of listings that were read from stored responses by the dates of the original requests.
-
-    The catalog has the original dates. A listing that is not in the catalog keeps its date.
-    """
-    sql = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
-    rows = catalog.rows(sql, [[item.obs_id for item in listings]])
-    known = {row["obs_id"]: row["listed_at"] for row in rows}
-    return [replace(item, listed_at=known.get(item.obs_id, item.listed_at)) for item in listings]

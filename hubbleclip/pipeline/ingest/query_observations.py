@@ -59,12 +59,7 @@ def query_observations(stage: Stage, archive: Archive) -> int:
             if is_counted:
                 writer.complete(math.floor(received_mjd))
             if known != [newest_mjd]:
-                mark = Watermark(
-                    archive=archive.name,
-                    query_digest=settings.digest(),
-                    released_mjd=newest_mjd,
-                    updated_at=datetime.now(UTC),
-                )
+                mark = Watermark(**writer.query, released_mjd=newest_mjd, updated_at=datetime.now(UTC))
                 stage.catalog.upsert({"watermark": [mark]})
                 known = [newest_mjd]
     if is_counted:

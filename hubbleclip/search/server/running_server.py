@@ -7,7 +7,7 @@ import http.client
 import json
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,8 @@ def ask(server: RunningServer, url: str) -> Any:
 
 def _send(server: RunningServer, url: str, timeout_s: float) -> tuple[int, Any]:
     """Send a request and decode its answer."""
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
     headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
-    try:
+    with closing(http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)) as connection:
         connection.request("GET", url, None, headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
-    finally:
-        connection.close()

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip.core.errors import HubbleclipError
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
+"""Matches a Host header; the host is without its port."""
 COOKIE = "hubbleclip_token"
 MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
 """Limits of a request's body: size of a form, whose files go to disk, size of any other body, and time in seconds."""
@@ -102,8 +103,9 @@ class SecurityMiddleware:
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the response that refuses a request; None if it is allowed."""
         headers = Headers(scope=scope)
+        host = HOST.fullmatch(headers.get("host", ""))
         # Without this check, a web page of another site could read the answers by DNS rebinding.
-        if is_loopback(self.access.host) and not is_loopback(_host_of(headers.get("host", ""))):
+        if is_loopback(self.access.host) and not is_loopback(host[1] if host else ""):
             return JSONResponse({"detail": "this server answers to localhost only"}, 421)
         if _is_from_another_site(headers, scope["method"]):
             return JSONResponse({"detail": "requests from other sites are refused"}, 403)
@@ -133,12 +135,6 @@ class SecurityMiddleware:
     def _is_token(self, text: str) -> bool:
         """Return whether a text is the token, or none is needed."""
         return self.access.token is None or hmac.compare_digest(text.encode(), self.access.token.encode())
-
-
-def _host_of(header: str) -> str:
-    """Return the host of a Host header, without its port; empty if the header is malformed."""
-    match = HOST.fullmatch(header)
-    return match[1] if match else ""
 
 
 def _is_from_another_site(headers: Headers, method: str) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from xml.sax.saxutils import quoteattr
 
@@ -106,7 +105,6 @@ def find_cone_tiles(service: SearchService, given: Mapping[str, str]) -> bytes:
 
 
 Row = dict[str, Any]
-MJD_EPOCH = datetime(1858, 11, 17)
 POLYGON_ORDER = 14
 """HEALPix order (cells of 13 arcsec) to which the edge of a polygon is resolved."""
 OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
@@ -142,15 +140,6 @@ OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
     "instrument_name": (TEXT, "meta.id;instr", "Provenance.ObsConfig.Instrument.name", None),
 }
 """Type, UCD, utype (after `obscore:`) and unit of each column that ObsCore 1.1 demands."""
-OF_ALL: Row = dict.fromkeys(OBSCORE) | {
-    "dataproduct_type": "image",
-    "calib_level": 3,
-    "t_xel": 1,
-    "em_xel": 1,
-    "pol_xel": 0,
-    "o_ucd": "phot.count",
-}
-"""Values of all rows; level 3 is that of products that were made of calibrated images."""
 COLUMNS = tuple(Column(name, kind, "", ucd, unit) for name, (kind, ucd, _, unit) in OBSCORE.items())
 UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()}
 RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
@@ -310,36 +299,15 @@ def _band(facts: Row) -> tuple[float, float] | None:
 
 def _rows(facts: Row, base_url: str) -> Iterator[Row]:
     """Make the row of a tile's picture, and of its FITS file if the archive is a mission's."""
-    if facts["ra_deg"] is None:
-        return
-    corners_deg = facts["corners_deg"]
-    mission = str(facts["proposal_id"]).partition(":")[0].upper()
-    row = OF_ALL | {
-        "obs_collection": mission,
-        "facility_name": mission,
-        "obs_id": facts["obs_id"],
-        "target_name": facts["target_name"],
-        "s_ra": facts["ra_deg"],
-        "s_dec": facts["dec_deg"],
-        "s_fov": (facts["pixel_scale_arcsec"] or 0) * (facts["size_px"] or 0) / 3600 or None,
-        "s_region": "POLYGON ICRS " + " ".join(f"{number:.8f}" for number in corners_deg) if corners_deg else None,
-        "s_xel1": facts["size_px"],
-        "s_xel2": facts["size_px"],
-        "t_exptime": facts["exposure_s"],
-        "instrument_name": facts["instrument"],
-        "access_url": f"{base_url}api/v1/tiles/{facts['tile_id']}/image.png?format=png",
-        "access_format": "image/png",
-        "obs_publisher_did": f"ivo://hubbleclip/tile?{facts['tile_id']}",
-    }
-    if facts["observed_at"]:
-        start = (facts["observed_at"] - MJD_EPOCH) / timedelta(days=1)
-        row |= {"t_min": start, "t_max": start + (facts["exposure_s"] or 0) / 86_400}
-    if band := _band(facts):
-        row |= {"em_min": band[0], "em_max": band[1]}
-    yield row
+    row = facts | dict(zip(("em_min", "em_max"), _band(facts) or (), strict=False))
+    picture = f"{base_url}api/v1/tiles/{facts['tile_id']}/image.png?format=png"
+    yield row | _access(picture, "image/png", f"tile?{facts['tile_id']}")
     for link in archive_links(facts):
         if link.url.startswith(DOWNLOAD):
-            place = {"s_ra": facts["file_ra_deg"], "s_dec": facts["file_dec_deg"], "s_region": facts["footprint"]}
-            place |= dict.fromkeys(("s_fov", "s_xel1", "s_xel2"))
-            file = {"access_url": link.url, "access_format": "application/fits"}
-            yield row | place | file | {"obs_publisher_did": f"ivo://hubbleclip/product?{facts['product_uri']}"}
+            row |= {"s_ra": facts["file_ra_deg"], "s_dec": facts["file_dec_deg"], "s_region": facts["footprint"]}
+            row |= dict.fromkeys(("s_fov", "s_xel1", "s_xel2"))
+            yield row | _access(link.url, "application/fits", f"product?{facts['product_uri']}")
+
+
+def _access(url: str, media_type: str, name: str) -> Row:
+    return {"access_url": url, "access_format": media_type, "obs_publisher_did": f"ivo://hubbleclip/{name}"}

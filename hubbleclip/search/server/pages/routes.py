@@ -26,7 +26,7 @@ from hubbleclip.search.engine import NUM_SQUARES, Search
 from hubbleclip.search.export import COLUMNS, FORMATS
 from hubbleclip.search.open_index import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
-from hubbleclip.search.records import GroupBy, Hits, Mode, Note, Sort, TermKind, plain
+from hubbleclip.search.records import GroupBy, Hits, Mode, Note, Sort, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
 from hubbleclip.search.server.api import MAX_IMAGES, upload_of
 from hubbleclip.search.server.pages import tile_view
@@ -265,7 +265,7 @@ def _change(search: Search, name: str, action: str, note: str, tile_ids: list[st
 
 def _text_of(params: SearchParams) -> str:
     """Return the first text that a search looks for; empty if there is none."""
-    return next((term.value for term in params.terms() if term.kind is TermKind.TEXT and term.weight > 0), "")
+    return next((term.value for term in params.terms() if term.kind == "text" and term.weight > 0), "")
 
 
 async def _search_page(params: SearchParams, service: SearchService, ignored: list[str], access: Access) -> Response:
