@@ -47,10 +47,8 @@ def check_archive(options: Options = Options(), *, json: Json = False, keep: Pat
         print_line(f"measured: {decimal(round(measured.bytes_per_s))} per second and connection")
     num, took_s = measured.num_requests, measured.total_s
     print_line(f"{num} requests in {took_s:.1f} s; estimate for {options.profile}, within a factor of two:")
-    if estimated:
-        print_facts(estimate_lines(estimated) | {"disk": disk_line(estimated, settings)[1]})
-    else:
-        print_facts({"estimate": "not possible, because a measurement is missing"})
+    missing = {"estimate": "not possible, because a measurement is missing"}
+    print_facts(estimate_lines(estimated) | {"disk": disk_line(estimated, settings)[1]} if estimated else missing)
     sys.exit(report.level)
 
 

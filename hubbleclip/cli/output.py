@@ -6,6 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -31,14 +32,8 @@ def print_wrapped(text: str) -> None:
 
     Lines end between words. A path is not broken, so that it can be copied.
     """
-    wrapped = textwrap.wrap(
-        without_control(text),
-        console.width,
-        subsequent_indent=" " * LABEL,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    for line in wrapped:
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    for line in wrap(without_control(text), console.width, subsequent_indent=" " * LABEL):
         print_line(line)
 
 

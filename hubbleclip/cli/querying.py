@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -148,8 +147,4 @@ def _flat(table: pa.Table) -> pa.Table:
     return table
 
 
-WRITERS: dict[str, Callable[[UserRows, IO[bytes]], None]] = {
-    "parquet": _write_parquet,
-    "json": _write_json,
-    "csv": _write_csv,
-}
+WRITERS = {"parquet": _write_parquet, "json": _write_json, "csv": _write_csv}

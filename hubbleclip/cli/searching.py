@@ -100,8 +100,7 @@ def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str
     """
     from hubbleclip.search.server.running_server import find_server
 
-    server = None if wanted.image else find_server(layout.search_server)
-    if server:
+    if not wanted.image and (server := find_server(layout.search_server)):
         return ask_for_rows(server, wanted.params(text))
     from hubbleclip.search.embedding_process import embed_ahead
 

@@ -35,14 +35,8 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "pages/static"
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-STATUS = {
-    BusyError: 503,
-    CatalogError: 503,
-    DamagedIndexError: 503,
-    NotFoundError: 404,
-    UploadError: 422,
-    ParameterError: 422,
-}
+STATUS: dict[type, int] = {NotFoundError: 404, UploadError: 422, ParameterError: 422}
+STATUS |= dict.fromkeys((BusyError, CatalogError, DamagedIndexError), 503)
 """HTTP status by type of error; 400 for all others."""
 
 
@@ -62,11 +56,7 @@ class MetricsMiddleware:
             "hubbleclip_requests", "Requests by route and status", ["route", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "hubbleclip_request_seconds",
-            "Time from request to response",
-            ["route"],
-            registry=registry,
-            buckets=BUCKETS,
+            "hubbleclip_request_seconds", "Time from request to response", ["route"], registry=registry, buckets=BUCKETS
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -211,13 +211,8 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/map")
     async def feature_map(request: Request) -> Response:
-        return render(
-            "map",
-            params=params_of(request.query_params),
-            num=MAX_DRAWN,
-            index=service.search.status,
-            max_points=MAX_MAPPED,
-        )
+        limits = {"num": MAX_DRAWN, "max_points": MAX_MAPPED}
+        return render("map", params=params_of(request.query_params), index=service.search.status, **limits)
 
 
 def _add_selection_routes(router: APIRouter, service: SearchService, access: Access) -> None:
