@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 from cyclopts import App
 from PIL import Image
 
@@ -57,10 +56,10 @@ def pictures(out_dir: Path, options: Options = Options()) -> None:
 def tile_sheet(catalog: Catalog, layout: Layout) -> bytes:
     """Draw a contact sheet with one test tile for every target class."""
     rows = catalog.rows(TILE_PER_CLASS)
-    levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
+    tiles = [Image.open(layout.absolute(row["path"])).convert("L") for row in rows]
     labels = [row["target_class"].removeprefix("SIMULATED;").lower() for row in rows]
     buffer = io.BytesIO()
-    render_sheet(levels, labels, columns=6, cell_px=150).save(buffer, "JPEG", quality=88)
+    render_sheet(tiles, labels, columns=6, cell_px=150).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 

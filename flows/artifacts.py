@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-import numpy as np
 from PIL import Image
 from prefect import artifacts
 from prefect.assets import add_asset_metadata, materialize
@@ -85,9 +84,9 @@ def show_tiles(layout: Layout) -> None:
     if not rows:
         return
     with local_files(layout, (row["path"] for row in rows)):
-        levels = [np.asarray(Image.open(layout.absolute(row["path"])).convert("L")) for row in rows]
+        tiles = [Image.open(layout.absolute(row["path"])).convert("L") for row in rows]
     buffer = io.BytesIO()
-    render_sheet(levels, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
+    render_sheet(tiles, [row["tile_id"] for row in rows], columns=6, cell_px=128).save(buffer, "JPEG", quality=80)
     artifacts.create_image_artifact(
         data_uri("image/jpeg", buffer.getvalue()), key="tiles", description="The newest tiles"
     )

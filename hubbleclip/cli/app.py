@@ -6,7 +6,6 @@ Commands import modules only when they run, so that `hubbleclip --help` loads ne
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import shlex
 import sys
@@ -30,7 +29,6 @@ from hubbleclip.core.errors import NO_ACCESS_ERRNOS, HubbleclipError, machine_er
 from hubbleclip.core.interrupts import ending_on_interrupt, silence
 from hubbleclip.core.reasons import count_of
 
-log = logging.getLogger("hubbleclip.cli")
 app = App(
     name="hubbleclip",
     help="From the Hubble archive to image-text models.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 from hubbleclip.archives.json_lines import read_proposals_file
@@ -16,10 +15,9 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.captions import is_placeholder
 from hubbleclip.pipeline.engine.attempts import Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
-from hubbleclip.pipeline.engine.stage import open_stage
+from hubbleclip.pipeline.engine.stage import log, open_stage
 from hubbleclip.pipeline.status import caption_line, read_caption_status
 
-log = logging.getLogger("hubbleclip.pipeline")
 ENTITY = "abstract_summary"
 
 

@@ -20,9 +20,7 @@ from hubbleclip.core.errors import ArchiveError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from hubbleclip.missions.archive import ArchivePins
-from hubbleclip.pipeline.engine.stage import Stage, served_archive
-
-log = logging.getLogger("hubbleclip.pipeline")
+from hubbleclip.pipeline.engine.stage import Stage, log, served_archive
 
 
 def pins_of(settings: Settings) -> ArchivePins:

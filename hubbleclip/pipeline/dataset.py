@@ -5,7 +5,6 @@ This module does not import torch, because that import takes seconds and a night
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,15 +13,13 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import ArchiveError, DatasetError, RejectedShareError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.captions import captions
+from hubbleclip.pipeline.engine.stage import log
 from hubbleclip.pipeline.ingest.run import ingest
 from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.run import tiles
 from hubbleclip.training.runs import FINISHED, runs_in
-
-log = logging.getLogger("hubbleclip.pipeline")
-
 
 RunStage = Callable[..., Any]
 """Function that runs a stage as a part of a larger run; its arguments are the stage, the settings and a label."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,13 +25,11 @@ from hubbleclip.evaluation.report.write import evaluate as evaluate_run
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote, runner_of
-from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, layout_of, log, open_stage
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, newest_dataset, report_id
 from hubbleclip.pipeline.promotion import find_run, promoted
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_folder, pull_runs, push_folder
 from hubbleclip.training.runs import read_facts, read_run
-
-log = logging.getLogger("hubbleclip.pipeline")
 
 
 class Evaluated(NamedTuple):

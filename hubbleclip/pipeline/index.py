@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +19,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.shard_writer import read_intact_png
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import batches, map_ordered
-from hubbleclip.pipeline.engine.stage import Stage, layout_of, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, layout_of, log, open_stage
 from hubbleclip.pipeline.pending_work import tiles_to_index
 from hubbleclip.pipeline.promotion import not_promoted, promoted, read_promoted
 from hubbleclip.pipeline.remote_store import local_files, pull_folder, push_folder
@@ -30,7 +29,6 @@ from hubbleclip.search.open_index import STORE, STORES, CurrentIndex, open_store
 from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
-log = logging.getLogger("hubbleclip.pipeline")
 BATCH_SIZE = 64
 """Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
 APPEND_ROWS = 2048

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -37,13 +36,11 @@ from hubbleclip.dataset.splits.shared_fields import field_links
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_ordered
 from hubbleclip.pipeline.engine.runners import is_remote
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, log, open_stage
 from hubbleclip.pipeline.ingest.query_observations import date_of
 from hubbleclip.pipeline.remote_store import collect_from_store, local_files, pull_datasets, push_folder, send_to_store
 from hubbleclip.pipeline.status import NEWEST_DATASET
 from hubbleclip.pipeline.tiles.run import forget_damaged, read_tile
-
-log = logging.getLogger("hubbleclip.pipeline")
 
 FORMER = """
 SELECT t.proposal_id, s.tile_id, s.group_id, s.split, s.reason FROM split s JOIN tile t USING (tile_id)

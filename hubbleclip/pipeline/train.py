@@ -5,7 +5,6 @@ The catalog is only read.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.pipeline.dataset import RunStage, run_here
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S, Pace, report_live
-from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.engine.stage import layout_of, log
 from hubbleclip.pipeline.pending_work import has_work, newest_dataset, trainings
 from hubbleclip.pipeline.remote_store import pull_catalog, pull_runs, push_folder
 from hubbleclip.training.checkpoints import read_best
@@ -31,7 +30,6 @@ from hubbleclip.training.loop import train as train_model
 from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import find_run, settings_digest
 
-log = logging.getLogger("hubbleclip.pipeline")
 NO_BASELINE = {"evaluation.shuffled_steps": 0}
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO, Any
 
 import pyarrow as pa
@@ -72,9 +71,7 @@ def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> T
     return table
 
 
-def as_votable(
-    table: Table, infos: Mapping[str, str], description: str, utypes: Mapping[str, str] = MappingProxyType({})
-) -> bytes:
+def as_votable(table: Table, infos: Mapping[str, str], description: str, utypes: Mapping[str, str]) -> bytes:
     """Write an astropy table as a VOTable 1.4, with the utypes of columns."""
     file = from_table(table)
     file.version = "1.4"
@@ -115,7 +112,7 @@ def _ecsv(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
 
 
 def _votable(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
-    return as_votable(as_astropy(rows), infos, "Tiles that a search found")
+    return as_votable(as_astropy(rows), infos, "Tiles that a search found", {})
 
 
 def infos_of(status: IndexStatus) -> dict[str, str]:

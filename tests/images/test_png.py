@@ -101,7 +101,7 @@ def test_the_blackest_png_is_within_what_deflate_can_expand_to():
 
 
 def test_a_sheet_has_a_cell_per_tile():
-    tiles = [np.full((64, 64), 40 * k, np.uint8) for k in range(5)]
+    tiles = [Image.new("L", (64, 64), 40 * k) for k in range(5)]
     sheet = np.array(render_sheet(tiles, [f"tile {k} \u03b1" for k in range(5)], columns=2, cell_px=64))
     assert sheet.shape == (3 * (64 + 14 + 4) + 4, 2 * 68 + 4)
     assert [sheet[4 + k // 2 * 82 + 40, 4 + k % 2 * 68 + 30] for k in range(5)] == [0, 40, 80, 120, 160]
@@ -131,8 +131,8 @@ def test_texts_are_added_before_the_end_and_change_nothing_else():
 
 
 def test_a_label_is_cut_at_the_width_of_its_cell():
-    sheet = np.array(render_sheet([np.zeros((8, 8), np.uint8)], ["W" * 100], columns=2, cell_px=60))
+    sheet = np.array(render_sheet([Image.new("L", (8, 8))], ["W" * 100], columns=2, cell_px=60))
     labels = np.flatnonzero((sheet[4:18] > 100).any(axis=0))
-    longer = np.array(render_sheet([np.zeros((8, 8), np.uint8)], ["W" * 10], columns=2, cell_px=60))
+    longer = np.array(render_sheet([Image.new("L", (8, 8))], ["W" * 10], columns=2, cell_px=60))
     assert labels[0] >= 4 and labels[-1] < 4 + 10 * 12
     np.testing.assert_array_equal(sheet, longer)

@@ -88,7 +88,12 @@ def test_every_view_of_every_file_has_few_black_and_white_pixels_and_a_contact_s
         assert shares[0] < 0.25 and shares[255] < 0.005, label
         assert entropy(shares, base=2) > 0.4, label
     SHEET.parent.mkdir(exist_ok=True)
-    render_sheet(levels, [f"{tile.view} {path.name}" for path, tile in tiles], columns=6, cell_px=200).save(SHEET)
+    render_sheet(
+        [tile.picture for _, tile in tiles],
+        [f"{tile.view} {path.name}" for path, tile in tiles],
+        columns=6,
+        cell_px=200,
+    ).save(SHEET)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline.remote_store import synchronised_catalog
 
 log = logging.getLogger("hubbleclip.pipeline")
+"""Logger of all stages."""
 LOCK_POLL_S = 10.0
 LOCK_WAIT_S: ContextVar[float] = ContextVar("LOCK_WAIT_S", default=0.0)
 """Maximum wait (s) while another process writes the catalog; only a scheduled flow run sets it above 0."""

@@ -10,7 +10,6 @@ own. Where the count differs, the year is halved again and again until one reque
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import Counter
@@ -28,9 +27,8 @@ from hubbleclip.contracts.validation import reject_broken_rows
 from hubbleclip.core.errors import ArchiveDownError, ArchiveError
 from hubbleclip.core.records import DayCount, Watermark
 from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
-from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.engine.stage import Stage, log
 
-log = logging.getLogger("hubbleclip.pipeline")
 OVERLAP_DAYS = 7.0
 """Days before the newest known release that each run queries again, because some observations appear late."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +16,10 @@ from hubbleclip.pipeline.check_archive import check_before_first
 from hubbleclip.pipeline.engine.attempts import UNANSWERED, Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
-from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
+from hubbleclip.pipeline.engine.stage import Stage, log, open_stage, served_archive
 from hubbleclip.pipeline.ingest.fetch import fetch_pending
 from hubbleclip.pipeline.ingest.list_products import list_pending
 from hubbleclip.pipeline.ingest.query_observations import query_observations, verify_counts
-
-log = logging.getLogger("hubbleclip.pipeline")
 
 
 def fetch_proposals(numbers: Sequence[str], archive: Archive, step: Step) -> Batch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 LABEL_PX = 14
@@ -17,17 +15,16 @@ INK, PAPER = 230, 40
 
 
 def render_sheet(
-    tiles_yx: Sequence[NDArray[np.uint8]], labels: Sequence[str], columns: int = 4, cell_px: int = 256
+    tiles: Sequence[Image.Image], labels: Sequence[str], columns: int = 4, cell_px: int = 256
 ) -> Image.Image:
     """Draw tiles in a grid, each under its label."""
-    rows = max(1, -(-len(tiles_yx) // columns))  # the number of rows is rounded up
+    rows = max(1, -(-len(tiles) // columns))  # the number of rows is rounded up
     pitch_x, pitch_y = cell_px + GAP_PX, cell_px + LABEL_PX + GAP_PX
     sheet = Image.new("L", (columns * pitch_x + GAP_PX, rows * pitch_y + GAP_PX), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for index, (levels_yx, label) in enumerate(zip(tiles_yx, labels, strict=True)):
+    for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         x, y = GAP_PX + index % columns * pitch_x, GAP_PX + index // columns * pitch_y
-        picture = Image.fromarray(np.ascontiguousarray(levels_yx))
-        sheet.paste(picture.resize((cell_px, cell_px), Image.Resampling.BOX), (x, y + LABEL_PX))
+        sheet.paste(tile.resize((cell_px, cell_px), Image.Resampling.BOX), (x, y + LABEL_PX))
         shown = label.encode("latin-1", "replace").decode("latin-1")  # Pillow's default font has no other characters
         draw.text((x, y), shown[: cell_px // LABEL_CHARACTER_PX], fill=INK)
     return sheet

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from hubbleclip.archives.local import SKIPPED, scan_folder
@@ -70,14 +69,14 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
             rows.append(tile_row(tile, name, f"{stem}{number}"))
             write_bytes(out_dir / rows[-1]["picture"], picture_bytes(tile, rows[-1]))
         rows += [rejection_row(rejection, name) for rejection in cut.rejections]
-        shown += [(np.asarray(tile.picture), f"{tile.view} {name}") for tile in cut.tiles]
+        shown += [(tile.picture, f"{tile.view} {name}") for tile in cut.tiles]
         yield "; ".join([f"{name}: {count_of(len(cut.tiles), 'tile')}", *rejection_words(cut.rejections)])
     write_index(out_dir, rows, settings)
     if not shown:
         raise HubbleclipError(f"none of {len(files)} files gave a tile: see {out_dir / ECSV}")
-    sheet, (levels, labels) = out_dir / "sheet.png", zip(*shown, strict=True)
+    sheet, (pictures, labels) = out_dir / "sheet.png", zip(*shown, strict=True)
     with atomic_write(sheet) as temporary:
-        render_sheet(levels, labels).save(temporary, "PNG")
+        render_sheet(pictures, labels).save(temporary, "PNG")
     yield f"{count_of(len(shown), 'tile')}, {out_dir / ECSV} and {sheet}"
 
 

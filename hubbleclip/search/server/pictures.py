@@ -14,7 +14,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
-import numpy as np
 from astropy.io import fits as pyfits
 from astropy.nddata import Cutout2D
 from fastapi import APIRouter, Query, Request, Response
@@ -88,7 +87,7 @@ def cut_out(file: Path | BinaryIO, facts: Mapping[str, Any]) -> bytes:
         hdu = hdus[extension]
         planes = (0,) * (len(hdu.shape) - 3) + (plane,) * (len(hdu.shape) > 2)
         pixels = hdu.section[planes] if planes else hdu.section
-        fill = np.nan if hdu.header["BITPIX"] < 0 else 0
+        fill = float("nan") if hdu.header["BITPIX"] < 0 else 0
         centre = x0 + (side - 1) / 2, y0 + (side - 1) / 2
         data_yx = Cutout2D(pixels, centre, side, mode="partial", fill_value=fill).data
         wcs = read_wcs(hdus, extension, plane)

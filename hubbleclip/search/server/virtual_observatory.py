@@ -101,7 +101,7 @@ def find_cone_tiles(service: SearchService, given: Mapping[str, str]) -> bytes:
     hits = service.search.run(params)
     infos = infos_of(hits.index) | {"QUERY_STATUS": "OVERFLOW" if cone.SR and hits.has_more else "OK"}
     table = as_astropy([hit.row() for hit in hits.hits if cone.SR], columns_for(cone.VERB))
-    return as_votable(table, infos, "Tiles whose centre is in the cone")
+    return as_votable(table, infos, "Tiles whose centre is in the cone", {})
 
 
 Row = dict[str, Any]
