@@ -238,8 +238,7 @@ def search(
     """
     from hubbleclip.cli.searching import find_rows, print_hits, reranked_rows
 
-    layout = options.existing_layout()
-    redirect_caches(layout)
+    layout = redirect_caches(options.existing_layout())
     if wanted.rerank:
         rows = reranked_rows(layout, " ".join(text), wanted, options.settings().captions)
     else:

@@ -34,8 +34,7 @@ def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
     check_runs(options.settings(), run, other)
     from hubbleclip.pipeline.evaluate import compare as compare_runs
 
-    page = compare_runs(run, other, options.settings())
-    print_line(str(page))
+    print_line(str(compare_runs(run, other, options.settings())))
 
 
 def export(

@@ -41,8 +41,7 @@ def serve(options: Options = Options(), *, host: str = LOOPBACK, port: int = POR
     from hubbleclip.search.server.security import check_access, is_loopback
 
     access = check_access(host, os.environ.get(TOKEN), public)
-    layout = options.layout()
-    redirect_caches(layout)
+    layout = redirect_caches(options.layout())
     # The server sends requests to the internet for a user at this machine, but not for other people.
     asks = is_loopback(access.host) and not public
     search = Search(layout, asks_sesame=asks, is_asked_ahead=True)
@@ -68,6 +67,5 @@ def mcp(options: Options = Options()) -> None:
 
     with needing("agents", "a server of tools for agents"):
         from hubbleclip.search.agents import make_agent_server
-    layout = options.layout()
-    redirect_caches(layout)
+    layout = redirect_caches(options.layout())
     make_agent_server(lambda: Search(layout, asks_sesame=False), layout, partial(explain, layout)).run()

@@ -88,8 +88,7 @@ def make_agent_server(
     @server.tool(annotations=READ_ONLY)
     def tile(tile_id: str) -> dict[str, Any]:
         """Return all facts of a tile, with the abstract of its proposal and the header of its WCS."""
-        record = run(opened().tile, tile_id)
-        return {name: plain(value) for name, value in record.facts.items()}
+        return {name: plain(value) for name, value in run(opened().tile, tile_id).facts.items()}
 
     @server.tool(name="explain", annotations=READ_ONLY)
     def explain_tile(tile_id: str) -> dict[str, Any]:

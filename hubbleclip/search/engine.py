@@ -232,8 +232,7 @@ class Search:
 
     def _asked(self, params: SearchParams | None) -> Query:
         """Return the query of a search, understood in the newest state; by default, a query for all tiles."""
-        asked = Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere)
-        return asked.understood()
+        return Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere).understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
         """Find tiles by a text.

@@ -112,8 +112,7 @@ def tile_row(tile: CutTile, file: str, stem: str) -> Row:
     own: Row = {"picture": tile_file_name(stem, tile.chip, place, tile.suffix), "file": file, "extension": tile.chip}
     own |= {"tile_id": tile.tile_id, "wcs": facts.get("wcs"), "stretch": tile.stretch.kind}
     found = {name: facts.get(name, getattr(tile, name, None)) for name in CONTRACT_COLUMNS}
-    limits = {name: getattr(tile.stretch, name) for name in ("black", "white", "softening")}
-    return own | found | limits
+    return own | found | {name: getattr(tile.stretch, name) for name in ("black", "white", "softening")}
 
 
 def rejection_row(rejection: TileRejection, file: str) -> Row:

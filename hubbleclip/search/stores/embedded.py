@@ -352,8 +352,7 @@ class EmbeddedStore:
             ids = pa.concat_arrays([*(segment.tile_ids for segment in merged), pa.array(tile_ids, ID_TYPE)])
             old_nd = [segment.read(np.arange(segment.num_rows)) for segment in merged]
             halves_nd = np.concatenate([*old_nd, feat_nd.astype(np.float16)])
-            start = kept[-1].stop if kept else 0
-            new = write_segment(self.folder, self.model_digest, start, ids, halves_nd)
+            new = write_segment(self.folder, self.model_digest, kept[-1].stop if kept else 0, ids, halves_nd)
             manifest = Manifest(model_digest=self.model_digest, num_dims=halves_nd.shape[1], segments=(*kept, new))
             write_manifest(self.folder, manifest)
             self._load()

@@ -211,7 +211,7 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
 
     @router.get("/map")
     async def feature_map(request: Request) -> Response:
-        limits = {"num": MAX_DRAWN, "max_points": MAX_MAPPED}
+        limits: dict[str, Any] = {"num": MAX_DRAWN, "max_points": MAX_MAPPED}
         return render("map", params=params_of(request.query_params), index=service.search.status, **limits)
 
 
