@@ -52,10 +52,9 @@ def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> 
 
 def has_tiles(stage: Stage) -> bool:
     """Return whether tiles of a product, or colour tiles of a visit, are pending."""
-    if count_pending(stage.catalog, stage.settings)["tiles"]:
-        return True
-    if not stage.settings.tiles.colour:
-        return False
+    num = count_pending(stage.catalog, stage.settings)["tiles"]
+    if num or not stage.settings.tiles.colour:
+        return num > 0
     from hubbleclip.pipeline.tiles.run import pending_visits
 
     return bool(pending_visits(stage.catalog, stage.settings.tiles))

@@ -292,10 +292,8 @@ def _stamp(path: Path) -> str:
 
 def _known(layout: Layout) -> dict[str, str | None]:
     """Return the version of the catalog in the store and the stamp of the local catalog at the last synchronisation."""
-    try:
-        known: dict[str, str | None] = json.loads(layout.remote_state.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = {}
+    path = layout.remote_state
+    known: dict[str, str | None] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return known if known.get("store") == layout.store else {"there": None, "here": None}
 
 

@@ -5,26 +5,17 @@ Later runs retry some of the failed items.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from hubbleclip.config.settings import Settings
-from hubbleclip.core.errors import (
-    ArchiveDownError,
-    HubbleclipError,
-    ItemError,
-    MachineError,
-    SettingsError,
-    machine_error,
-)
+from hubbleclip.core import errors
 from hubbleclip.core.id_prefixes import find_registered
 from hubbleclip.core.records import Rejection, reject
-from hubbleclip.pipeline.engine.stage import Stage, open_stage
+from hubbleclip.pipeline.engine.stage import Stage, log, open_stage
 
-log = logging.getLogger("hubbleclip.pipeline")
 Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
@@ -82,12 +73,12 @@ def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | 
 def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
     """Convert an item's error to a row that records the failure; raise an error that the item did not cause."""
     if not step.key or not isinstance(error, Exception):
-        raise machine_error(error) or error
+        raise errors.machine_error(error) or error
     entity_id = getattr(item, step.key)
     try:
         row = rejection_of(step, entity_id, error)
-    except MachineError as failure:
-        row = rejection_of(step, entity_id, ItemError(MACHINE, str(failure)))
+    except errors.MachineError as failure:
+        row = rejection_of(step, entity_id, errors.ItemError(MACHINE, str(failure)))
         if entity_id not in step.suspects:
             failure.suspect = row
             raise
@@ -97,11 +88,11 @@ def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
 
 def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
     """Convert an error to a Rejection; raise the error if the machine, the settings or the whole archive caused it."""
-    if isinstance(error, ArchiveDownError | SettingsError):
+    if isinstance(error, errors.ArchiveDownError | errors.SettingsError):
         raise error
-    if failure := machine_error(error):
+    if failure := errors.machine_error(error):
         raise failure from error
-    if isinstance(error, HubbleclipError):
+    if isinstance(error, errors.HubbleclipError):
         reason = getattr(error, "reason", "") or type(error).__name__.removesuffix("Error").lower()
         detail = getattr(error, "detail", str(error))
     else:

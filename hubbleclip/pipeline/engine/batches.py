@@ -70,10 +70,7 @@ def map_unordered(
             done = ended.get()
             if (chunk := pending.pop(done, None)) is None:
                 continue  # cancelled
-            if runner.is_separate:
-                found: ChunkResult = done.result()
-            else:
-                found = outcomes(step, chunk, {done: 0})
+            found: ChunkResult = done.result() if runner.is_separate else outcomes(step, chunk, {done: 0})
             yield from ((chunk[number], result) for number, result in found.numbered)
             if found.error and not stopped:
                 stopped = found.error

@@ -61,8 +61,7 @@ class UploadStore:
 
     def path(self, digest: str) -> Path:
         """Find an upload."""
-        with self._lock:
-            path = self._paths.get(digest)
+        path = self._paths.get(digest)
         if path is None:
             raise UploadError("the uploaded picture is no longer here: upload it again")
         return path
