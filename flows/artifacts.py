@@ -99,15 +99,12 @@ def show_report(layout: Layout, report_dir: Path, figure: bytes) -> None:
         uri, key="retrieval", description="Retrieval on the test split, with 95 % intervals"
     )
     page = report_dir / "index.html"
-    link, text = page.absolute().as_uri(), f"Report {report_dir.name} on the machine of this run: {page.absolute()}"
+    link = page.absolute().as_uri()
+    text = f"Report {report_dir.name} on the machine of this run: {page.absolute()}"
     if layout.store:
         link, text = f"{layout.store}/{layout.relative(page)}", f"Report {report_dir.name} in the store"
-    artifacts.create_link_artifact(
-        link,
-        link_text=text,
-        key="report",
-        description=f"{text}. If the browser does not open the link, copy its address into the address bar.",
-    )
+    hint = f"{text}. If the browser does not open the link, copy its address into the address bar."
+    artifacts.create_link_artifact(link, link_text=text, key="report", description=hint)
 
 
 def data_uri(kind: str, content: bytes) -> str:

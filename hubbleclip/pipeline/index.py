@@ -72,13 +72,9 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
             embed_pending(stage, store, run_dir, batch_size, append_rows)
             num_tiles = len(store.tile_ids)
         push_folder(stage.layout, stage.layout.model_index(digest))
-        current = CurrentIndex(
-            model_digest=digest,
-            run=stage.layout.relative(run_dir),
-            store=STORE,
-            tiles=settings.tiles.model_dump(mode="json"),
-            num_tiles=num_tiles,
-        )
+        path = stage.layout.relative(run_dir)
+        cut = settings.tiles.model_dump(mode="json")
+        current = CurrentIndex(model_digest=digest, run=path, store=STORE, tiles=cut, num_tiles=num_tiles)
         write_current(stage.layout, current)
 
 

@@ -392,12 +392,9 @@ class Search:
             raise NotFoundError(f"there is no tile {str(tile_id)[:64]!r}")
         (facts,) = found
         path, tile_id = facts.pop("product_path"), facts["tile_id"]
-        return TileRecord(
-            tile_id=tile_id,
-            facts=facts,
-            picture=self._layout.existing_tile(tile_id),
-            product=self._layout.absolute(path) if path else None,
-        )
+        picture = self._layout.existing_tile(tile_id)
+        product = self._layout.absolute(path) if path else None
+        return TileRecord(tile_id=tile_id, facts=facts, picture=picture, product=product)
 
     def picture(self, tile_id: str) -> Path:
         """Find the picture of a tile without asking the catalog, which would take longer than to read the picture.

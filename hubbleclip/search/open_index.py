@@ -188,15 +188,9 @@ def open_index(layout: Layout, former: OpenIndex | None = None) -> OpenIndex:
         )
     is_same = former is not None and former.current.model_digest == current.model_digest
     facts = TileFacts(layout, store.tile_ids)
-    return OpenIndex(
-        layout=layout,
-        stamp=stamp,
-        current=current,
-        status=_read_status(layout, current, len(facts.row_n)),
-        store=store,
-        facts=facts,
-        model=former.model if former and is_same else QueryModel(layout.absolute(current.run)),
-    )
+    model = former.model if former and is_same else QueryModel(layout.absolute(current.run))
+    status = _read_status(layout, current, len(facts.row_n))
+    return OpenIndex(layout=layout, stamp=stamp, current=current, status=status, store=store, facts=facts, model=model)
 
 
 def stamp_of(layout: Layout) -> object:

@@ -62,6 +62,12 @@ class Step:
     """Ids of the items at which the machine failed in an earlier run; if it fails there again, the stage continues."""
 
 
+def archive_step(settings: Settings, name: str, stage: str, entity: str, **further: Any) -> Step:
+    """Describe work whose items are requested from the archive; `further` has other fields of the step."""
+    further["connections"] = settings.fetch.connections
+    return Step(name=name, stage=stage, entity=entity, digest=settings.archive.digest(), **further)
+
+
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
     """Call `work`, and return a Rejection if `work` fails."""
     try:

@@ -15,7 +15,7 @@ from hubbleclip.core.io import has_sha256, sync_files
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Product, ProductVersion
 from hubbleclip.fits.sieve import is_sieved
-from hubbleclip.pipeline.engine.attempts import Batch, Step, write_with_retries
+from hubbleclip.pipeline.engine.attempts import Batch, Step, archive_step, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.pipeline.remote_store import push
@@ -49,15 +49,7 @@ def fetched_rows(before: Product, fetched: Product) -> Batch:
 
 def fetch_step(settings: Settings, name: str) -> Step:
     """Describe work that fetches products; a product that fails is fetched again by a later run."""
-    return Step(
-        name=name,
-        stage="fetch",
-        entity="product",
-        digest=settings.archive.digest(),
-        key="uri",
-        is_retried=True,
-        connections=settings.fetch.connections,
-    )
+    return archive_step(settings, name, "fetch", "product", key="uri", is_retried=True)
 
 
 def fetch_pending(stage: Stage, archive: Archive) -> None:

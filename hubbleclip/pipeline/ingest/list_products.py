@@ -17,7 +17,7 @@ from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.pending import pending_products, to_records
 from hubbleclip.core.records import Listing, Observation, Product, Rejection
-from hubbleclip.pipeline.engine.attempts import Batch, Step, attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import Batch, Step, archive_step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 
@@ -99,23 +99,11 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
 def list_pending(stage: Stage, archive: Archive) -> None:
     """List the products of all proposals that have new or changed observations."""
     pending = pending_products(stage.catalog, stage.settings.archive)
-    settings, digest = stage.settings, stage.settings.archive.digest()
-    run_batches(
-        stage,
-        Step(
-            name="list-products",
-            stage="products",
-            entity="observation",
-            digest=digest,
-            connections=settings.fetch.connections,
-            is_local=True,
-        ),
-        partial(list_products, archive=archive, digest=digest),
-        proposal_groups(stage, pending),
-        total=sum(row["num_known"] for row in pending),
-        write=write_listing,
-        weigh=lambda group: len(group.observations),
-    )
+    step = archive_step(stage.settings, "list-products", "products", "observation", is_local=True)
+    work = partial(list_products, archive=archive, digest=step.digest)
+    groups = proposal_groups(stage, pending)
+    num = sum(row["num_known"] for row in pending)
+    run_batches(stage, step, work, groups, total=num, write=write_listing, weigh=lambda one: len(one.observations))
 
 
 def merged(parts: Iterable[Batch]) -> Batch:

@@ -13,7 +13,7 @@ from hubbleclip.config.settings import Settings
 from hubbleclip.core.errors import ArchiveDownError
 from hubbleclip.core.records import Rejection
 from hubbleclip.pipeline.check_archive import check_before_first
-from hubbleclip.pipeline.engine.attempts import UNANSWERED, Batch, Step, attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import UNANSWERED, Batch, Step, archive_step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import batches, run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, log, open_stage, served_archive
@@ -70,24 +70,12 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     """
     settings = stage.settings
     pending = pending_proposals(stage.catalog, settings.archive, again=archive.is_local)
-    step = Step(
-        name="fetch-proposals",
-        stage="proposals",
-        entity="proposal",
-        digest=settings.archive.digest(),
-        connections=settings.fetch.connections,
-        is_local=True,
-    )
+    step = archive_step(settings, "fetch-proposals", "proposals", "proposal", is_local=True)
+    work = partial(fetch_proposals, archive=archive, step=step)
+    numbers = batches((proposal_id.split(":", 1)[1] for proposal_id in pending), settings.flows.batch_size * 2)
+    write = partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale})
     try:
-        run_batches(
-            stage,
-            step,
-            partial(fetch_proposals, archive=archive, step=step),
-            batches((proposal_id.split(":", 1)[1] for proposal_id in pending), settings.flows.batch_size * 2),
-            total=len(pending),
-            write=partial(write_proposals, dated={name for name, is_stale in pending.items() if is_stale}),
-            weigh=len,
-        )
+        run_batches(stage, step, work, numbers, total=len(pending), write=write, weigh=len)
     except ArchiveDownError as error:  # the ingest continues, because files come from another server
         log.warning("ingest: the other proposals wait for the next run: %s", error)
 

@@ -78,9 +78,13 @@ def respond(hits: Hits, form: Format) -> Response:
             row |= {"page": f"/tiles/{row['tile_id']}", "picture": f"/api/v1/tiles/{row['tile_id']}/image.png"}
         return JSONResponse(answer)
     media_type, suffix, write = FORMATS[form]
-    headers = {"Content-Disposition": f'attachment; filename="hubbleclip.{suffix}"'}
     content = write([hit.row() for hit in hits.hits], infos_of(hits.index))
-    return Response(content, media_type=media_type, headers=headers)
+    return Response(content, media_type=media_type, headers=attachment(f"hubbleclip.{suffix}"))
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Make the headers by which a browser saves a response as a file."""
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
 async def _images(params: ApiParams, service: SearchService) -> Response:
@@ -90,8 +94,8 @@ async def _images(params: ApiParams, service: SearchService) -> Response:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - sent after this function has returned
     await service.run(service.answer, params, lambda hits: service.search.save(hits, file), queue=service.tables)
     file.seek(0)
-    headers = {"Content-Disposition": 'attachment; filename="hubbleclip-images.parquet"'}
     chunks = iter(partial(file.read, CHUNK_BYTES), b"")
+    headers = attachment("hubbleclip-images.parquet")
     return StreamingResponse(chunks, media_type=FORMATS["parquet"][0], headers=headers)
 
 

@@ -27,7 +27,7 @@ from hubbleclip.images.wcs import read_wcs, tile_geometries
 from hubbleclip.missions.links import DOWNLOAD, archive_links
 from hubbleclip.search.export import draw_thumbnail
 from hubbleclip.search.records import TileRecord
-from hubbleclip.search.server.api import NOT_FOUND
+from hubbleclip.search.server.api import NOT_FOUND, attachment
 from hubbleclip.search.server.search_service import SearchService
 
 THUMBNAIL_PX, NUM_CACHED = 224, 4096
@@ -113,16 +113,14 @@ def picture_routes(service: SearchService) -> APIRouter:
         path = service.search.picture(tile_id)
         if form:
             content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, form)
-            headers = {"Content-Disposition": f'attachment; filename="{tile_id}.{form}"'}
-            return Response(content, headers=headers, media_type=MEDIA_TYPES[form])
+            return Response(content, headers=attachment(f"{tile_id}.{form}"), media_type=MEDIA_TYPES[form])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
 
     @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")
     async def cutout(tile_id: str) -> Response:
         record = await service.run(service.search.tile, tile_id)
         content = await service.run(cut_tile, service, record, queue=service.cutouts)
-        headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.fits"'}
-        return Response(content, headers=headers, media_type=FITS_TYPE)
+        return Response(content, headers=attachment(f"{record.tile_id}.fits"), media_type=FITS_TYPE)
 
     @router.get("/thumbnail.jpg", response_class=Response, responses=PICTURES, summary="Small picture of a tile, JPEG")
     def small(tile_id: str, request: Request) -> Response:

@@ -241,14 +241,10 @@ def open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
         damaged = SearchError(f"{paths[PARQUET]} is damaged: {rebuild_hint(folder)}")
         raise machine_error(error, paths[PARQUET]) or damaged from error
     shape, num_codes = (facts.num_rows, num_dims), facts.num_rows * num_dims
-    codes, steps, errors = np.split(np.frombuffer(coded, np.uint8), [num_codes, num_codes + 4 * facts.num_rows])
-    return Segment(
-        start=facts.start,
-        tile_ids=ids["tile_id"].cast(ID_TYPE).combine_chunks(),
-        floats=floats,
-        coded=coded,
-        codes=Codes(codes.view(np.int8).reshape(shape), steps.view(np.float32), errors.view(np.float32)),
-    )
+    parts = np.split(np.frombuffer(coded, np.uint8), [num_codes, num_codes + 4 * facts.num_rows])
+    codes = Codes(parts[0].view(np.int8).reshape(shape), parts[1].view(np.float32), parts[2].view(np.float32))
+    tile_ids = ids["tile_id"].cast(ID_TYPE).combine_chunks()
+    return Segment(start=facts.start, tile_ids=tile_ids, floats=floats, coded=coded, codes=codes)
 
 
 def rebuild_hint(folder: Path) -> str:

@@ -28,7 +28,7 @@ from hubbleclip.search.open_index import MAX_MAPPED
 from hubbleclip.search.params import MAX_DEPTH, NAMES, ParameterError, SearchParams, no_parameter, split_weight
 from hubbleclip.search.records import GroupBy, Hits, Mode, Note, Sort, plain
 from hubbleclip.search.selections import change_selection, delete_selection, read_selections
-from hubbleclip.search.server.api import MAX_IMAGES, upload_of
+from hubbleclip.search.server.api import MAX_IMAGES, attachment, upload_of
 from hubbleclip.search.server.pages import tile_view
 from hubbleclip.search.server.pages.sky_map import SkyMap, draw_sky, hammer, write_moc
 from hubbleclip.search.server.search_service import BusyError, SearchService, WebParams, params_of
@@ -184,8 +184,7 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
         region = tile_view.ds9_region(record.tile_id, record.facts)
         if region is None:
             raise NotFoundError("the tile has no position on the sky")
-        headers = {"Content-Disposition": f'attachment; filename="{record.tile_id}.reg"'}
-        return PlainTextResponse(region, headers=headers)
+        return PlainTextResponse(region, headers=attachment(f"{record.tile_id}.reg"))
 
 
 def _add_map_routes(router: APIRouter, service: SearchService) -> None:
@@ -206,8 +205,7 @@ def _add_map_routes(router: APIRouter, service: SearchService) -> None:
     @router.get("/moc.fits")
     async def coverage() -> Response:
         content = await service.run(lambda: write_moc(*service.search.positions()))
-        headers = {"Content-Disposition": 'attachment; filename="hubbleclip-moc.fits"'}
-        return Response(content, media_type="application/fits", headers=headers)
+        return Response(content, media_type="application/fits", headers=attachment("hubbleclip-moc.fits"))
 
     @router.get("/map")
     async def feature_map(request: Request) -> Response:
