@@ -36,12 +36,11 @@ def check_archive(options: Options = Options(), *, json: Json = False, keep: Pat
     if json:
         print_json(as_plain(report, estimated))
         sys.exit(report.level)
-    print_rows(
-        [
-            {"what": one.what, "needed": one.needed, "found": one.found, "": one.level.name.lower()}
-            for one in report.findings
-        ]
-    )
+    rows = [
+        {"what": one.what, "needed": one.needed, "found": one.found, "": one.level.name.lower()}
+        for one in report.findings
+    ]
+    print_rows(rows)
     measured = report.measured
     if measured.bytes_per_s is not None:
         print_line(f"measured: {decimal(round(measured.bytes_per_s))} per second and connection")

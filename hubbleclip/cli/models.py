@@ -156,12 +156,11 @@ def print_objects(result: dict[str, Any]) -> None:
     for scope in dict.fromkeys(row["scope"] for row in result["metrics"]):
         for metric, title in (("ap", "average precision"), ("ndcg_at_10", "nDCG at 10")):
             print_line(f"{title}, {scope} tiles")
-            print_rows(
-                [
-                    {"class": name or "mean", **{one: cells.get((scope, name, one, metric), "") for one in scorers}}
-                    for name in (*(row["class"] for row in result["classes"]), None)
-                ]
-            )
+            rows = [
+                {"class": name or "mean", **{one: cells.get((scope, name, one, metric), "") for one in scorers}}
+                for name in (*(row["class"] for row in result["classes"]), None)
+            ]
+            print_rows(rows)
     seen = result["num_in_training"]
     if result["num_objects"]:
         print_line(f"{result['num_in_tiles']} of {result['num_objects']} objects are in tiles")

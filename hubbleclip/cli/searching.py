@@ -160,9 +160,8 @@ def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> 
             print_cut(f"       {row.get('title') or ''}")
         print_wrapped(MEANING + (MORE.format(FOLDED[group]) if group in FOLDED else ""))
     else:
-        print_rows(
-            [
-                {"score": f"{row['score']:.3f}"} | {name: row.get(name) for name in SHOWN} | {"more": row["num_folded"]}
-                for row in rows
-            ]
-        )
+        table = [
+            {"score": f"{row['score']:.3f}"} | {name: row.get(name) for name in SHOWN} | {"more": row["num_folded"]}
+            for row in rows
+        ]
+        print_rows(table)

@@ -34,8 +34,6 @@ STARTING = "SELECT tile_id FROM tile WHERE starts_with(tile_id, ?) ORDER BY tile
 
 def list_runs(layout: Layout) -> list[Row]:
     """List all runs, also those that are not finished or not evaluated."""
-    found = list(runs_in(layout.runs))
-    states = {one["run_id"]: state_of(folder, one["status"]) for folder, one in found}
     headlines, best = {}, None
     if layout.catalog.is_file():
         with read_catalog(layout) as catalog:
@@ -45,13 +43,13 @@ def list_runs(layout: Layout) -> list[Row]:
         {
             "run_id": one["run_id"],
             "started_at": _minute(one["started_at"]),
-            "state": "promoted" if best and best["run_id"] == one["run_id"] else states[one["run_id"]],
+            "state": "promoted" if best and best["run_id"] == one["run_id"] else state_of(folder, one["status"]),
             "training": f"control: {one['model']} on shuffled pairs" if one["is_shuffled"] else one["model"],
             "steps": one["steps"],
             "dataset": one["dataset_digest"],
             "headline": headlines.get(one["run_id"]),
         }
-        for _, one in found
+        for folder, one in runs_in(layout.runs)
     ]
 
 
