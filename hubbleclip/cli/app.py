@@ -236,14 +236,14 @@ def search(
         What the hits show, such as: spiral galaxy.
 
     """
-    from hubbleclip.cli.searching import find_rows, print_hits, reranked_rows
+    from hubbleclip.cli.searching import Format, find_rows, print_hits, reranked_rows
 
     layout = redirect_caches(options.existing_layout())
     if wanted.rerank:
         rows = reranked_rows(layout, " ".join(text), wanted, options.settings().captions)
     else:
         rows = find_rows(layout, " ".join(text), wanted)
-    print_hits(rows, "json" if wanted.json else wanted.format, wanted.group)
+    print_hits(rows, Format.JSON if wanted.json else wanted.format, wanted.group)
 
 
 @app.command

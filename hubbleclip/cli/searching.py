@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, make_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from hubbleclip.search.server.running_server import RunningServer
 
 
-Format = Literal["table", "json", "csv", "votable"]
+class Format(StrEnum):
+    """How hits are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    VOTABLE = "votable"
+
+
 PAGE_HITS = 100
 """Number of hits per request to the server."""
 NOT_FACTS = ("page", "picture")
@@ -77,7 +86,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     """Rank the best 50 again by captions.model, which must read pictures."""
     k: Annotated[int, Parameter(("-k", "--k"))] = 10
     """Maximum number of hits, such as 10."""
-    format: Format = "table"
+    format: Format = Format.TABLE
     """How the hits are printed."""
     json: bool = False
     """The same as --format json."""
@@ -143,9 +152,9 @@ def ask_for_rows(server: RunningServer, params: SearchParams) -> list[dict[str, 
 
 def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> None:
     """Print hits."""
-    if shown_as == "json":
+    if shown_as is Format.JSON:
         print_json(rows)
-    elif shown_as != "table":
+    elif shown_as is not Format.TABLE:
         from hubbleclip.search.export import FORMATS
 
         _, _, write = FORMATS[shown_as]

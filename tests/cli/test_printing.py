@@ -32,7 +32,7 @@ def test_a_hit_takes_two_lines_of_a_narrow_terminal(
     for module in (output, searching):
         monkeypatch.setattr(module, "console", output.Console(width=60, force_terminal=True, color_system=None))
     row = {"tile_id": "7" * 32, "score": 0.5, "instrument": "WFC3/UVIS", "filter": None, "target_name": "A\x1b[2J" * 20}
-    searching.print_hits([row | {"title": "A long title " * 9, "num_folded": 3}], "table", GroupBy.NONE)
+    searching.print_hits([row | {"title": "A long title " * 9, "num_folded": 3}], searching.Format.TABLE, GroupBy.NONE)
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"0.500  {'7' * 8}  WFC3/UVIS  A\ufffd")
     assert second.startswith("       A long title")
