@@ -110,7 +110,8 @@ def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) 
     try:
         with joined_server(settings.data) as wait_until_up:
             # The flow is imported while the server starts, because both take seconds.
-            flows = resolve_name("flows.pipeline")
+            from flows import pipeline as flows
+
             flow = getattr(flows, name)
             wait_until_up()
             is_stage = "settings" in flow.parameters.properties
