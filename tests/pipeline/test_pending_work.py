@@ -141,13 +141,13 @@ def test_the_device_and_the_weights_are_checked_only_before_a_training(
             check_training(settings_of(settings.data, **GIVEN | {section: changes}))
 
 
-def test_features_that_an_interrupted_drop_has_set_aside_are_not_embedded_again(
+def test_features_that_an_interrupted_drop_has_written_are_not_embedded_again(
     done: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
     caplog.set_level("INFO")
     (folder,) = Layout(settings.root).index.glob("[!.]*/")
-    folder.rename(folder.with_name(f".{folder.name}.old"))
+    folder.rename(folder.with_name(f".{folder.name}.new"))
     assert has_work("index", settings)
     index(settings)
     assert ", 0 are to be embedded" in caplog.text
