@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hubbleclip.core.version import code_version
 from hubbleclip.dataset.card import LICENCE_FILE
 from hubbleclip.dataset.manifest import read_description
 from hubbleclip.evaluation.report.model_card import CardFacts, model_card
-from hubbleclip.pipeline.engine.stage import layout_of, log
+from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.promotion import find_run
 from hubbleclip.pipeline.remote_store import pull_runs
 from hubbleclip.training.checkpoints import load_run_model
@@ -23,6 +24,8 @@ from hubbleclip.training.export.open_clip_folder import CARD, is_longer_than_ope
 from hubbleclip.training.export.transformers_clip import has_clip_layers, write_transformers
 from hubbleclip.training.models.builder import LoadedModel
 from hubbleclip.training.runs import read_run
+
+log = logging.getLogger("hubbleclip.pipeline")
 
 
 def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
