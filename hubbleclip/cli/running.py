@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -100,28 +103,29 @@ def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> An
 
 
 def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) -> Any:
-    """Run a Prefect flow on the server of the data root.
-
-    Prefect's server keeps a database there. When the server cannot write, Prefect's errors name other causes than a
-    full disk.
-    """
+    """Run a Prefect flow on the server of the data root."""
     from flows.server import joined_server
 
-    try:
-        with joined_server(settings.data) as wait_until_up:
-            # The flow is imported while the server starts, because both take seconds.
-            from flows import pipeline as flows
+    with ExitStack() as stack:
+        stack.push(partial(check_disk_after, Layout(settings.root).home))
+        wait_until_up = stack.enter_context(joined_server(settings.data))
+        # The flow is imported while the server starts, because both take seconds.
+        from flows import pipeline as flows
 
-            flow = getattr(flows, name)
-            wait_until_up()
-            is_stage = "settings" in flow.parameters.properties
-            with flows.without_heartbeat():
-                return flow(*([settings] if is_stage else [options.profile, options.overrides()]), **arguments)
-    except DiskFullError:
-        raise
-    except Exception:
-        check_writable(Layout(settings.root).home)
-        raise
+        flow = getattr(flows, name)
+        wait_until_up()
+        with flows.without_heartbeat():
+            given = [settings] if "settings" in flow.parameters.properties else [options.profile, options.overrides()]
+            return flow(*given, **arguments)
+
+
+def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object) -> None:
+    """Raise DiskFullError if a `with` block ended by an error and the disk of a folder is full.
+
+    Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
+    """
+    if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
+        check_writable(folder)
 
 
 def redirect_caches(layout: Layout) -> Layout:
