@@ -12,12 +12,11 @@ from experiments.short_queries.judgements import DrawnTile, read_queries
 from experiments.short_queries.report import ndcg
 from experiments.study.comparisons import METRICS
 from hubbleclip.config.settings import EvaluationSettings
-from hubbleclip.dataset.manifest import DatasetInfo
+from hubbleclip.dataset.manifest import DatasetInfo, samples_of
 from hubbleclip.evaluation.embed import ModelSource, embed_split
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights, resampled_means
 from hubbleclip.evaluation.metrics.protocols import FAIR, Estimate, Scores, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
-from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import TestSet, make_test_set
 from hubbleclip.training.embeddings import embed_texts, resolve_precision
 
@@ -28,7 +27,7 @@ Tiles = Mapping[str, DrawnTile]
 
 def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles: Tiles) -> list[Estimate]:
     """Score a run."""
-    test_set = make_test_set(read_samples(info))
+    test_set = make_test_set(samples_of(info.manifest))
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
     ((_, tiles_td),) = embed_split({source: loaded}, "test", info, settings.batch_size).values()
@@ -48,7 +47,7 @@ def score(info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, tiles:
         name=QUERIES,
         value=float(values_q.mean()),
         draws_b=draws_b,
-        num_groups=len(values_q),
+        sizes_g=np.ones(len(values_q), dtype=np.int64),
     )
     return [*estimates, mean]
 

@@ -114,7 +114,6 @@ def estimates_of(sample: Sample) -> list[Estimate]:
             name="accuracy",
             value=float(value),
             draws_b=draws_b,
-            num_groups=sample.num_groups,
             sizes_g=sizes_g,
             correlation=correlation,
         )

@@ -88,7 +88,7 @@ class ArmScores:
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the mean over seeds."""
         variance = variance_over_seeds(self.value_s, self.mean.draws_b, self.mean.num_groups)
-        return share_interval(self.mean.value, variance, self.mean.sizes, self.mean.correlation)
+        return share_interval(self.mean.value, variance, self.mean.sizes_g, self.mean.correlation)
 
 
 def pool(estimates: Sequence[Estimate]) -> ArmScores:

@@ -132,8 +132,7 @@ class Catalog:
             Values by column name.
 
         """
-        rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
-        return rows
+        return list(self.query(sql, parameters).to_pylist())
 
     def named_query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run a query that is an SQL file of this package.
@@ -358,13 +357,12 @@ def open_catalog(place: str | Path, *, max_s: float = READER_S) -> Catalog:
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
-    with ExitStack() as after_error:
-        after_error.callback(connection.close)
+    try:
         with typed_errors(layout.catalog):
-            is_old = bool(pending_migrations(connection))
-        if is_old:
-            raise CatalogError(
-                f"{layout.catalog} was written by an older hubbleclip: run `hubbleclip tiles`, which migrates it"
-            )
-        after_error.pop_all()
+            if pending_migrations(connection):
+                advice = "run `hubbleclip tiles`, which migrates it"
+                raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: {advice}")
+    except BaseException:
+        connection.close()
+        raise
     return Catalog(connection, layout.catalog, max_s=max_s)

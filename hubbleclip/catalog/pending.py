@@ -75,8 +75,7 @@ def _tiles_query(settings: Settings) -> Pending:
 
 
 def _uris(catalog: Catalog, query: Pending) -> list[str]:
-    uris: list[str] = catalog.query(*query)["uri"].to_pylist()  # faster than a dict per row
-    return uris
+    return list(catalog.query(*query)["uri"].to_pylist())  # faster than a dict per row
 
 
 def count_pending(catalog: Catalog, settings: Settings) -> dict[str, int]:

@@ -75,17 +75,14 @@ def _one_of(name: str, label: str, meaning: str, sql: str = "", values: str = ""
     return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, values=values)
 
 
-def _limits(fact: str, label: str, unit: str, *, example: str) -> tuple[Filter, Filter]:
+def _limits(fact: str, label: str, unit: str, *, example: str) -> list[Filter]:
     """Make the two filters that limit a number to a range."""
-    low, high = f"{fact}_min", f"{fact}_max"
-    return (
-        Filter(
-            low, float, f"{fact} >= ${low}", f"{label} ≥", f"Smallest {label} in {unit}, such as {example}.", unit=unit
-        ),
-        Filter(
-            high, float, f"{fact} <= ${high}", f"{label} ≤", f"Largest {label} in {unit}, such as {example}.", unit=unit
-        ),
-    )
+    ends = (("min", ">=", "≥", "Smallest"), ("max", "<=", "≤", "Largest"))
+    words = f"{label} in {unit}, such as {example}."
+    return [
+        Filter(f"{fact}_{end}", float, f"{fact} {sql} ${fact}_{end}", f"{label} {sign}", f"{word} {words}", unit=unit)
+        for end, sql, sign, word in ends
+    ]
 
 
 FILTERS = (

@@ -176,8 +176,7 @@ class TileFacts:
         """Run a query as `_fetch` does, and return its rows."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
-            rows: list[dict[str, Any]] = cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist()
-            return rows
+            return list(cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist())
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
         """Find the rows that pass filters, given by name; the value of a place or a box is a dict of numbers."""
@@ -188,8 +187,7 @@ class TileFacts:
         for name, value in values.items():
             bound |= value if isinstance(value, dict) else {name: value}
         sql = f"SELECT row FROM facts.tile_fact WHERE {where} ORDER BY row"  # noqa: S608 - the values are bound
-        row_n: npt.NDArray[np.int64] = self._fetch(CATALOG, sql, bound)["row"]
-        return row_n
+        return np.asarray(self._fetch(CATALOG, sql, bound)["row"])
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
         """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
@@ -199,14 +197,12 @@ class TileFacts:
             for word in dict.fromkeys(row["words"]):
                 document_n, weight_n = self.words.of(word)
                 scores[document_n] += weight * weight_n
-        score_n: npt.NDArray[np.float64] = scores[self.proposal_group_n] + scores[self._target_n]
-        return score_n
+        return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])
 
     def order(self, column: str) -> npt.NDArray[np.int64]:
         """Return all rows in descending order of a column of the facts; those without a value come last."""
         sql = f"SELECT row FROM tile_fact ORDER BY {column} DESC NULLS LAST, row"  # noqa: S608 - a constant
-        row_n: npt.NDArray[np.int64] = self._fetch(IN_MEMORY, sql)["row"]
-        return row_n
+        return np.asarray(self._fetch(IN_MEMORY, sql)["row"])
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Read the facts that a hit shows, for the tiles in some rows of the index."""

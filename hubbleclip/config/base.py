@@ -68,9 +68,8 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
         if isinstance(value, dict) and value:  # a whole section is unknown
             name = f"{name}.{next(iter(value))}"
         meant = " or ".join(closest(name, setting_names(settings)))
-        return (
-            f"there is no setting {name}{f': did you mean {meant}?' if meant else ''} (`hubbleclip settings` lists all)"
-        )
+        hint = f": did you mean {meant}?" if meant else ""
+        return f"there is no setting {name}{hint} (`hubbleclip settings` lists all)"
     if error["type"] in LIST_ERRORS:
         parts = [part.strip() for part in value.strip("[]").split(",")] if isinstance(value, str) else [value]
         example = json.dumps(parts, default=str)

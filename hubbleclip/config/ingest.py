@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -106,13 +104,6 @@ class ArchiveSettings(Section):
 class FetchSettings(Section):
     """How files are downloaded: connections, rate limit, sources and disk use."""
 
-    # Values of former settings, kept so that digests do not change; the constants are defined where they are used.
-    added_later: ClassVar[frozenset[str]] = frozenset({"whole_files"})
-    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"attempts": 5, "backoff_s": 0.5, "file_timeout_s": 3600.0, "stall_s": 60.0, "stall_bytes": 60_000}
-        | {"breaker_failures": 40, "breaker_s": 60.0, "max_runs": 8, "s3_endpoint": ""}
-    )
-
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous downloads."""
     requests_per_s: float = Field(10.0, gt=0)
@@ -145,11 +136,6 @@ class FetchSettings(Section):
 
 class SimulatorSettings(Section):
     """The simulated archive."""
-
-    added_later: ClassVar[frozenset[str]] = frozenset({"mission"})
-    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"seed": 20240313, "observations_per_proposal": 0, "hap_share": 0.0, "late_share": 0.0, "host": "127.0.0.1"}
-    )
 
     mission: str = "hst"
     """Mission whose archive is simulated: `hst` or `jwst`; `archive.collections` must be of the same mission."""

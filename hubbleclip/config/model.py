@@ -200,8 +200,7 @@ class TrainSettings(Section):
         """Refuse settings that have no effect without another one."""
         if self.lr_scheduler == "const-cooldown" and not self.cooldown_steps:
             raise ValueError('train.lr_scheduler = "const-cooldown" needs train.cooldown_steps: set both')
-        for name in ("image", "text"):
-            unlocked = self.lock_image_unlocked_groups if name == "image" else self.lock_text_unlocked_layers
+        for name, unlocked in (("image", self.lock_image_unlocked_groups), ("text", self.lock_text_unlocked_layers)):
             if unlocked and self.mode not in {f"locked_{name}", "linear"}:
                 raise ValueError(f'unlocked layers of the {name} tower need train.mode = "locked_{name}" or "linear"')
         return self

@@ -189,18 +189,15 @@ class Settings(BaseSettings):
     flows: FlowSettings = FlowSettings()
 
     @model_validator(mode="after")
-    def _has_captions(self) -> Settings:
-        """Refuse caption kinds that no stage writes, and a main caption that the proposers have not written."""
+    def _fit_together(self) -> Settings:
+        """Refuse caption kinds that no stage writes, a main caption that the proposers have not written, and colour
+        tiles if each file is deleted before the other files of its visit are fetched.
+        """
         written = [kind for kind in self.shards.caption_kinds if kind.partition("@")[0] in WRITTEN_KINDS]
         if written and self.shards.caption_kinds[0] == written[0]:
             raise ValueError(f"shards.caption_kinds: the main caption cannot be {written[0]!r}: put 'abstract' first")
         if not self.captions.backend and any("@" not in kind for kind in written):
             raise ValueError(f"shards.caption_kinds has {written[0]!r}: set captions.backend, such as 'rules'")
-        return self
-
-    @model_validator(mode="after")
-    def _keeps_files_of_visits(self) -> Settings:
-        """Refuse colour tiles if each file is deleted before the other files of its visit are fetched."""
         if self.tiles.colour and not self.fetch.keep_fits:
             raise ValueError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
         return self

@@ -88,8 +88,7 @@ class ColumnRule:
         if pc.all(holds).as_py() is not False:  # all() is None for an empty column
             return []
         broken = pc.and_(pc.invert(holds), pc.is_valid(values)) if self.kind != REQUIRED else pc.invert(holds)
-        positions: list[int] = pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist()
-        return positions
+        return list(pc.indices_nonzero(pc.fill_null(broken, fill_value=False)).to_pylist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

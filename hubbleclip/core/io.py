@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import stat
 import threading
 import time
@@ -215,6 +216,22 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if is_synced:
             sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Write a folder atomically: the `with` block fills a folder beside it, which then replaces it."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed
+    building.mkdir(parents=True)
+    try:
+        yield building
+        sync_files(building.rglob("*"))
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, *, is_synced: bool = True) -> None:

@@ -20,14 +20,7 @@ SYMBOLS = (
     | {"geq": ">=", "leq": "<=", "ge": ">=", "le": "<=", "gtrsim": ">~", "lesssim": "<~", "gg": ">>", "ll": "<<"}
     | {"lt": "<", "gt": ">", "neq": "!=", "infty": "infinity", "rightarrow": "->", "to": "->"}
     | {"ldots": "...", "dots": "...", "left": "", "right": "", "quad": " ", "displaystyle": "", "ensuremath": ""}
-    | {
-        "arcdeg": "°",
-        "arcmin": "'",
-        "arcsec": '"',
-        "fdg": "°.",
-        "farcm": "'.",
-        "farcs": '".',
-    }
+    | {"arcdeg": "°", "arcmin": "'", "arcsec": '"', "fdg": "°.", "farcm": "'.", "farcs": '".'}
     | {"circ": "°", "degr": "°", "deg": "°", "degree": "°", "prime": "'", "odot": "sun", "oplus": "earth", "star": "*"}
 )
 LETTERS = {"aa": "å", "AA": "Å", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ss": "ß"} | {

@@ -1,4 +1,4 @@
-"""Words for the stored codes that say why items are rejected and why tiles are in no split."""
+"""Words for the stored codes that say why items are rejected, why tiles are in no split, and what a target is."""
 
 from __future__ import annotations
 
@@ -81,11 +81,26 @@ REASON_WORDS: dict[str, str] = {
 """Words by code; names in braces are settings of splits, and `detail` is what follows the code after a colon."""
 
 
+SIMULATED_TERM = "simulated"
+"""Term of a target's class that marks simulated targets; it is not a class of objects."""
+
+
 class _Numbers(dict[str, object]):
     """Values by name; a setting whose value is unknown is replaced by its name."""
 
     def __missing__(self, name: str) -> str:
         return f"splits.{name}"
+
+
+def class_words(target_class: str | None) -> list[str]:
+    """List the terms of the archive's class of a target, such as `GALAXY;SPIRAL`, in lower case."""
+    return [term.strip().lower() for term in (target_class or "").split(";") if term.strip()]
+
+
+def object_class(target_class: str | None) -> str:
+    """Write a target's class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`."""
+    terms = class_words(target_class)
+    return f"{', '.join(terms[1:])} (simulated)" if terms[:1] == [SIMULATED_TERM] else ", ".join(terms)
 
 
 def count_of(num: int, noun: str) -> str:

@@ -35,17 +35,12 @@ HONORIFIC = re.compile(r"^(?:(?:Dr|Prof|Mr|Mrs|Ms|Miss|Sir)\.?\s+)+", re.IGNOREC
 
 
 def decode(data: bytes) -> str:
-    """Decode a text file of the archive.
-
-    A file that is not valid UTF-8 is decoded line by line: each line as UTF-8 if it is valid, else as Windows-1252.
+    """Decode a text file of the archive line by line: each line as UTF-8 if it is valid, else as Windows-1252.
 
     Lines were added to the archive's list of all abstracts over decades, so the lines have different encodings.
     Windows-1252 contains all letters of ISO-8859-1.
     """
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "".join(map(_decode_line, data.splitlines(keepends=True)))
+    return "".join(map(_decode_line, data.splitlines(keepends=True)))
 
 
 def _decode_line(line: bytes) -> str:

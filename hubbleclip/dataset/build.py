@@ -54,7 +54,7 @@ from hubbleclip.dataset.manifest import (
     manifest_schema,
     read_catalog_rows,
     read_dataset,
-    sample_columns,
+    samples_of,
     with_astropy_header,
     write_table,
 )
@@ -174,7 +174,7 @@ def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> Bui
     settings = info.description["settings"]
     released = info.description.get("released_on")
     return build_dataset(
-        [Sample(**row) for row in rows.select(sample_columns(rows)).to_pylist()],
+        samples_of(rows),
         lambda tile_id: info.read_tile_images([tile_id])[0],
         folder,
         ShardSettings(**{name: settings[name] for name in ShardSettings.model_fields if name in settings}),
@@ -266,12 +266,8 @@ def _write_shards(
     tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
     missing = {name: samples for name, samples in plan.items() if name not in tars}
     planned = [
-        PlannedShard(
-            path=building / name,
-            samples=samples,
-            sidecars={sample.tile_id: sidecars[sample.tile_id] for sample in samples},
-        )
-        for name, samples in missing.items()
+        PlannedShard(path=building / name, samples=part, sidecars={one.tile_id: sidecars[one.tile_id] for one in part})
+        for name, part in missing.items()
     ]
     packed = list(map_fn(partial(write_shard, read_png), planned))
     if damaged := [tile_id for one in packed if isinstance(one, TileFileError) for tile_id in one.tile_ids]:

@@ -36,10 +36,7 @@ NOTICES = {
         "attribution": "Simulated by hubbleclip. These are not observations of the sky.",
     },
 }
-UNKNOWN = {
-    "licence": "unknown",
-    "attribution": "Given by the user as files; ask whoever made them.",
-}
+UNKNOWN = {"licence": "unknown", "attribution": "Given by the user as files; ask whoever made them."}
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:

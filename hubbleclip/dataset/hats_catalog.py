@@ -85,10 +85,8 @@ def write_hats_catalog(
         "hats_version": VERSION,
         "moc_sky_fraction": sum(1 / (BASE_PIXELS * 4**order) for order, _ in partitions),
     }
-    for file, content in (
-        ("partition_info.csv", lines),
-        ("hats.properties", [f"{key}={value}" for key, value in properties.items()]),
-    ):
+    texts = {"partition_info.csv": lines, "hats.properties": [f"{key}={value}" for key, value in properties.items()]}
+    for file, content in texts.items():
         write_bytes(folder / file, "".join(f"{line}\n" for line in content).encode(), is_synced=False)
 
 

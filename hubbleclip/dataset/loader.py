@@ -20,7 +20,7 @@ from hubbleclip.config.model import GAIN_JITTER, WHOLE_SHARE
 from hubbleclip.config.settings import TrainSettings
 from hubbleclip.core.errors import DatasetError
 from hubbleclip.core.parallel import ahead
-from hubbleclip.dataset.reader import GreyLevels, SplitTiles
+from hubbleclip.dataset.reader import SplitTiles
 from hubbleclip.dataset.sampler import (
     AUGMENTATION_STREAM,
     CaptionSampler,
@@ -133,9 +133,7 @@ class TrainBatches:
             hard_share=settings.hard_share,
         )
         self.partner = derangement(tiles.num_groups, settings.seed)  # the group that gives each group its texts
-        self.store_px = (
-            2 * image_size
-        )  # twice the side, so that a crop of a quarter of the tile's area is not upsampled
+        self.store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
         fits = len(tiles.rows) * self.store_px**2 <= cache_bytes
         self.cached = tiles.read_all_tiles(self.store_px) if fits else None
 
@@ -162,8 +160,10 @@ class TrainBatches:
                 " different texts or, if only some texts are the same, raise train.batch_size"
             )
         mine = slice(self.rank, None, self.world)
+        rows_r = rows_b[mine]
+        tiles_bss = self.tiles.read_tiles(rows_r, self.store_px) if self.cached is None else self.cached[rows_r]
         return TrainBatch(
-            tiles_b1ss=torch.from_numpy(self._read(rows_b[mine]))[:, None],
+            tiles_b1ss=torch.from_numpy(tiles_bss)[:, None],
             theta_b23=torch.from_numpy(theta[mine]),
             gain_b=torch.from_numpy(gain[mine]),
             tokens_bl=self.tokenize(texts[mine]),
@@ -176,12 +176,6 @@ class TrainBatches:
             row = int(rng.choice(self.sampler.rows_of_group[self.partner[group]]))
         return self.caption_sampler.draw(rng, self.tiles.captions[row], self.tiles.caption_kinds[row])
 
-    def _read(self, rows_b: Ints) -> GreyLevels:
-        """Read tiles from memory or from the shards; the result has shape (b, store_px, store_px)."""
-        if self.cached is not None:
-            return self.cached[rows_b]
-        return self.tiles.read_tiles(rows_b, self.store_px)
-
 
 def _class_of_group(tiles: SplitTiles) -> Ints:
     """Number the pairs of category and instrument, and return the most frequent pair of each group."""
@@ -189,8 +183,7 @@ def _class_of_group(tiles: SplitTiles) -> Ints:
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
     np.add.at(counts, (tiles.group_n, np.array([numbers[pair] for pair in pairs])), 1)
-    classes: Ints = counts.argmax(1)
-    return classes
+    return np.asarray(counts.argmax(1))
 
 
 def iterate_batches(batches: TrainBatches, first_step: int, *, pin: bool) -> Iterator[TrainBatch]:
@@ -216,12 +209,7 @@ def _pinned(batches: TrainBatches, step: int) -> TrainBatch:
 
 def cached_tokenizer(tokenizer: Any) -> Tokenize:
     """Add a cache to a tokenizer, because the same sentences occur many times in a training run."""
-
-    @lru_cache(maxsize=1 << 16)
-    def tokenize(text: str) -> Tensor:
-        tokens: Tensor = tokenizer([text])
-        return tokens
-
+    tokenize = lru_cache(1 << 16)(lambda text: tokenizer([text]))
     return lambda texts: torch.cat([tokenize(text) for text in texts])
 
 

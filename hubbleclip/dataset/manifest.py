@@ -145,6 +145,11 @@ def sample_columns(manifest: pa.Table) -> list[str]:
     return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
 
 
+def samples_of(manifest: pa.Table) -> list[Sample]:
+    """Convert the rows of a manifest to samples."""
+    return [Sample(**row) for row in manifest.select(sample_columns(manifest)).to_pylist()]
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table to a Parquet file atomically. The file is durable only after `sync_files` was called for it."""
     with atomic_write(path, is_synced=False) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,11 +59,7 @@ class SplitTiles:
         """Captions of each sample, the main caption first; there is at least one."""
         # Samples with equal captions share one list object, which saves memory, because abstracts are long.
         shared: dict[tuple[str, ...], list[str]] = {}
-        return [
-            shared.setdefault(tuple(captions), captions)
-            for chunk in self.rows["captions"].chunks
-            for captions in chunk.to_pylist()
-        ]
+        return [shared.setdefault(tuple(captions), captions) for captions in self._lists("captions")]
 
     @property
     def main_captions(self) -> list[str]:
@@ -76,9 +72,13 @@ class SplitTiles:
         known: dict[tuple[str, ...], tuple[str, ...]] = {}
         return [
             known.setdefault(tuple(kinds), tuple(kind.partition("@")[0] for kind in kinds))
-            for chunk in self.rows["caption_kinds"].chunks
-            for kinds in chunk.to_pylist()
+            for kinds in self._lists("caption_kinds")
         ]
+
+    def _lists(self, column: str) -> Iterator[list[str]]:
+        """Yield the lists of a column, with one chunk of them in memory at a time."""
+        for chunk in self.rows[column].chunks:
+            yield from chunk.to_pylist()
 
     def read_tiles(self, indices: Sequence[int] | Ints, size_px: int, out: GreyLevels | None = None) -> GreyLevels:
         """Read tiles and resize them to (n, size_px, size_px), into `out` if it is given."""

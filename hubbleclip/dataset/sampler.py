@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hubbleclip.config.model import FULL_SHARE, OTHER_SHARE
-from hubbleclip.core.errors import DatasetError, SettingsError
+from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
 
 Ints = npt.NDArray[np.int64]
@@ -157,10 +157,6 @@ def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) ->
 
 def derangement(num_groups: int, seed: int) -> Ints:
     """Draw, for each group, the other group from which it gets its texts when pairs are shuffled, (num_groups,)."""
-    if num_groups < 2:
-        raise DatasetError(
-            "shuffled pairs need at least 2 proposal groups in train: add proposals or set train.shuffled = false"
-        )
     order = np.random.default_rng([seed, PAIRING_STREAM]).permutation(num_groups)
     partner = np.empty(num_groups, dtype=np.int64)
     partner[order] = np.roll(order, 1)  # the permutation is one cycle through all groups, so it has no fixed point

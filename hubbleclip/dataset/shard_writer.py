@@ -161,12 +161,11 @@ def write_tar(
     # The bytes equal those that `tarfile` would write, but `tarfile` takes twice as long and cannot hash them.
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
-
-    def read(sample: Sample) -> bytes | None:
-        return read_intact_png(sample.tile_id, sample.png_sha256, read_png)
-
     with atomic_write(path) as temporary, temporary.open("wb") as tar, ThreadPoolExecutor(READER_THREADS) as pool:
-        for sample, image in zip(samples, ahead(pool, read, samples, TILES_PREFETCHED), strict=True):
+        images = ahead(
+            pool, lambda one: read_intact_png(one.tile_id, one.png_sha256, read_png), samples, TILES_PREFETCHED
+        )
+        for sample, image in zip(samples, images, strict=True):
             if image is None:
                 damaged.append(sample.tile_id)
                 continue

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.records import Promotion
-from hubbleclip.dataset.build import DatasetInfo
+from hubbleclip.dataset.manifest import DatasetInfo, samples_of
 from hubbleclip.evaluation.embed import EmbedMapFn, ModelSource, embed_split
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Estimate, Scores, difference, fair_estimates
 from hubbleclip.evaluation.names import HEADLINE
-from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.embeddings import embed_texts, resolve_precision
 
@@ -21,7 +20,7 @@ def split_estimates(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, split: str, map_fn: EmbedMapFn | None = None
 ) -> list[Estimate]:
     """Estimate a run's metrics on one split under the protocol `fair`; the bootstrap resamples proposal groups."""
-    test_set = make_test_set(read_samples(info), split)
+    test_set = make_test_set(samples_of(info.manifest), split)
     source = ModelSource(run_dir=run_dir, precision=resolve_precision(settings.precision))
     loaded = source.load()
     ((_, tiles_td),) = embed_split({source: loaded}, split, info, settings.batch_size, map_fn).values()

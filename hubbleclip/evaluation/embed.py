@@ -20,7 +20,7 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.parallel import MapFn
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.manifest import REBUILD_HINT, DatasetInfo, read_dataset
-from hubbleclip.dataset.reader import SplitTiles, open_split
+from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation.metrics.retrieval import Floats
 from hubbleclip.evaluation.metrics.vocabulary import PROMPTS, Vocabulary
 from hubbleclip.evaluation.metrics.zeroshot import Labels
@@ -99,21 +99,14 @@ def embed_tiles(loaded: LoadedModel, info: DatasetInfo, split: str, batch_size: 
 def embed_range(dataset_path: str, batch_size: int, threads: int, tile_range: TileRange) -> Floats:
     """Embed a range of tiles of one split by one model."""
     torch.set_num_threads(threads)  # the number of threads changes the order of sums, and thus the last bits
-    tiles, rows = _opened(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
+    tiles, rows = _open_split(dataset_path, tile_range.split), slice(tile_range.start, tile_range.stop)
     selected = replace(tiles, rows=tiles.rows[rows], spans=tiles.spans[rows], group_n=tiles.group_n[rows])
-    return embed_open_tiles(_loaded(tile_range.model), selected, batch_size)
+    return embed_open_tiles(_load_model(tile_range.model), selected, batch_size)
 
 
-@lru_cache(CACHED_MODELS)
-def _loaded(model: ModelSource) -> LoadedModel:
-    """Load a model, or return it from the cache if this process has loaded it before."""
-    return model.load()
-
-
-@lru_cache(CACHED_MODELS)
-def _opened(dataset_path: str, split: str) -> SplitTiles:
-    """Open a split, or return it from the cache if this process has opened it before."""
-    return open_split(read_dataset(dataset_path), split)
+# models and splits that this process has opened before come from these caches
+_load_model = lru_cache(CACHED_MODELS)(ModelSource.load)
+_open_split = lru_cache(CACHED_MODELS)(lambda dataset_path, split: open_split(read_dataset(dataset_path), split))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

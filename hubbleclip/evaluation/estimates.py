@@ -125,15 +125,5 @@ def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def as_metric(estimate: Estimate, run_id: str) -> Metric:
-    """Convert an estimate to a row for the catalog; its numbers are rounded to six decimal places."""
-    low, high = estimate.interval()
-    return Metric(
-        run_id=run_id,
-        protocol=estimate.protocol,
-        split="test",
-        model=estimate.scorer,
-        name=estimate.name,
-        value=round(estimate.value, 6),
-        low=round(low, 6),
-        high=round(high, 6),
-    )
+    """Convert an estimate to a row for the catalog."""
+    return Metric(run_id=run_id, protocol=estimate.protocol, split="test", **estimate.row())

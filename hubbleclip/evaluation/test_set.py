@@ -48,8 +48,8 @@ class TestSet:
         return int(self.group_c.max()) + 1
 
 
-def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
-    """Make a test set from the rows of one split.
+def make_test_set(samples: Sequence[Sample], split: str | None = "test") -> TestSet:
+    """Make a test set from the rows of one split, or from all rows if it is None.
 
     The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
     caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong
@@ -57,13 +57,13 @@ def make_test_set(samples: Sequence[Sample], split: str = "test") -> TestSet:
     example for the same patch of sky) may have different aims. Groups with exactly the same caption are one group,
     because no scorer could know which of them a tile belongs to.
     """
-    tiles = sorted((sample for sample in samples if sample.split == split), key=lambda sample: sample.tile_id)
+    tiles = sorted((sample for sample in samples if split in {None, sample.split}), key=lambda sample: sample.tile_id)
     texts = main_captions(tiles)
     group_of = groups_by_caption(tiles, texts)
     groups = sorted(set(group_of.values()))
     if len(groups) < 2:
-        problem = f"the {split} split has {len(groups)} proposal groups and needs 2"
-        raise EvaluationError(f"{problem}: raise splits.{split}_share")
+        problem = f"the {split or 'test'} split has {len(groups)} proposal groups and needs 2"
+        raise EvaluationError(f"{problem}: raise splits.{split or 'test'}_share")
     representative_of = caption_representatives(texts, group_of)
     # Captions are sorted by group, then by proposal, so that the captions of a group are adjacent.
     captions = sorted({(group_of[proposal_id], proposal_id) for proposal_id in representative_of.values()})
@@ -103,20 +103,14 @@ def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str
     return group_proposals(texts, links)
 
 
-def shuffled_captions(caption_t: Ints, seed: int = BOOTSTRAP_SEED) -> Ints:
-    """Draw a wrong caption for each tile at random."""
-    num_captions = int(caption_t.max()) + 1
-    step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
-    other_t: Ints = (caption_t + step_t) % num_captions  # a step of 1 to c - 1 never ends at the tile's own caption
-    return other_t
-
-
 def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int = BOOTSTRAP_SEED) -> tuple[Floats, Floats]:
     """Select each tile's similarity with its own caption (true pair) and with a random wrong caption
     (shuffled pair).
     """
-    tiles = np.arange(len(caption_t))
-    return scores_tc[tiles, caption_t], scores_tc[tiles, shuffled_captions(caption_t, seed)]
+    tiles, num_captions = np.arange(len(caption_t)), int(caption_t.max()) + 1
+    step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
+    other_t = (caption_t + step_t) % num_captions  # a step of 1 to c - 1 never ends at the tile's own caption
+    return scores_tc[tiles, caption_t], scores_tc[tiles, other_t]
 
 
 def example_tiles(test_set: TestSet, count: int = NUM_EXAMPLE_TILES) -> list[int]:

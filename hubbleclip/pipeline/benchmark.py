@@ -16,7 +16,7 @@ from hubbleclip.config.settings import ModelSettings, Settings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import Sample
-from hubbleclip.dataset.manifest import DatasetInfo, read_dataset
+from hubbleclip.dataset.manifest import DatasetInfo, read_dataset, samples_of
 from hubbleclip.dataset.reader import open_rows
 from hubbleclip.evaluation.benchmarks import catalogue, frozen
 from hubbleclip.evaluation.benchmarks.catalogue import PROTOCOL as OBJECTS
@@ -25,7 +25,6 @@ from hubbleclip.evaluation.embed import embed_phrases
 from hubbleclip.evaluation.metrics.baselines import bm25_scores, metadata_text
 from hubbleclip.evaluation.metrics.retrieval import Floats, cosine_scores
 from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
-from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.promotion import find_run, read_promoted
@@ -160,7 +159,7 @@ def open_items(
         counts = catalogue.positives_of(items).sum(axis=1).tolist()
         return items, [{"class": name, "num_tiles": count} for name, count in zip(items.texts, counts, strict=True)]
     info = open_dataset(place, settings)
-    samples = read_samples(info)
+    samples = samples_of(info.manifest)
     if path is None:
         return replace(frozen.benchmark_items(samples), dataset_digest=info.digest), []
     objects = catalogue.read_catalogue(path)
@@ -204,4 +203,4 @@ def trained_proposals(run_dir: Path, place: str, settings: Settings) -> frozense
     info = read_dataset(home) if home.is_dir() else open_dataset(place, settings)
     if info.digest != digest:
         return None
-    return frozenset(sample.proposal_id for sample in read_samples(info) if sample.split == "train")
+    return frozenset(sample.proposal_id for sample in samples_of(info.manifest) if sample.split == "train")

@@ -93,7 +93,7 @@ def write_evaluation(
     metrics = evaluate_run(
         readable_path(stage, dataset_dir),
         run_dir,
-        shuffled_dir,
+        {"shuffled": shuffled_dir} if shuffled_dir else {},
         report_dir,
         settings.evaluation,
         code_version=code_version(),
@@ -180,7 +180,5 @@ def compare(run: str, other: str, settings: Settings) -> Path:
         raise EvaluationError(f"both ids mean the run {run_dir.name}: give another run, see `hubbleclip runs`")
     out_dir, version = layout.comparison(run_dir.name, other_dir.name), code_version()
     dataset_dir = newest_dataset(layout)
-    evaluate_run(
-        dataset_dir, run_dir, None, out_dir, settings.evaluation, code_version=version, other_run_dir=other_dir
-    )
+    evaluate_run(dataset_dir, run_dir, {"other": other_dir}, out_dir, settings.evaluation, code_version=version)
     return out_dir / "index.html"

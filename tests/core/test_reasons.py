@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubbleclip.core.reasons import REASON_WORDS, reason_words
+from hubbleclip.core.reasons import REASON_WORDS, object_class, reason_words
 from hubbleclip.dataset.splits import assign, schemes
 
 ROOMS = ("archives", "captions", "fits", "images", "pipeline")
@@ -64,3 +64,9 @@ def test_words_have_the_numbers_of_the_settings() -> None:
     assert reason_words("contract:key_is_unique") == "breaks the data contract by the rule key_is_unique"
     assert reason_words("not_known:before") == "not known before"
     assert reason_words("brace_{of:another") == "brace {of another"
+
+
+def test_classes_of_targets_are_written_for_people() -> None:
+    classes = ("SIMULATED;SPIRAL GALAXY;BRIGHT", "GALAXY; ;Edge-On", "SIMULATED", None)
+    labels = ["spiral galaxy, bright (simulated)", "galaxy, edge-on", " (simulated)", ""]
+    assert [object_class(one) for one in classes] == labels

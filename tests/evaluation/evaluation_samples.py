@@ -67,10 +67,10 @@ def metric(name: str, value: float, low: float | None = None, high: float | None
     return Metric(**values, name=name, value=value, low=low, high=high)
 
 
-def estimate(value: float = 0.5, **changes: Any) -> Estimate:
-    """An estimate of 50 groups under the protocol `fair`."""
-    values = {"protocol": "fair", "scorer": "m", "name": "i2t_accuracy_at_10pct", "num_groups": 50} | changes
-    return Estimate(**values, value=value)
+def estimate(value: float = 0.5, num_groups: int = 50, **changes: Any) -> Estimate:
+    """An estimate of groups of one query each under the protocol `fair`."""
+    values = {"protocol": "fair", "scorer": "m", "name": "i2t_accuracy_at_10pct"}
+    return Estimate(**values | {"value": value, "sizes_g": np.ones(num_groups, np.int64)} | changes)
 
 
 RUN = make(

@@ -251,8 +251,8 @@ def test_a_class_has_the_groups_of_its_own_tiles_and_their_mean_those_of_all_cla
     positive_kt = np.array([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0]])
     scores_t = np.array([3.0, 1.0, 5.0, 4.0, 2.0, 0.0])
     classes = [class_estimates("model", scores_t, one, group_t, weights_bg[:, group_t])[0] for one in positive_kt]
-    assert [one.sizes.tolist() for one in classes] == [[2, 1], [1]]
-    assert mean_estimate(classes, group_t, positive_kt > 0).sizes.tolist() == [2, 1, 1]
+    assert [one.sizes_g.tolist() for one in classes] == [[2, 1], [1]]
+    assert mean_estimate(classes, group_t, positive_kt > 0).sizes_g.tolist() == [2, 1, 1]
     assert classes[0].draws_b[1] == pytest.approx(
         classes[0].value
     )  # a resample without the class is the mean of others

@@ -71,9 +71,9 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(
         return [pickled(pickled(work)(pickled(item))) for item in items]
 
     serial = embed_split(models, "test", info, BATCH_SIZE)
-    num_loaded = embed._loaded.cache_info().misses
+    num_loaded = embed._load_model.cache_info().misses
     parallel = embed_split(models, "test", info, BATCH_SIZE, fake_map)
-    assert embed._loaded.cache_info().misses - num_loaded == 2  # once for all ranges of a model
+    assert embed._load_model.cache_info().misses - num_loaded == 2  # once for all ranges of a model
     assert list(parallel) == list(serial) == [best, start]
     for key, (tile_ids, features) in serial.items():
         assert parallel[key][0] == tile_ids

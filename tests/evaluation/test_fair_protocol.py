@@ -99,7 +99,7 @@ def test_groups_count_by_their_tiles_from_image_to_text_and_by_their_captions_fr
 ) -> None:
     for name, one in found.items():
         sizes = np.bincount(GROUP_T if name.startswith("i2t") and name != BY_PROPOSAL else GROUP_C)
-        assert (one.num_groups, one.sizes.tolist()) == (12, sizes.tolist()), name
+        assert (one.num_groups, one.sizes_g.tolist()) == (12, sizes.tolist()), name
         assert (one.protocol, one.scorer) == ("fair", "m")
 
 

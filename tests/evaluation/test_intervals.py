@@ -123,7 +123,6 @@ def test_the_ratio_mixes_the_variance_with_that_of_sizes_and_correlation(known) 
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.9])
 def test_the_interval_of_chance_is_the_range_of_random_orders_extended_to_its_exact_value(value):
-    chance = Chance(
-        protocol="fair", scorer="random", name="i2t_map", value=value, draws_b=np.linspace(0.4, 0.6, 41), num_groups=5
-    )
+    draws_b, sizes_g = np.linspace(0.4, 0.6, 41), np.ones(5, np.int64)
+    chance = Chance(protocol="fair", scorer="random", name="i2t_map", value=value, draws_b=draws_b, sizes_g=sizes_g)
     assert chance.interval() == pytest.approx((min(value, 0.405), max(value, 0.595)))

@@ -53,19 +53,6 @@ def test_texts_of_the_archive_are_no_markup():
     assert shown == "&lt;b&gt;M 31&lt;/b&gt; &amp; M 32"
 
 
-@pytest.mark.parametrize(
-    ("target_class", "label"),
-    [
-        ("SIMULATED;SPIRAL GALAXY", "spiral galaxy (simulated)"),
-        ("GALAXY;SPIRAL", "galaxy, spiral"),
-        ("SIMULATED", "simulated"),
-        (None, ""),
-    ],
-)
-def test_target_classes_are_written_for_people(target_class, label):
-    assert page.class_label(target_class) == label
-
-
 INFO = SimpleNamespace(digest="evaluated-on", description={"counts": {"test": {"samples": 6}}})
 
 

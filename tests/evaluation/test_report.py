@@ -15,7 +15,7 @@ from PIL import Image
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core.errors import EvaluationError, TrainingError
-from hubbleclip.dataset.build import read_dataset
+from hubbleclip.dataset.manifest import read_dataset, samples_of
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
@@ -23,7 +23,6 @@ from hubbleclip.evaluation.embed import ModelSource, embed_test_set, embed_tiles
 from hubbleclip.evaluation.report import diagnostics, page
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.tile_cards import make_thumbnail
-from hubbleclip.evaluation.report.write import read_samples
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
@@ -60,7 +59,9 @@ def evaluation(trained):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "pictures_of", record)
-        metrics = report.evaluate(dataset_dir, run_dir, shuffled_dir, path, SETTINGS, code_version="1.2.3+gabc")
+        metrics = report.evaluate(
+            dataset_dir, run_dir, {"shuffled": shuffled_dir}, path, SETTINGS, code_version="1.2.3+gabc"
+        )
     return SimpleNamespace(path=path, metrics=metrics, **drawn)
 
 
@@ -68,7 +69,7 @@ def evaluation(trained):
 def embedded(trained):
     """The test set, the model and its features of the test set."""
     info, loaded = read_dataset(trained[1]), load_run_model(trained[2])
-    test_set = make_test_set(read_samples(info))
+    test_set = make_test_set(samples_of(info.manifest))
     return test_set, loaded, embed_test_set(loaded, embed_tiles(loaded, info, "test", 8), test_set, {}, 8)
 
 
@@ -110,7 +111,7 @@ def test_a_promotion_is_decided_on_val(trained):
     info = read_dataset(dataset_dir)
     found = val_estimate(info, run_dir, SETTINGS)
     assert found.num_groups == 2  # the test split has 10 groups
-    loaded, val = load_run_model(run_dir), make_test_set(read_samples(info), "val")
+    loaded, val = load_run_model(run_dir), make_test_set(samples_of(info.manifest), "val")
     prepare_for_embedding(loaded, SETTINGS.precision)
     scores_tc = embed_tiles(loaded, info, "val", 8)[1] @ embed_texts(loaded, val.captions_c, 8).T
     is_first_t = scores_tc.argmax(axis=1) == val.caption_t  # of two captions, the top 10 % is the first
@@ -130,8 +131,8 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
 def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread, num_warnings):
     draws_b = np.random.default_rng(0).normal(0.8, spread, 400)
     headline = estimate(0.8, scorer="fine_tuned", draws_b=draws_b, num_groups=num_groups)
-    others = [replace(headline, scorer="base", num_groups=9), replace(headline, protocol="views", num_groups=9)]
-    report.warn_of_wide_interval([*others, headline])
+    few = replace(headline, sizes_g=headline.sizes_g[:9])
+    report.warn_of_wide_interval([replace(few, scorer="base"), replace(few, protocol="views"), headline])
     assert len(caplog.messages) == num_warnings
     assert all("i2t_accuracy_at_10pct is 6" in one and "54 proposal groups" in one for one in caplog.messages)
 
@@ -139,7 +140,7 @@ def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread
 def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
     root, dataset_dir, run_dir, shuffled_dir = trained
     again = root / "reports/b"
-    report.evaluate(dataset_dir, run_dir, shuffled_dir, again, SETTINGS, code_version="1.2.3+gabc")
+    report.evaluate(dataset_dir, run_dir, {"shuffled": shuffled_dir}, again, SETTINGS, code_version="1.2.3+gabc")
     names = ("metrics.json", "index.html")
     assert all((evaluation.path / name).read_bytes() == (again / name).read_bytes() for name in names)
     written = json.loads((evaluation.path / "metrics.json").read_text())
@@ -193,7 +194,7 @@ def test_a_report_of_two_runs_replaces_an_older_one_and_has_their_difference(tra
     out_dir = root / "alone/pair"
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
-    done = report.evaluate(dataset_dir, run_dir, None, out_dir, SETTINGS, code_version="1", other_run_dir=shuffled_dir)
+    done = report.evaluate(dataset_dir, run_dir, {"other": shuffled_dir}, out_dir, SETTINGS, code_version="1")
     assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["pair"]
     assert "shuffled" not in {metric.model for metric in done}
@@ -212,9 +213,9 @@ def test_a_test_split_of_one_group_and_a_missing_run_are_refused(trained, tmp_pa
     _, dataset_dir, run_dir, _ = trained
     lonely = small_dataset.build(tmp_path / "datasets", num_groups=5, tiles_per_group=2, num_test_groups=1)
     with pytest.raises(EvaluationError, match="has 1 proposal groups"):
-        report.evaluate(lonely, run_dir, None, tmp_path / "out", SETTINGS, code_version="1")
+        report.evaluate(lonely, run_dir, {}, tmp_path / "out", SETTINGS, code_version="1")
     with pytest.raises(TrainingError, match="is damaged"):
-        report.evaluate(dataset_dir, tmp_path, None, tmp_path / "out", SETTINGS, code_version="1")
+        report.evaluate(dataset_dir, tmp_path, {}, tmp_path / "out", SETTINGS, code_version="1")
     assert not (tmp_path / "out").exists()
 
 

@@ -77,7 +77,7 @@ def test_zero_shot_estimates_know_the_sizes_of_the_groups() -> None:
     scores_tk = labels.is_positive_kt.T.astype(float)
     found = zeroshot.phrase_retrieval_estimates("kind", "m", scores_tk.T, labels, **drawn)
     found += zeroshot.classification_estimates("kind", "m", scores_tk, labels, **drawn)
-    assert [one.sizes.tolist() for one in found] == [[1, 5, 3, 7]] * 5
+    assert [one.sizes_g.tolist() for one in found] == [[1, 5, 3, 7]] * 5
 
 
 def test_fusion_adds_words_and_the_similarity_to_the_query_and_to_the_best_three_by_words() -> None:

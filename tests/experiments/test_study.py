@@ -40,7 +40,7 @@ def estimate(value: float, rng: np.random.Generator, shared_b: np.ndarray) -> Es
         name=study.METRICS[0],
         value=value,
         draws_b=value + shared_b + rng.normal(0, 0.002, len(shared_b)),
-        num_groups=60,
+        sizes_g=np.ones(60, np.int64),
     )
 
 
@@ -72,7 +72,8 @@ def test_paired_arms_are_distinguished_where_their_own_intervals_overlap() -> No
 
 def test_arms_that_never_differ_are_not_known_to_be_equal() -> None:
     """Their interval was [0, 0], and that of an arm that finds everything [1, 1]."""
-    same = Estimate(protocol="fair", scorer="r", name=study.METRICS[0], value=1.0, draws_b=np.ones(9), num_groups=60)
+    sizes_g = np.ones(60, np.int64)
+    same = Estimate(protocol="fair", scorer="r", name=study.METRICS[0], value=1.0, draws_b=np.ones(9), sizes_g=sizes_g)
     one = {(arm.name, metric): study.pool([same] * 3) for arm in study.ARMS for metric in study.METRICS}
     figures, by_name = effects(one)
     assert all(arm.high == 1 and 0.9 < arm.low < 0.96 for arm in figures)

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from commands import run
 
-from hubbleclip.config.settings import Section, read_settings
+from hubbleclip.config.settings import read_settings
 
 FILE = Path(__file__).with_name("golden.json")
 SMALL = {
@@ -31,6 +31,8 @@ SMALL = {
 }
 PAIRS = str(Path(__file__).parents[2] / "experiments/pairs/pairs.toml")
 PROFILES = ("demo", "hubble", "local", PAIRS, "paper")
+DIGESTED = ("archive", "tiles", "captions", "splits", "shards", "model", "train", "evaluation")
+"""Sections whose digests are stored beside results."""
 NUM_FILES = 10
 
 
@@ -44,13 +46,9 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
 
 
 def settings_digests() -> dict[str, dict[str, str]]:
-    """Digest of every section of every profile's settings."""
-    found = {}
-    for profile in PROFILES:
-        settings = read_settings(profile)
-        sections = {name: getattr(settings, name) for name in type(settings).model_fields}
-        found[settings.profile] = {name: part.digest() for name, part in sections.items() if isinstance(part, Section)}
-    return found
+    """Digests of every profile's settings that are stored beside results."""
+    all_settings = {one.profile: one for one in map(read_settings, PROFILES)}
+    return {profile: {name: getattr(one, name).digest() for name in DIGESTED} for profile, one in all_settings.items()}
 
 
 def rows_digest(catalog: duckdb.DuckDBPyConnection, sql: str) -> str:

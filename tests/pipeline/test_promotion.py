@@ -24,9 +24,8 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 
 def estimate(run_id: str, draws_b: np.ndarray) -> Estimate:
-    return Estimate(
-        protocol=FAIR, scorer=run_id, name=HEADLINE, value=float(draws_b.mean()), draws_b=draws_b, num_groups=20
-    )
+    value, sizes_g = float(draws_b.mean()), np.ones(20, np.int64)
+    return Estimate(protocol=FAIR, scorer=run_id, name=HEADLINE, value=value, draws_b=draws_b, sizes_g=sizes_g)
 
 
 def noise(mean: float, seed: int = 1) -> np.ndarray:

@@ -206,8 +206,7 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
-    near: Bools = overlap | (gap < guard_rad) | ~(a_fits & b_fits)  # a pair too large to be projected counts as near
-    return near
+    return np.asarray(overlap | (gap < guard_rad) | ~(a_fits & b_fits))  # a pair too large to be projected is near
 
 
 def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
@@ -230,8 +229,7 @@ def _is_separated_along_edges(shape: Floats, a: Floats, b: Floats) -> Bools:
     # The corners are projected to the normal of each edge; both results have the shape (n, edges, corners).
     on_a, on_b = normals @ a.swapaxes(1, 2), normals @ b.swapaxes(1, 2)
     apart = (on_a.max(axis=2) <= on_b.min(axis=2)) | (on_b.max(axis=2) <= on_a.min(axis=2))
-    parted: Bools = apart.any(axis=1)
-    return parted
+    return np.asarray(apart.any(axis=1))
 
 
 def _corner_to_edge_distance(a: Floats, b: Floats) -> Floats:
@@ -241,6 +239,4 @@ def _corner_to_edge_distance(a: Floats, b: Floats) -> Floats:
     length2 = np.maximum((edges**2).sum(axis=-1), EPSILON_RAD**2)
     # Position on the edge that is nearest to the corner, as a fraction of the edge's length from 0 to 1.
     along = np.clip((offsets * edges).sum(axis=-1) / length2, 0, 1)
-    distance: Floats = np.linalg.norm(offsets - along[..., None] * edges, axis=-1)
-    least: Floats = distance.min(axis=(1, 2))
-    return least
+    return np.asarray(np.linalg.norm(offsets - along[..., None] * edges, axis=-1).min(axis=(1, 2)))

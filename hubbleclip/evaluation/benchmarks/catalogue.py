@@ -210,14 +210,15 @@ def class_metrics(
                 for scores_t, grade_t in zip(scores_kt[kept_k], items.grades_tk.T[kept_k][:, is_in_t], strict=True)
             ]
             for name, estimates in zip(names, by_class, strict=True):
-                rows += [_row(scope, name, one) for one in estimates]
+                rows += [{"scope": scope, "class": name, **one.row()} for one in estimates]
             for of_metric in zip(*by_class, strict=True):
                 mean = mean_estimate(of_metric, group_t, positive_kt)
                 means[scorer, mean.name] = mean
-                rows.append(_row(scope, None, mean))
+                rows.append({"scope": scope, "class": None, **mean.row()})
         for rival in COMPARED:
             if (rival, "ap") in means:
-                rows.append(_row(scope, None, difference(means["model", "ap"], means[rival, "ap"])))
+                gain = difference(means["model", "ap"], means[rival, "ap"])
+                rows.append({"scope": scope, "class": None, **gain.row()})
     return rows
 
 
@@ -235,12 +236,10 @@ def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Int
         precision_b, _ = resampled_ranking_metrics(scores_t, positive_t, weights)
         return [precision_b, resampled_ndcg(scores_t, grade_t, weights), *of_tops]
 
-    estimates = []
-    for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True):
-        # a resample without an object of the class, whose value is NaN, gets the mean of the other resamples
-        known_b = np.where(np.isfinite(draws_b), draws_b, np.nanmean(draws_b))
-        estimates.append(recentred(PROTOCOL, scorer, name, float(exact_1[0]), draws_b=known_b, sizes_g=sizes_g))
-    return estimates
+    return [
+        recentred(PROTOCOL, scorer, name, float(exact_1[0]), draws_b=draws_b, sizes_g=sizes_g)
+        for name, exact_1, draws_b in zip(NAMES, values(once_1t), values(weights_bt), strict=True)
+    ]
 
 
 def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bools) -> Estimate:
@@ -248,21 +247,7 @@ def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bo
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
     value = float(np.mean([one.value for one in of_classes]))
     draws_b = np.mean([one.draws_b for one in of_classes], axis=0)
-    return replace(of_classes[0], value=value, draws_b=draws_b, num_groups=len(sizes_g), sizes_g=sizes_g)
-
-
-def _row(scope: str, class_name: str | None, one: Estimate) -> dict[str, Any]:
-    """Convert an estimate to a row of the result."""
-    low, high = one.interval() if one.num_groups > 1 else (None, None)
-    return {
-        "scope": scope,
-        "model": one.scorer,
-        "class": class_name,
-        "name": one.name,
-        "value": round(one.value, 6),
-        "low": None if low is None else round(low, 6),
-        "high": None if high is None else round(high, 6),
-    }
+    return replace(of_classes[0], value=value, draws_b=draws_b, sizes_g=sizes_g)
 
 
 def class_counts(

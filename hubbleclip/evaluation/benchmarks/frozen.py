@@ -7,7 +7,6 @@ the benchmark, in any split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.records import Sample
 from hubbleclip.dataset.splits.schemes import BENCHMARK, is_benchmark_program, program_number
 from hubbleclip.evaluation.benchmarks.items import ItemSet
-from hubbleclip.evaluation.estimates import as_metric
 from hubbleclip.evaluation.metrics.bootstrap import draw_weights
 from hubbleclip.evaluation.metrics.protocols import Scores, chance_estimates, fair_estimates
 from hubbleclip.evaluation.metrics.retrieval import Floats
@@ -26,22 +24,22 @@ from hubbleclip.evaluation.test_set import TestSet, make_test_set
 
 def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
     """Select the tiles of the benchmark's programmes, and their captions; a tile's own caption has the grade 1."""
-    chosen = {
-        sample.tile_id: sample
+    chosen = [
+        sample
         for sample in samples
         if (number := program_number(sample.proposal_id)) is not None and is_benchmark_program(number)
-    }
-    if len({sample.group_id for sample in chosen.values()}) < 2:
+    ]
+    if len({sample.group_id for sample in chosen}) < 2:
         raise EvaluationError(
-            f"the dataset has {len({sample.proposal_id for sample in chosen.values()})} programmes of the benchmark"
+            f"the dataset has {len({sample.proposal_id for sample in chosen})} programmes of the benchmark"
             f" {BENCHMARK} in fewer than 2 groups: build a dataset of more programmes"
         )
-    test_set = make_test_set([replace(sample, split="test") for sample in chosen.values()])
+    test_set = make_test_set(chosen, split=None)
     own_tc = test_set.caption_t[:, None] == np.arange(len(test_set.captions_c))
     proposal_t = np.array([sample.proposal_id for sample in test_set.samples])
     return ItemSet(
         benchmark=BENCHMARK,
-        samples=tuple(chosen[sample.tile_id] for sample in test_set.samples),
+        samples=test_set.samples,
         text_ids=tuple(str(min(proposal_t[own_t])) for own_t in own_tc.T),
         texts=test_set.captions_c,
         group_t=test_set.group_t,
@@ -69,8 +67,7 @@ def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSett
     scorers.append(Scores.of_text_search(test_set))
     estimates = [estimate for one in scorers for estimate in fair_estimates(one, test_set, weights_bg)]
     estimates += chance_estimates(test_set, weights_bg)
-    rows = [as_metric(estimate, "") for estimate in estimates]
-    return [{name: getattr(row, name) for name in ("model", "name", "value", "low", "high")} for row in rows]
+    return [estimate.row() for estimate in estimates]
 
 
 def identity(items: ItemSet, trained: frozenset[str] | None) -> dict[str, Any]:

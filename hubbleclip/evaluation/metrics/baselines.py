@@ -63,8 +63,7 @@ def fused_scores(
     """
     best = np.argsort(-words_i, kind="stable")[:NUM_EXAMPLES]
     sought_d = query_d + text_weight * unit(words_i[best] @ feat_id[best])
-    scores_i: Floats = np.round(words_i + MODEL_WEIGHT * (feat_id @ sought_d), SCORE_DECIMALS)
-    return scores_i
+    return np.asarray(np.round(words_i + MODEL_WEIGHT * (feat_id @ sought_d), SCORE_DECIMALS))
 
 
 def hybrid_scores(words_qi: Floats, query_qd: Floats, feat_id: Floats) -> Floats:

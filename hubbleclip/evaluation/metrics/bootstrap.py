@@ -29,9 +29,8 @@ RESAMPLES_PER_BLOCK = 100
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int = BOOTSTRAP_SEED) -> Ints:
     """Draw bootstrap resamples of the groups; a resample is described by the number of copies of each group."""
-    rng = np.random.default_rng(seed)
-    weights_bg: Ints = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
-    return weights_bg
+    shares_g = np.full(num_groups, 1 / num_groups)
+    return np.asarray(np.random.default_rng(seed).multinomial(num_groups, shares_g, size=num_resamples))
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
@@ -41,8 +40,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
     np.add.at(sums_gm, group_q, values_qm)
     counts_g = np.bincount(group_q, minlength=num_groups)  # number of queries per group
-    means_bm: Floats = (weights_bg @ sums_gm) / np.maximum(weights_bg @ counts_g, 1)[:, None]
-    return means_bm
+    return np.asarray((weights_bg @ sums_gm) / np.maximum(weights_bg @ counts_g, 1)[:, None])
 
 
 def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
@@ -57,8 +55,7 @@ def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Flo
     lower_b = np.argmax(total_qb >= half_b, axis=0)
     upper_b = np.argmax(total_qb > half_b, axis=0)  # may differ from lower_b only if the number of queries is even
     resamples = np.arange(len(weights_bg))
-    medians_b: Floats = (sorted_qb[lower_b, resamples] + sorted_qb[upper_b, resamples]) / 2
-    return medians_b
+    return np.asarray((sorted_qb[lower_b, resamples] + sorted_qb[upper_b, resamples]) / 2)
 
 
 def resampled_retrieval(
@@ -81,22 +78,17 @@ def resampled_retrieval(
     for start in range(0, len(weights_bg), RESAMPLES_PER_BLOCK):
         block_bg = weights_bg[start : start + RESAMPLES_PER_BLOCK]
         weights_gb = block_bg.T.astype(np.float32)
-        resampled = TiedRanks(
+        ranks = TiedRanks(
             above_q=above_qg @ weights_gb,
             tied_q=tied_qg @ weights_gb,
             positives_q=positives_qg @ weights_gb,
             num_items=block_bg @ np.bincount(group_i, minlength=weights_bg.shape[1]),
         )
-        blocks.append(_block_metrics(direction, resampled, group_q, block_bg))
+        values = {name: hit_probability(ranks, top) for name, top in hit_cutoffs(direction, ranks.num_items).items()}
+        rank_qb = expected_rank(ranks)
+        values[f"{direction}_normalised_rank"] = rank_qb / ranks.num_items
+        copies_qb = block_bg.T[group_q]
+        num_queries_b = np.maximum(copies_qb.sum(axis=0), 1)
+        means = {name: (copies_qb * values_qb).sum(axis=0) / num_queries_b for name, values_qb in values.items()}
+        blocks.append(means | {f"{direction}_median_rank": resampled_medians(rank_qb, group_q, block_bg)})
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def _block_metrics(direction: str, ranks: TiedRanks, group_q: Ints, weights_bg: Ints) -> dict[str, Floats]:
-    """Compute the metrics of `resampled_retrieval` from the ranks (q, b) of the queries on some resamples."""
-    copies_qb = weights_bg.T[group_q]
-    num_queries_b = np.maximum(copies_qb.sum(axis=0), 1)
-    values = {name: hit_probability(ranks, top) for name, top in hit_cutoffs(direction, ranks.num_items).items()}
-    rank_qb = expected_rank(ranks)
-    values[f"{direction}_normalised_rank"] = rank_qb / ranks.num_items
-    means = {name: (copies_qb * values_qb).sum(axis=0) / num_queries_b for name, values_qb in values.items()}
-    return means | {f"{direction}_median_rank": resampled_medians(rank_qb, group_q, weights_bg)}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -91,8 +92,8 @@ class Estimate:
     """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
-    `sizes_g` is the number of queries of each group that has queries; None if each group has one. `correlation`
-    is that of the hits of a group; None if the values of the queries are no hits and misses.
+    `sizes_g` is the number of queries of each group that has queries. `correlation` is that of the hits of a group;
+    None if the values of the queries are no hits and misses.
     """
 
     protocol: str
@@ -100,34 +101,33 @@ class Estimate:
     name: str
     value: float
     draws_b: Floats
-    num_groups: int
-    sizes_g: Ints | None = None
+    sizes_g: Ints
     correlation: float | None = None
 
     @property
-    def is_share(self) -> bool:
-        """Whether the metric is a share in [0, 1]; ranks and differences are not shares."""
-        return "rank" not in self.name and "_minus_" not in self.name
+    def num_groups(self) -> int:
+        """Number of groups that have queries."""
+        return len(self.sizes_g)
 
     @property
     def variance(self) -> float:
         """Variance of the metric over resamples of the groups."""
         return variance_of(self.draws_b, self.num_groups)
 
-    @property
-    def sizes(self) -> Ints:
-        """Number (g,) of queries of each group."""
-        return np.ones(self.num_groups, dtype=np.int64) if self.sizes_g is None else self.sizes_g
-
     def interval(self) -> tuple[float, float]:
         """Compute the 95 % interval of the metric."""
-        if self.is_share:
-            return share_interval(self.value, self.variance, self.sizes, self.correlation)
+        if "rank" not in self.name:  # the metric is a share in [0, 1]
+            return share_interval(self.value, self.variance, self.sizes_g, self.correlation)
         low, high = percentile_interval(self.draws_b, self.num_groups)
         if self.name.endswith("median_rank"):
             low, high = math.floor(low), math.ceil(high)  # the true median is a whole rank
         # The interval is extended to the value if necessary: all resamples of a median may lie on one side of it.
         return min(low, self.value), max(high, self.value)
+
+    def row(self) -> dict[str, Any]:
+        """List scorer, name, value and interval, rounded to six decimal places; a single group gives no interval."""
+        low, high = [round(end, 6) for end in self.interval()] if self.num_groups > 1 else (None, None)
+        return {"model": self.scorer, "name": self.name, "value": round(self.value, 6), "low": low, "high": high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -196,7 +196,6 @@ def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: 
             name=name,
             value=float(value),
             draws_b=draws[name],
-            num_groups=len(sizes_g),
             sizes_g=sizes_g,
             correlation=correlation_of(np.bincount(group_q, values_q), sizes_g) if set(values_q) <= {0, 1} else None,
         )
@@ -252,7 +251,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_
     those of simulated random orders.
     """
     group_t, num_tiles, num_captions = test_set.group_t, len(test_set.caption_t), len(test_set.group_c)
-    num_draws, num_groups = weights_bg.shape
+    num_draws = len(weights_bg)
     tiles_c = np.bincount(test_set.caption_t, minlength=num_captions)  # number of tiles of each caption
     num_top = top_count(HEADLINE_PERCENT, num_tiles)
     rng = np.random.default_rng(seed)
@@ -272,7 +271,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_
     metrics += chance_metrics("i2t", one_t, num_captions, num_draws, seed)
     metrics += chance_metrics("t2i", tiles_c, num_tiles, num_draws, seed)
     return [
-        Chance(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, num_groups=num_groups)
+        Chance(protocol=FAIR, scorer="random", name=name, value=value, draws_b=draws_b, sizes_g=np.bincount(group_t))
         for name, value, draws_b in metrics
     ]
 
@@ -280,50 +279,36 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_
 def chance_metrics(
     direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
 ) -> list[tuple[str, float, Floats]]:
-    """Compute the metrics of one direction if the items are in random order."""
+    """Compute the metrics of one direction if the items are in random order.
+
+    For average precision and nDCG, `NUM_CHANCE` random orders are simulated once for each number of positives. Each
+    query draws from the orders that were simulated for its number of positives.
+    """
     ranks = chance_ranks(positives_q, num_items)
     rank_bq = simulated_chance_ranks(positives_q, num_items, num_draws, seed)
-    medians_b = np.median(rank_bq, axis=1)
-    shares = [
-        (name, float(hit_probability(ranks, count).mean()), (rank_bq <= count).mean(axis=1))
+    # exact values (q,) and simulated values (b, q) of each metric
+    values: dict[str, tuple[Floats, Any]] = {
+        name: (hit_probability(ranks, count), rank_bq <= count)
         for name, count in hit_cutoffs(direction, num_items).items()
-    ]
-    return [
-        *shares,
-        *chance_ranking_metrics(direction, positives_q, num_items, num_draws, seed),
-        (
-            f"{direction}_normalised_rank",
-            float(expected_rank(ranks).mean() / num_items),
-            rank_bq.mean(axis=1) / num_items,
-        ),
-        # The median rank has no closed form, so its value is the mean of the simulated medians.
-        (f"{direction}_median_rank", float(medians_b.mean()), medians_b),
-    ]
-
-
-def chance_ranking_metrics(
-    direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
-) -> list[tuple[str, float, Floats]]:
-    """Compute average precision and nDCG if the items are in random order.
-
-    For each number of positives, `NUM_CHANCE` random orders are simulated once. Each query draws from the orders that
-    were simulated for its number of positives.
-    """
-    pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=(num_draws, len(positives_q)))
-    drawn_mbq = np.empty((2, *pick_bq.shape))  # axis m holds average precision and nDCG
-    exact_mq = np.empty((2, len(positives_q)))
+    }
+    pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=rank_bq.shape)
+    exact_mq, drawn_mbq = np.empty((2, len(positives_q))), np.empty((2, *pick_bq.shape))
     tied_1i = np.zeros((1, num_items))  # if all scores are equal, a metric is its expectation by chance
     for positives in np.unique(positives_q):
         is_same_q = positives_q == positives
         positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
-        for row, values_b in enumerate(chance_precision_and_ndcg(int(positives), num_items, seed)):
-            drawn_mbq[row][:, is_same_q] = values_b[pick_bq[:, is_same_q]]
+        simulated_mn = np.array(chance_precision_and_ndcg(int(positives), num_items, seed))
+        drawn_mbq[:, :, is_same_q] = simulated_mn[:, pick_bq[:, is_same_q]]
         exact_mq[:, is_same_q] = ranking_metrics(tied_1i, positive_1i)
-    names = (f"{direction}_map", f"{direction}_ndcg_at_10")
-    return [
-        (name, float(exact_q.mean()), drawn_bq.mean(axis=1))
-        for name, exact_q, drawn_bq in zip(names, exact_mq, drawn_mbq, strict=True)
-    ]
+    values |= {
+        f"{direction}_map": (exact_mq[0], drawn_mbq[0]),
+        f"{direction}_ndcg_at_10": (exact_mq[1], drawn_mbq[1]),
+        f"{direction}_normalised_rank": (expected_rank(ranks) / num_items, rank_bq / num_items),
+    }
+    metrics = [(name, float(exact_q.mean()), drawn_bq.mean(axis=1)) for name, (exact_q, drawn_bq) in values.items()]
+    # The median rank has no closed form, so its value is the mean of the simulated medians.
+    medians_b = np.median(rank_bq, axis=1)
+    return [*metrics, (f"{direction}_median_rank", float(medians_b.mean()), medians_b)]
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
@@ -388,6 +373,6 @@ def difference(ours: Estimate, other: Estimate) -> Difference:
         name=f"{ours.name}_minus_{other.scorer}",
         value=ours.value - other.value,
         draws_b=ours.draws_b - other.draws_b,
-        num_groups=ours.num_groups,
-        ratio=max(design_ratio(one.value, one.variance, one.sizes, one.correlation) for one in (ours, other)),
+        sizes_g=ours.sizes_g,
+        ratio=max(design_ratio(one.value, one.variance, one.sizes_g, one.correlation) for one in (ours, other)),
     )

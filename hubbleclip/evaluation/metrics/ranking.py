@@ -64,8 +64,7 @@ def resampled_ndcg(scores_i: Floats, gains_i: Floats, weights_bi: Ints) -> Float
     def discounted(scores_i: Floats) -> Floats:
         start_bk, end_bk, _, gains_bk = _tied_blocks(scores_i, gains_i, weights_bi)
         discount_bk = DISCOUNT[np.minimum(end_bk, NUM_TOP)] - DISCOUNT[np.minimum(start_bk, NUM_TOP)]
-        found_b: Floats = (gains_bk / np.maximum(end_bk - start_bk, 1) * discount_bk).sum(axis=1)
-        return found_b
+        return np.asarray((gains_bk / np.maximum(end_bk - start_bk, 1) * discount_bk).sum(axis=1))
 
     with np.errstate(invalid="ignore"):
         return np.asarray(discounted(scores_i) / discounted(gains_i))
@@ -77,8 +76,7 @@ def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, n
     size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
     taken_bk = np.clip(num_top - start_bk, 0, size_bk)  # items of the block among the first `num_top`
     found_b = (positives_bk * taken_bk / np.maximum(size_bk, 1)).sum(axis=1)
-    precision_b: Floats = np.where(total_b > 0, found_b / num_top, np.nan)
-    return precision_b
+    return np.where(total_b > 0, found_b / num_top, np.nan)
 
 
 def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> tuple[Ints, Ints, Any, Any]:

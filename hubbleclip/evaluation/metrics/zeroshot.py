@@ -10,7 +10,6 @@ of tied tiles, computed in closed form.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -18,6 +17,7 @@ from itertools import compress
 import numpy as np
 from scipy.special import softmax
 
+from hubbleclip.core.reasons import SIMULATED_TERM, class_words
 from hubbleclip.core.records import Sample
 from hubbleclip.evaluation.metrics.protocols import Estimate, Values, bootstrap_estimates
 from hubbleclip.evaluation.metrics.ranking import ranking_metrics, resampled_ranking_metrics
@@ -33,8 +33,6 @@ from hubbleclip.evaluation.metrics.vocabulary import OBJECT_PROMPTS
 
 ZERO_SHOT, IMAGES = "zero_shot", "image_to_image"
 CATEGORY_PROMPTS = ("{}", "a Hubble image about {}")
-SIMULATED_TERM = "simulated"
-"""Term that marks simulated targets; the term is not a class of objects."""
 NUM_BINS = 10
 """Number of confidence bins that the calibration error uses."""
 IMAGE_METRICS = ("map", "recall_at_1", "ndcg_at_10")
@@ -56,8 +54,7 @@ class Labels:
 
 def class_terms(sample: Sample) -> list[str]:
     """List the terms of a tile's target class."""
-    terms = [term.strip().lower() for term in (sample.target_class or "").split(";")]
-    return [term for term in terms if term not in {"", SIMULATED_TERM}]
+    return [term for term in class_words(sample.target_class) if term != SIMULATED_TERM]
 
 
 def category_terms(sample: Sample) -> list[str]:
@@ -113,31 +110,13 @@ def phrase_retrieval_estimates(
             for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
         ]
     )
+    draws_2b = np.ma.masked_invalid(resampled).mean(axis=0).filled(np.nan)  # without phrases that have no positives
     exact = ranking_metrics(scores_kt, labels.is_positive_kt)
     sizes_g = np.bincount(group_t)
     return [
-        recentred(
-            ZERO_SHOT,
-            scorer,
-            f"{task}_{name}",
-            float(exact_k.mean()),
-            draws_b=_mean_over_phrases(draws_kb),
-            sizes_g=sizes_g,
-        )
-        for name, exact_k, draws_kb in zip(("map", "ndcg_at_10"), exact, resampled.swapaxes(0, 1), strict=True)
+        recentred(ZERO_SHOT, scorer, f"{task}_{name}", float(exact_k.mean()), draws_b=draws_b, sizes_g=sizes_g)
+        for name, exact_k, draws_b in zip(("map", "ndcg_at_10"), exact, draws_2b, strict=True)
     ]
-
-
-def _mean_over_phrases(draws_kb: Floats) -> Floats:
-    """Compute the mean over the phrases on each resample, without phrases that have no positives in the resample.
-
-    A resample in which no phrase has positives gets the mean of the other resamples.
-    """
-    is_known_b = np.asarray(np.isfinite(draws_kb).any(axis=0))
-    known_b = np.nanmean(draws_kb[:, is_known_b], axis=0)
-    mean_b: Floats = np.full(len(is_known_b), known_b.mean())
-    mean_b[is_known_b] = known_b
-    return mean_b
 
 
 def classification_estimates(
@@ -162,19 +141,15 @@ def classification_estimates(
 
 
 def recentred(protocol: str, scorer: str, name: str, value: float, *, draws_b: Floats, sizes_g: Ints) -> Estimate:
-    """Make an estimate whose resampled values are shifted to the mean `value` and clipped to [0, 1]."""
+    """Make an estimate whose resampled values are shifted to the mean `value` and clipped to [0, 1].
+
+    A resample whose value is NaN, because it has no positive, gets the mean of the other resamples.
+    """
     # A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
     # resamples in the same direction, and the shift removes the bias.
-    centred_b = np.clip(draws_b - draws_b.mean() + value, 0.0, 1.0)
-    return Estimate(
-        protocol=protocol,
-        scorer=scorer,
-        name=name,
-        value=value,
-        draws_b=centred_b,
-        num_groups=len(sizes_g),
-        sizes_g=sizes_g,
-    )
+    mean = np.nanmean(draws_b)
+    centred_b = np.clip(np.where(np.isnan(draws_b), mean, draws_b) - mean + value, 0.0, 1.0)
+    return Estimate(protocol=protocol, scorer=scorer, name=name, value=value, draws_b=centred_b, sizes_g=sizes_g)
 
 
 def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints) -> Floats:
@@ -186,8 +161,7 @@ def calibration_error(confidence_t: Floats, correct_t: Floats, weights_bt: Ints)
     bin_t = np.minimum((confidence_t * NUM_BINS).astype(int), NUM_BINS - 1)  # the last bin includes a confidence of 1
     excess_tn = np.zeros((len(bin_t), NUM_BINS))
     excess_tn[np.arange(len(bin_t)), bin_t] = confidence_t - correct_t
-    error_b: Floats = np.abs(weights_bt @ excess_tn).sum(axis=1) / np.maximum(weights_bt.sum(axis=1), 1)
-    return error_b
+    return np.asarray(np.abs(weights_bt @ excess_tn).sum(axis=1) / np.maximum(weights_bt.sum(axis=1), 1))
 
 
 def image_retrieval_estimates(
@@ -199,8 +173,8 @@ def image_retrieval_estimates(
     searches the tiles of other groups for tiles that share a class term with the query.
     """
     has_term_tk = term_matrix(samples, class_terms)[1].T.astype(np.float64)
-    metrics: dict[str, list[Floats]] = defaultdict(list)
-    groups: dict[str, list[Ints]] = defaultdict(list)
+    # the metrics of each tile as a query, in the order of `IMAGE_METRICS`; NaN without a right answer
+    metrics = {name: np.full((len(group_t), len(IMAGE_METRICS)), np.nan) for name in ("same_proposal", "same_kind")}
     for start in range(0, len(group_t), QUERIES_PER_BLOCK):
         rows = np.arange(start, min(start + QUERIES_PER_BLOCK, len(group_t)))  # axis r holds the tiles of this block
         scores_rt = cosine_scores(tiles_td[rows], tiles_td)
@@ -217,13 +191,13 @@ def image_retrieval_estimates(
             positive_qt = positive_rt[is_query_r]
             precision_q, ndcg_q = ranking_metrics(scores_qt, positive_qt)
             first_q = hit_probability(rank_best_positives(scores_qt, positive_qt), 1)
-            metrics[name].append(np.stack([precision_q, first_q, ndcg_q], axis=1))  # in the order of `IMAGE_METRICS`
-            groups[name].append(group_t[rows][is_query_r])
+            metrics[name][rows[is_query_r]] = np.stack([precision_q, first_q, ndcg_q], axis=1)
     estimates: list[Estimate] = []
-    for name, blocks in metrics.items():
-        group_q = np.concatenate(groups[name])
+    for name, values_tm in metrics.items():
+        is_query_t = np.isfinite(values_tm).all(axis=1)
+        group_q = group_t[is_query_t]
         if len(np.unique(group_q)) > 1:
             names = [f"{name}_{metric}" for metric in IMAGE_METRICS]
-            means = dict(zip(names, np.concatenate(blocks).T, strict=True))
+            means = dict(zip(names, values_tm[is_query_t].T, strict=True))
             estimates += bootstrap_estimates(IMAGES, scorer, Values(means=means, group_q=group_q), weights_bg)
     return estimates

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +86,8 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
     pixel_nk = (coordinates_nk - low_k) * (inner_k / np.maximum(high_k - low_k, 1e-12)).min()
     width, height = (np.ceil(pixel_nk.max(axis=0)) + 2 * MARGIN_PX).astype(int).tolist()
     categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]
-    legend = _legend([categories[tile] for tile in tiles])
+    counts = Counter(sorted(categories[tile] for tile in tiles))  # equally common ones are in alphabetical order
+    legend = [category for category, _ in counts.most_common(NUM_COLOURS)]
     points = [
         {
             "x": round(float(MARGIN_PX + pixel_nk[tile, 0]), 1),
@@ -103,9 +105,3 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
         "height": height,
         "shares": [f"{100 * share:.0f} %" for share in shares_k],
     }
-
-
-def _legend(categories: Sequence[str]) -> list[str]:
-    """List the `NUM_COLOURS` most common categories; equally common categories are in alphabetical order."""
-    counts = {category: categories.count(category) for category in categories}
-    return sorted(counts, key=lambda category: (-counts[category], category))[:NUM_COLOURS]

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hubbleclip.core.reasons import object_class
 from hubbleclip.core.records import Metric
 from hubbleclip.dataset.build import DatasetInfo
 from hubbleclip.evaluation.embed import ModelFeatures
@@ -110,7 +111,7 @@ def pictures_of(info: DatasetInfo, results: Results) -> dict[str, Any]:
     examples = list(results.occlusions)
     answers = {name: nearest_fields(results, name) for name in results.shown}
     failures = worst_ranked_tiles(test_set, scores_of(features["fine_tuned"]), NUM_FAILURES)
-    tiles = [*examples, *(field.tile for rows in answers.values() for row in rows for field in row)]
+    tiles = [*examples, *(field[0] for rows in answers.values() for row in rows for field in row)]
     tiles += [tile for tile, _, _ in failures]
     pictures = read_thumbnails(info, (test_set.samples[tile].tile_id for tile in tiles), THUMBNAIL_PX)
     points = (test_set.samples[tile].tile_id for tile in plotted_tiles(len(test_set.samples)))
@@ -140,21 +141,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters["class_label"] = class_label
+    jinja.filters["object_class"] = object_class
     return jinja
 
 
 def svg_uri(figure: Any) -> str:
     """Render a figure as a data URI of an SVG."""
     return data_uri(figures.svg_bytes(figure), "image/svg+xml")
-
-
-def class_label(target_class: str | None) -> str:
-    """Format a target class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`."""
-    if not target_class:
-        return ""
-    mark, _, terms = target_class.partition(";")
-    return f"{terms.lower()} (simulated)" if mark == "SIMULATED" and terms else target_class.replace(";", ", ").lower()
 
 
 def scores_of(features: ModelFeatures) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.estimates import COMPARED_METRICS
@@ -38,9 +38,7 @@ def interval_text(metric: Metric) -> str:
 
 def cell(metric: Metric | None) -> dict[str, str]:
     """Format the content of a table cell."""
-    return (
-        {"value": value_text(metric), "interval": interval_text(metric)} if metric else {"value": "–", "interval": ""}
-    )
+    return {"value": value_text(metric) if metric else "–", "interval": interval_text(metric) if metric else ""}
 
 
 def headline(metrics: Sequence[Metric]) -> dict[str, str]:
@@ -115,20 +113,12 @@ def chance_text(num_tiles: int, num_captions: int) -> str:
     )
 
 
-class Difference(NamedTuple):
-    """A value that differs between two runs, as text; the text is empty for a run without this value."""
-
-    name: str
-    this: str
-    other: str
-
-
-def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
-    """List what differs between two runs."""
+def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, str]]:
+    """List what differs between two runs, as text; the text is empty for a run without the value."""
     rows = [(name, this.get(key), other.get(key)) for key, name in FACTS.items()]
     mine, theirs = _settings(this["training"]), _settings(other["training"])
     rows += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]
-    return [Difference(name, _text(one), _text(two)) for name, one, two in rows if one != two]
+    return [{"name": name, "this": _text(one), "other": _text(two)} for name, one, two in rows if one != two]
 
 
 def _settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -98,23 +98,20 @@ MAX_RANKED = 200
 """Number of nearest tiles among which the tiles of one field are collected."""
 
 
-class Field(NamedTuple):
-    """One field of sky: its best tile, and its other tiles among the nearest."""
-
-    tile: int
-    others: tuple[int, ...]
+Field = list[int]
+"""Tiles of one field of sky among the nearest, best first."""
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
     """Group ranked tiles by field of sky, so that one field in four filters is one answer."""
-    fields: list[list[int]] = []
+    fields: list[Field] = []
     for tile in ranked:
         same = next((field for field in fields if is_same_field(samples[field[0]], samples[tile])), None)
         if same is not None:
             same.append(tile)
         elif len(fields) < count:
             fields.append([tile])
-    return [Field(first, tuple(others)) for first, *others in fields]
+    return fields
 
 
 def is_same_field(one: Sample, other: Sample) -> bool:
@@ -144,8 +141,8 @@ def field_card(
     query: str, field: Field, samples: Sequence[Sample], pictures: Mapping[str, Thumbnail]
 ) -> dict[str, Any]:
     """Make the template variables of a field that answers an example query."""
-    best = samples[field.tile]
-    filters = sorted({samples[tile].filter or "" for tile in field.others} - {best.filter or "", ""})
+    best, *others = (samples[tile] for tile in field)
+    filters = sorted({sample.filter or "" for sample in others} - {best.filter or "", ""})
     also = f" ({', '.join(filters)})" if filters else ""
-    others = f"and {len(field.others)} more of this field{also}" if field.others else ""
-    return {**tile_card(best, pictures), "mark": mark_of(query, best), "others": others}
+    more = f"and {len(others)} more of this field{also}" if others else ""
+    return {**tile_card(best, pictures), "mark": mark_of(query, best), "others": more}

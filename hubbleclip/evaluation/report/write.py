@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.core import io as files
-from hubbleclip.core.records import Metric, Run, Sample, to_row
-from hubbleclip.dataset.build import DatasetInfo, read_dataset
-from hubbleclip.dataset.manifest import sample_columns
+from hubbleclip.core.records import Metric, Run, to_row
+from hubbleclip.dataset.manifest import DatasetInfo, read_dataset, samples_of
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation.embed import (
     EmbedMapFn,
@@ -46,28 +44,32 @@ MAX_HALF_WIDTH = 0.1
 def evaluate(
     dataset_dir: Path | str,
     run_dir: Path,
-    shuffled_run_dir: Path | None,
+    others: Mapping[str, Path],
     out_dir: Path,
     settings: EvaluationSettings,
     *,
     code_version: str,
-    other_run_dir: Path | None = None,
     map_fn: EmbedMapFn | None = None,
 ) -> list[Metric]:
     """Evaluate a run and its baselines on the test split, and write a report.
 
-    The report consists of `index.html` and `metrics.json`. The bytes of these files depend only on the dataset, the
-    runs, the settings and the code. The page shows the run `other_run_dir`, or else the base model,
-    beside the evaluated run. Raises TrainingError if a folder is not a finished run.
+    `others` has the folders of the control (`shuffled`) and of a run that is compared (`other`), if there are any. The
+    report consists of `index.html` and `metrics.json`. The bytes of these files depend only on the dataset, the runs,
+    the settings and the code. The page shows the other run, or else the base model, beside the evaluated run. Raises
+    TrainingError if a folder is not a finished run.
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
-    test_set = make_test_set(read_samples(info))
+    test_set = make_test_set(samples_of(info.manifest))
     vocabulary = read_vocabulary()
-    others = {"shuffled": shuffled_run_dir, "other": other_run_dir}
-    sources = model_sources(run_dir, others, settings.precision)
+    precision = resolve_precision(settings.precision)
+    sources = {
+        name: ModelSource(run_dir=path, is_base=name == "base", precision=precision)
+        for name, path in {"fine_tuned": run_dir, **others, "base": run_dir}.items()
+    }
     models = {name: source.load() for name, source in sources.items()}
-    shown = ("fine_tuned", "other" if other_run_dir else "base")  # the page shows these two models side by side
+    other = others.get("other")
+    shown = ("fine_tuned", "other" if other else "base")  # the page shows these two models side by side
     labels = make_labels(test_set.samples, test_set.group_t)
     tiles = embed_split({sources[name]: models[name] for name in models}, "test", info, settings.batch_size, map_fn)
     features = {
@@ -81,8 +83,8 @@ def evaluate(
     warn_of_wide_interval(estimates)
     metrics = [as_metric(estimate, run.run_id) for estimate in estimates]
     facts = report_facts(info, run, test_set, settings, code_version)
-    facts["other_run"] = run_facts(read_run(other_run_dir).run) if other_run_dir else None
-    facts["other_run_id"] = other_run_dir and other_run_dir.name  # null in JSON if there is no other run
+    facts["other_run"] = run_facts(read_run(other).run) if other else None
+    facts["other_run_id"] = other and other.name  # null in JSON if there is no other run
     results = page.Results(
         test_set=test_set,
         features=features,
@@ -98,21 +100,6 @@ def evaluate(
     }
     write_report(out_dir, content)
     return metrics
-
-
-def read_samples(info: DatasetInfo) -> list[Sample]:
-    """Read all rows of a dataset's manifest."""
-    return [Sample(**row) for row in info.manifest.select(sample_columns(info.manifest)).to_pylist()]
-
-
-def model_sources(run_dir: Path, others: Mapping[str, Path | None], precision: str) -> dict[str, ModelSource]:
-    """List the sources of the models that an evaluation compares."""
-    precision = resolve_precision(precision)
-    return {
-        "fine_tuned": ModelSource(run_dir=run_dir, precision=precision),
-        **{name: ModelSource(run_dir=path, precision=precision) for name, path in others.items() if path is not None},
-        "base": ModelSource(run_dir=run_dir, is_base=True, precision=precision),
-    }
 
 
 def occlusions(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures) -> dict[int, Floats]:
@@ -173,13 +160,7 @@ def metrics_json(metrics: Sequence[Metric], facts: Mapping[str, Any]) -> bytes:
 
 def write_report(out_dir: Path, content: Mapping[str, bytes]) -> None:
     """Write a report; its folder appears only when the report is complete, and an older report is replaced."""
-    # The files are first written to a folder beside the report's folder. Both are on the same file system, so that
-    # the rename is atomic.
-    building = out_dir.with_name(f".{out_dir.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    for name, data in content.items():
-        files.write_bytes(building / name, data)
-    shutil.rmtree(out_dir, ignore_errors=True)
-    building.rename(out_dir)
-    files.sync_folder(out_dir.parent)  # so that the rename survives a power failure
+    with files.atomic_folder(out_dir) as building:
+        for name, data in content.items():
+            files.write_bytes(building / name, data, is_synced=False)
     log.info("wrote report %s", out_dir)

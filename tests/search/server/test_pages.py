@@ -18,7 +18,7 @@ from hubbleclip.search import sky
 from hubbleclip.search.engine import Occlusion, Search
 from hubbleclip.search.params import ParameterError, SearchParams
 from hubbleclip.search.records import Mode
-from hubbleclip.search.server.pages.routes import day, exposure, object_class
+from hubbleclip.search.server.pages.routes import day, exposure
 from hubbleclip.search.server.search_service import params_of
 
 URLS = (
@@ -100,8 +100,6 @@ def test_facts_are_written_with_units() -> None:
         "",
     ]
     assert [day(value) for value in (datetime(2009, 5, 24, 23, 59), None)] == ["2009-05-24", ""]
-    classes = ("SIMULATED;SPIRAL GALAXY;BRIGHT", "GALAXY; ;Edge-On", None)
-    assert [object_class(value) for value in classes] == ["spiral galaxy, bright (simulated)", "galaxy, edge-on", ""]
 
 
 def test_one_occlusion_map_at_a_time_leaves_room_for_searches(

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from hubbleclip import __version__
 from hubbleclip.catalog.tile_filters import FILTERS
 from hubbleclip.core.errors import HubbleclipError, NotFoundError, SearchError
+from hubbleclip.core.reasons import object_class
 from hubbleclip.evaluation.metrics.vocabulary import read_vocabulary
 from hubbleclip.fits.positions import sexagesimal
 from hubbleclip.missions.links import archive_links, sky_links
@@ -78,12 +79,6 @@ def day(value: Any) -> str:
 def corrected(texts: list[str], note: Note) -> list[str]:
     """Return texts with the text of a remark replaced by the one that may have been meant."""
     return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
-
-
-def object_class(target_class: str | None) -> str:
-    """Format the archive's class of a target."""
-    parts = [part.strip().lower() for part in (target_class or "").split(";") if part.strip()]
-    return f"{', '.join(parts[1:])} (simulated)" if parts[:1] == ["simulated"] else ", ".join(parts)
 
 
 ENVIRONMENT = Environment(
