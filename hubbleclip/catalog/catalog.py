@@ -357,12 +357,11 @@ def open_catalog(place: str | Path, *, max_s: float = READER_S) -> Catalog:
     except duckdb.Error as error:
         message = f"{layout.catalog} cannot be opened as a DuckDB file: move it away and run again ({error})"
         raise CatalogError(message) from error
-    try:
+    with ExitStack() as after_error:
+        after_error.callback(connection.close)
         with typed_errors(layout.catalog):
             if pending_migrations(connection):
                 advice = "run `hubbleclip tiles`, which migrates it"
                 raise CatalogError(f"{layout.catalog} was written by an older hubbleclip: {advice}")
-    except BaseException:
-        connection.close()
-        raise
+        after_error.pop_all()
     return Catalog(connection, layout.catalog, max_s=max_s)
