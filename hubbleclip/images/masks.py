@@ -60,9 +60,14 @@ def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], 
     regions = region_labels(zero_runs, row_places)
     areas = np.bincount(regions, np.diff(zero_runs)[:, 0])
     large = zero_runs[areas[regions] >= max(min_area_px, 2)]
-    flags = valid_yx.reshape(-1)
-    for start, end in (large - large[:, :1] // row_places).tolist():
-        flags[start:end] = False
+    _clear_runs(valid_yx.reshape(-1), large - large[:, :1] // row_places)
+
+
+@compiled
+def _clear_runs(flags: Any, runs: Any) -> None:
+    """Clear flags (n,) between the start and the end of each run."""
+    for k in range(len(runs)):
+        flags[runs[k, 0] : runs[k, 1]] = False
 
 
 def invalid_runs(valid_yx: NDArray[np.bool_]) -> NDArray[np.int64]:

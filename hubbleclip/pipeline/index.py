@@ -91,8 +91,13 @@ def index_promoted(settings: Settings) -> None:
 def replace_features(layout: Layout) -> None:
     """Replace each model's features that `remove_from_index` has written again, also if it was interrupted."""
     for new in layout.index.glob(".*.new"):
-        shutil.rmtree(folder := new.with_name(new.stem[1:]), ignore_errors=True)
+        old = new.with_suffix("")  # of a name that `remove_from_index` deletes too
+        folder = old.with_name(old.name[1:])
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:

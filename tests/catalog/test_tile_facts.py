@@ -56,8 +56,11 @@ def test_the_facts_of_a_tile_are_those_of_its_observation_proposal_and_split(fac
     one, three = shared | one | {"tile_id": hex_of("1", 32)}, shared | three | {"tile_id": hex_of("3", 32)}
     assert facts.facts([2, 0]) == [one, three]
     seen = {"is_moving": False, "corners_deg": [10.0, 41.0] * 4}
-    file = {"file_ra_deg": 11.0, "file_dec_deg": 42.0, "footprint": "POLYGON"}
-    assert facts.images([0]) == [three | seen | file | {"row": 0, "proposal_group": 0}]
+    file = {"file_ra_deg": 11.0, "file_dec_deg": 42.0, "footprint": "POLYGON", "is_moving": False}
+    (image,) = facts.images([0])
+    assert image.items() >= (three | file | {"row": 0, "proposal_group": 0, "obs_collection": "HST"}).items()
+    assert image["s_region"] == "POLYGON ICRS " + " ".join(["10.00000000 41.00000000"] * 4)
+    assert (image["s_fov"], image["t_min"]) == (0.1 * 64 / 3600, 58000.25)
     cut = {"chip": 2, "y0": 3, "x0": 5, "shrink": 4.0, "wcs": "WCSAXES", "unit": "ELECTRONS/S"}
     assert facts.details("1") == [one | seen | cut | {"abstract": "Stars.", "product_path": "products/b"}]
     assert [len(facts.details(start)) for start in ("", "f")] == [2, 0]

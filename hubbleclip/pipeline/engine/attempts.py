@@ -21,6 +21,8 @@ Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MACHINE, UNEXPECTED, UNANSWERED = "machine", "unexpected", "unanswered"
 """Reasons that are never final: the machine failed at the item, this code has a fault, or nothing is known about it."""
+OUTSIDE = frozenset({MACHINE, UNEXPECTED, "dataset"})
+"""Reasons that are no property of the item; `dataset` is the reason of a store that cannot be reached."""
 RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
@@ -89,7 +91,7 @@ def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
             failure.suspect = row
             raise
     is_retried = step.is_retried and row.reason not in step.final_reasons
-    return {"failure" if is_retried or row.reason in {MACHINE, UNEXPECTED} else "rejection": [row]}
+    return {"failure" if is_retried or row.reason in OUTSIDE else "rejection": [row]}
 
 
 def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
@@ -119,7 +121,7 @@ def write_with_retries(stage: Stage, batch: Batch) -> None:
                 now=datetime.now(UTC),
                 retry_hours=stage.settings.fetch.retry_hours,
                 max_runs=MAX_RUNS,
-                open=[MACHINE, UNEXPECTED, UNANSWERED],
+                open=[*OUTSIDE, UNANSWERED],
             )
 
 

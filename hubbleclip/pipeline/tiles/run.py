@@ -23,7 +23,7 @@ from hubbleclip.core.records import Product, Rejection, reject
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images.rgb import cut_colour, pick_parts
 from hubbleclip.images.tiling import IN_MEMORY_SUFFIXES, CutResult, read_images, tile_file, to_tile_record
-from hubbleclip.pipeline.engine.attempts import UNEXPECTED, Batch, Step, attempt, write_with_retries
+from hubbleclip.pipeline.engine.attempts import OUTSIDE, Batch, Step, attempt, write_with_retries
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.runners import fetch_share
 from hubbleclip.pipeline.engine.stage import Stage, open_stage, served_archive
@@ -85,7 +85,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
     finally:
         left = dropped(product, layout)
     if isinstance(cut, Rejection):
-        cut = {"failure" if cut.reason == UNEXPECTED else "rejection": [cut]}
+        cut = {"failure" if cut.reason in OUTSIDE else "rejection": [cut]}
     return rows | cut | {"product": [left]}
 
 

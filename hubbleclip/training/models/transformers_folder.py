@@ -99,6 +99,8 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
     for path in _weight_files(folder):
         check_weights(path)
         state |= load_file(path)
+    if not state:
+        raise ValueError("the folder has no weights in model.safetensors or the files of its index")
     if is_clip and (num := config.text_config.vocab_size) != CLIP_WORDS:
         raise ValueError(f"the vocabulary is not that of CLIP: there are {num} tokens instead of {CLIP_WORDS}")
     made = TemporaryDirectory()
@@ -123,7 +125,7 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not (folder / "model.safetensors").is_file() and index.is_file():
         return sorted({folder / Path(name).name for name in read_json(index)["weight_map"].values()})
-    return [folder / "model.safetensors"]
+    return [path for path in [folder / "model.safetensors"] if path.is_file()]
 
 
 def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from itertools import product
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -234,10 +235,13 @@ def test_a_connection_outlives_the_limit_of_its_first_headers(
     start, search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_server, "HEADERS_S", 0.5)
-    with connected(start(service_of(search))) as client:
+    with closing(HTTPConnection(urlsplit(start(service_of(search))).netloc)) as client:
+        client.connect()
+        first = client.sock
         for _ in range(2):
-            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+            client.request("GET", "/healthz")
+            assert client.getresponse().read()
+            assert client.sock is first
             time.sleep(0.6)
 
 
