@@ -81,7 +81,7 @@ class Attacks:
 
 def run_bounded(words: Sequence[str], deadline_s: float, env: Mapping[str, str] | None = None) -> Ending:
     """Run a command to its end. A command that is alive at the deadline fails the test, and is killed."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests/flows", **(env or {})}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.monotonic()
         process = psutil.Popen(words, stdout=out, stderr=err, env=variables, cwd=ROOT, start_new_session=True)
