@@ -177,6 +177,15 @@ class Session:
         return json.loads(NAME.sub(lambda one: f"#{self.numbers.setdefault(one[0], len(self.numbers) + 1)}", text))
 
 
+def with_last_progress(noted: list[Any]) -> list[Any]:
+    """Calls of Prefect without the progress that later progress replaces, because the threads' order changes it."""
+    return [
+        one
+        for number, one in enumerate(noted, 1)
+        if one[0] != "update_progress" or all(later[:2] != one[:2] for later in noted[number:])
+    ]
+
+
 def lines(printed: str) -> list[str]:
     """Lines without the frames and the widths of tables, which depend on the length of paths."""
     return [re.sub(" +", " ", one) if one[0] in "│┃" else one for one in printed.splitlines() if re.search(r"\w", one)]
@@ -197,7 +206,7 @@ def test_commands_do_what_is_recorded(
                     "out": lines(printed.out),
                     "err": [one for one in printed.err.splitlines() if one.startswith("hubbleclip: ")],
                     "log": [FIGURE.sub(r"\1", one) if "loss" in one else one for one in session.log],
-                    "prefect": session.prefect.noted,
+                    "prefect": with_last_progress(session.prefect.noted),
                 }
             )
         found["words of the worker"] = Path("words").read_text()
