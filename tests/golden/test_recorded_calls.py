@@ -1,7 +1,8 @@
 """Calls of single functions at their limits: `module: expression` and what it gives, a file per part of the package.
 
-An expression is evaluated in the namespace of its module. `catch(lambda: ...)` gives the error of a call, and `path` is
-an empty folder. A new one is written with the value null, and `make golden UPDATE=1` records what it gives.
+An expression is evaluated in the namespace of its module, or of several (`module, module: expression`).
+`catch(lambda: ...)` gives the error of a call, `make(Record, ...)` a valid record, and `path` is an empty folder. A new
+one is written with the value null, and `make golden UPDATE=1` records what it gives.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import BaseModel
+from valid_catalog import make
 
 CALLS = Path(__file__).parent / "calls"
 
@@ -48,9 +50,11 @@ def plain(value: Any) -> Any:
 def test_calls_give_what_is_recorded(part: str, tmp_path: Path, compare_recorded: Callable[..., None]) -> None:
     found = {}
     for number, name in enumerate(json.loads((CALLS / f"{part}.json").read_text(encoding="utf-8"))):
-        module, _, expression = name.partition(": ")
+        modules, _, expression = name.partition(": ")
         (path := tmp_path / str(number)).mkdir()
-        names = {**vars(import_module(f"hubbleclip.{module}")), "np": np, "path": path, "catch": catch}
-        given = plain(eval(expression, names))
+        names: dict[str, Any] = {}
+        for module in modules.split(", "):
+            names |= vars(import_module(f"hubbleclip.{module}"))
+        given = plain(eval(expression, names | {"np": np, "path": path, "catch": catch, "make": make}))
         found[name] = json.loads(json.dumps(given).replace(str(path), "PATH"))
     compare_recorded(f"calls/{part}.json", found)
