@@ -1,8 +1,9 @@
 """Calls of single functions at their limits: `module: expression` and what it gives, a file per part of the package.
 
 An expression is evaluated in the namespace of its module, or of several (`module, module: expression`).
-`catch(lambda: ...)` gives the error of a call, `make(Record, ...)` a valid record, and `path` is an empty folder. A new
-one is written with the value null, and `make golden UPDATE=1` records what it gives.
+`catch(lambda: ...)` gives the error of a call, `make(Record, ...)` a valid record, and `path` is an empty folder;
+names that one part alone needs are in `PART.py` beside its table. A new one is written with the value null, and
+`make golden UPDATE=1` records what it gives.
 """
 
 import json
@@ -48,13 +49,14 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("part", sorted(path.stem for path in CALLS.glob("*.json")))
 def test_calls_give_what_is_recorded(part: str, tmp_path: Path, compare_recorded: Callable[..., None]) -> None:
-    found = {}
+    found, is_helped = {}, (CALLS / f"{part}.py").is_file()
+    more = vars(import_module(f"tests.golden.calls.{part}")) if is_helped else {}
     for number, name in enumerate(json.loads((CALLS / f"{part}.json").read_text(encoding="utf-8"))):
         modules, _, expression = name.partition(": ")
         (path := tmp_path / str(number)).mkdir()
         names: dict[str, Any] = {}
         for module in modules.split(", "):
             names |= vars(import_module(f"hubbleclip.{module}"))
-        given = plain(eval(expression, names | {"np": np, "path": path, "catch": catch, "make": make}))
+        given = plain(eval(expression, names | {"np": np, "path": path, "catch": catch, "make": make} | more))
         found[name] = json.loads(json.dumps(given).replace(str(path), "PATH"))
     compare_recorded(f"calls/{part}.json", found)

@@ -243,14 +243,14 @@ def filters_of(criteria: Criteria) -> list[dict[str, Any]]:
             entry["values"] = [{"min": values[0], "max": values[1]}]
         else:
             texts = [str(value) for value in values]
-            entry["values"] = [text for text in texts if not _is_pattern(text)]
-            for pattern in filter(_is_pattern, texts):
+            entry["values"] = [text for text in texts if not is_pattern(text)]
+            for pattern in filter(is_pattern, texts):
                 entry["freeText"] = pattern.replace("*", "%")
         filters.append(entry)
     return filters
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
     """Check whether a text contains a wildcard, `*` or `%`."""
     return "*" in text or "%" in text
 

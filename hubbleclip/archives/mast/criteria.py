@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from itertools import product
 
-from hubbleclip.archives.mast.client import Criteria, batches
+from hubbleclip.archives.mast.client import Criteria, batches, is_pattern
 from hubbleclip.archives.mast.date_windows import Window
 from hubbleclip.config.settings import ArchiveSettings
 from hubbleclip.core.errors import SettingsError
@@ -113,13 +113,16 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
     """Group names so that each pattern with a wildcard has its own group; drop names that another pattern covers."""
-    patterns = [name.replace("%", "*") for name in names if "*" in name or "%" in name]
+    patterns: dict[str, str] = {}
+    for name in filter(is_pattern, names):
+        text = re.sub("[*%]+", "*", name)
+        patterns.setdefault(text.lower(), text)
 
     def is_covered(name: str) -> bool:
-        return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns if pattern != name)
+        return any(fnmatchcase(name.lower(), pattern) for pattern in patterns if pattern != name.lower())
 
-    exact = [name for name in names if "*" not in name and "%" not in name and not is_covered(name)]
-    groups = [[pattern] for pattern in dict.fromkeys(patterns) if not is_covered(pattern)]
+    exact = [name for name in names if not is_pattern(name) and not is_covered(name)]
+    groups = [[pattern] for pattern in patterns.values() if not is_covered(pattern)]
     return [*groups, *([exact] if exact else [])] or [[]]
 
 

@@ -1,0 +1,62 @@
+"""Names for the calls that list an archive: makers of observations and archives, a choice of files, a check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hubbleclip.archives.check.probe import Finding, Measured, Probe
+from hubbleclip.archives.mast.product_selection import select_products
+from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+from hubbleclip.missions.archive import PinnedFile
+from hubbleclip.missions.hst import HST
+from hubbleclip.missions.jwst import JWST
+from tests.archives.conftest import archive_at, make_transport, observation
+from tests.archives.test_choice import file_of
+from tests.archives.test_choice import observation as visited
+from tests.bad_server import give
+from tests.golden.plain import without
+from tests.made_archive import MadeArchive, hst_archive, made_pins
+
+__all__ = [
+    "JWST",
+    "FetchSettings",
+    "Measured",
+    "PinnedFile",
+    "SimpleNamespace",
+    "TileSettings",
+    "give",
+    "make_transport",
+]
+__all__ += ["choose", "findings", "observation"]
+
+
+def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[Any]:
+    """The files chosen for visits of (observation, kinds and sizes of files, columns), and the reasons of the others."""
+    owners = [visited(name, **dict(*more)) for name, _, *more in visits]
+    files = [
+        (owner, *text.split(":")) for owner, visit in zip(owners, visits, strict=True) for text in visit[1].split()
+    ]
+    rows = [file_of(owner, kind, **({"size": int(size[0])} if size else {})) for owner, kind, *size in files]
+    asked = ArchiveSettings.model_validate(settings)
+    products, rejections = select_products(owners, rows, asked, HST, {"hst:12675": frozenset(taken)})
+    return [[one.file_name for one in products], {one.entity_id: f"{one.reason}: {one.detail}" for one in rejections}]
+
+
+def findings(
+    check: Callable[[Probe], Iterator[Finding]],
+    edit: Callable[[MadeArchive], object] = lambda _: None,
+    given: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> list[Any]:
+    """What one check finds at a made archive after an edit, with attributes of the probe that earlier checks set."""
+    with hst_archive() as world:
+        pins = made_pins(world)
+        edit(world)
+        probe = Probe(archive_at(world.url, Path(), **{"name": "hst", "attempts": 1} | settings), pins, None)
+        for name, value in {"files": {"file": pins.file}, **(given or {})}.items():
+            setattr(probe, name, value)
+        found = [[one.level.name, one.what, one.found] for one in check(probe)]
+    return without([*found, *probe.abstract_sources], (world.host, "HOST"))
