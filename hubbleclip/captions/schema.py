@@ -31,16 +31,16 @@ Category = Literal[
 
 
 WORD = r'[^ "\\\n\r\t]{1,24}'
-"""Pattern of a word in the JSON schema, which has no keyword for a number of words."""
+"""Regular expression of one word. The JSON schema repeats it, because no keyword limits the number of words."""
 
 
 def _plain(text: object) -> object:
-    """Take control characters, markup and addresses out of a text."""
+    """Remove control characters, markup and addresses from a text; return any other value unchanged."""
     return " ".join(MARKUP.sub(" ", CONTROL.sub(" ", text)).split()) if isinstance(text, str) else text
 
 
 def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJsonSchema]:
-    """Clean a text, and limit the number of its words, both in the validation and in the JSON schema."""
+    """Make annotations that clean a text and limit its number of words, in the validation and in the JSON schema."""
 
     def check(text: str) -> str:
         if len(text.split()) > most:
@@ -58,7 +58,7 @@ Summary = Annotated[str, Field(min_length=2, max_length=400), *_bounded_words(MA
 
 
 class Answer(BaseModel):
-    """What a backend writes about one abstract. The bounds hold before the grounding removes phrases."""
+    """What a backend writes about one abstract. After the grounding, lists may be shorter than the minimum lengths."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -79,7 +79,7 @@ class Answer(BaseModel):
 
 
 def without_fence(text: str) -> str:
-    """Take the fence of Markdown, which some models write, away from an answer."""
+    """Remove the Markdown code fence that some models write around an answer."""
     return text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the field, the normal form in which phrases are compared with a text, and names of targets."""
+"""The vocabulary of astronomy, the normal form in which phrases are compared with a text, and names of targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COORDINATES = r"\bJ\d{4,}(?:\.\d+)?[+−–-]\d{4,}(?:\.\d+)?"
 
 
 class Term(NamedTuple):
-    """A term of the field, and its science category. In a term that was found in a text, `name` includes modifiers."""
+    """A term of astronomy and its science category. If the term was found in a text, `name` includes modifiers."""
 
     name: str
     category: str

@@ -28,7 +28,7 @@ STORED = TypeAdapter(AbstractSummary)
 
 
 def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layout) -> AbstractSummary:
-    """Return what a backend writes about an abstract; a stored answer is read and not asked for again."""
+    """Return what a backend writes about an abstract; an answer that is already stored is read from its file."""
     writer = writer_name(backend, seed)
     path = layout.caption_answer(f"{source.abstract_sha256} {writer}")
     stored = read_stored(path)
@@ -66,14 +66,14 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
         whole({"abstract_summary": [summary]})
     except ContractError as error:
         raise AnswerError("invalid_answer", f"the answer breaks the data contract: {error}") from error
-    # An answer without a model is not stored, because it is made faster than a file is written.
+    # An answer by rules is not stored, because making it again is faster than writing a file.
     if backend.is_model:
         write_bytes(path, STORED.dump_json(summary))
     return summary
 
 
 def read_stored(path: Path) -> AbstractSummary | None:
-    """Read a stored answer; None where there is none. One that cannot be used is set aside and asked for again."""
+    """Read a stored answer; None if there is none. An invalid file is renamed, so that the backend is asked again."""
     try:
         summary = STORED.validate_json(read_bounded(path))
         whole({"abstract_summary": [summary]})
@@ -96,7 +96,7 @@ def count_call(path: Path) -> int:
 
 
 class Grounded(NamedTuple):
-    """A grounded answer, the objects and targets that were dropped from it, and the number of those that were checked.
+    """A grounded answer, the objects and targets that were dropped, and the number of objects and targets before that.
 
     The lists of `answer` may be shorter than the schema demands.
     """
@@ -112,7 +112,7 @@ def is_grounded(phrase: str, text: str) -> bool:
 
 
 def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
-    """Drop, from an answer, objects and targets that are not in the text, and search phrases with proper names.
+    """Drop from an answer the objects and targets that are not in the text, and the search phrases with proper names.
 
     If a model wrote the answer, a phenomenon or search phrase is also dropped if it names an object or target that is
     not in the text; a summary that does so is replaced by the list of the kept objects and targets. Raises AnswerError

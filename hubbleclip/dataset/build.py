@@ -76,7 +76,7 @@ COUNTED = ("split", "count_all", "proposal_id_count_distinct", "group_id_count_d
 Plan = dict[str, list[Sample]]
 """Samples of each shard, in the order of the tar, by shard name."""
 PackedShard = shard_writer.ShardFile | TileFileError
-"""Properties of a written shard; if it was not written, the error that names the damaged tiles."""
+"""Result of writing a shard: the properties of its file, or the error that names the damaged tiles."""
 Sizes = Mapping[str, int]
 """Size in bytes of each sample in a tar, by tile id."""
 Sidecars = Mapping[str, bytes]
@@ -202,7 +202,7 @@ def find_parent(
 ) -> DatasetInfo | None:
     """Find the largest existing dataset whose samples are all in the new dataset too, and unchanged.
 
-    None is returned if there is none, or if it has `max_parents` parents already.
+    None is returned if no such dataset exists, or if that dataset already has `max_parents` parents.
     """
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
@@ -262,7 +262,7 @@ def _write_shards(
     sidecars: Sidecars,
     map_fn: MapFn[PlannedShard, PackedShard],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the shards that an interrupted build has not, and return the properties of all. Raises TileFileError."""
+    """Write the shards that an interrupted build did not write, and return all shards' properties; TileFileError."""
     tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
     missing = {name: samples for name, samples in plan.items() if name not in tars}
     planned = [

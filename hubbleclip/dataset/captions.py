@@ -14,16 +14,16 @@ from hubbleclip.core.records import HEADER_SOURCE, AbstractSummary, Observation,
 
 PHRASES = "phrases"
 PHRASE_BREAK = "; "
-"""Text between the phrases of a caption of the kind `phrases`; a training draws one of them."""
+"""Separator of the phrases in a caption of the kind `phrases`; training draws one phrase at a time."""
 CaptionKind = Callable[[Proposal, Observation | None, AbstractSummary | None, Observation | None], str | None]
 """Function that makes a caption; it returns None or "" if there is no text.
 
-It takes a proposal, an observation, the texts that were written about the proposal's abstract, and the image of a press
-release that shows the observation.
+It takes a proposal, an observation, the texts that were written about the proposal's abstract, and a press-release
+image of the observed field.
 """
 
 MIN_WORDS = 3
-"""Minimum number of words of a sentence. A shorter one describes no image and is joined to a neighbour."""
+"""Minimum number of words of a sentence. A shorter sentence is joined to its neighbour, as it describes no image."""
 
 PLACEHOLDER_WORDS = frozenset(
     re.findall(
@@ -111,7 +111,7 @@ def make_captions(
     """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
     `summaries` holds the texts that each writer wrote about the abstract, by the name of the writer (`""` is the writer
-    that the settings select). The kind of such a text is recorded as `summary@writer`, for example.
+    that the settings select). The kind of such a text is recorded with its writer, such as `summary@rules-1.1`.
     """
     captions = {}
     for kind in kinds:
@@ -176,7 +176,7 @@ def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _ends_sentence(before: str) -> bool:
-    """Return whether a sentence ends where a text ends; it does not end after an abbreviation or an initial."""
+    """Return whether a text ends with the end of a sentence, and not with an abbreviation or an initial."""
     match = LAST_WORD.search(before)
     if match is None:  # the text ends in ! or ?
         return True

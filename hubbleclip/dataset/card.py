@@ -46,7 +46,7 @@ def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
 
 LICENCE_FILE = "LICENSE.md"
 LICENCE_IDS = {"CC0 1.0": "cc0-1.0", "unknown": "unknown"}
-"""Name on the Hugging Face hub of each licence that has one there."""
+"""Identifiers of licences on the Hugging Face hub, which describes a licence without an identifier as `other`."""
 SIZES = {10**3: "1K", 10**4: "10K", 10**5: "100K", 10**6: "1M", 10**7: "10M", 10**8: "100M"}
 """Limits of the size categories of the Hugging Face hub."""
 
@@ -113,7 +113,7 @@ def shard_paths(description: Row) -> dict[str, list[str]]:
 
 
 def _texts(manifest: pa.Table) -> str:
-    """Say what the captions were made from."""
+    """State whether the captions were made from abstracts of proposals, from file headers or from both."""
     num_headers = manifest["caption_source"].to_pylist().count(HEADER_SOURCE)
     of_headers = "texts made from the headers of their files, which name target, instrument and filter"
     if num_headers == 0:
@@ -153,7 +153,7 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
 
 
 def licence_fields(licences: Collection[str]) -> dict[str, str]:
-    """Name licences as the hub does: by its identifier, or as `other` with a name and the file of the notices."""
+    """Describe licences in the hub's fields: by an identifier, or as `other` with a name and a file of notices."""
     known = {LICENCE_IDS.get(one) for one in licences}
     if len(known) == 1 and (name := known.pop()):
         return {"license": name}

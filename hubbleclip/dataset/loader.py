@@ -71,7 +71,7 @@ class TrainBatch(NamedTuple):
 
 
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
-    """Iterate over all tiles of a split in order: whole tiles (b, 1, image_size, image_size), uint8."""
+    """Iterate over the tiles of a split in order, in batches of whole tiles (b, 1, image_size, image_size), uint8."""
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:  # one thread decodes while the model runs
         for images_byx in pool.map(partial(tiles.read_tiles, size_px=image_size), parts):
@@ -132,7 +132,7 @@ class TrainBatches:
             class_of_group=_class_of_group(tiles) if settings.hard_share else None,
             hard_share=settings.hard_share,
         )
-        self.partner = derangement(tiles.num_groups, settings.seed)  # the group that gives each group its texts
+        self.partner = derangement(tiles.num_groups, settings.seed)  # source of texts if pairs are shuffled
         self.store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
         fits = len(tiles.rows) * self.store_px**2 <= cache_bytes
         self.cached = tiles.read_all_tiles(self.store_px) if fits else None
@@ -178,7 +178,7 @@ class TrainBatches:
 
 
 def _class_of_group(tiles: SplitTiles) -> Ints:
-    """Number the pairs of category and instrument, and return the most frequent pair of each group."""
+    """Number the pairs of category and instrument, and return the number of each group's most frequent pair."""
     pairs = list(zip(*(tiles.rows[column].to_pylist() for column in ("category", "instrument")), strict=True))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)

@@ -190,7 +190,7 @@ def is_intact(text: bytes) -> bool:
 
 
 def _no_dataset(place: str | Path) -> str:
-    """Say that a place is not a dataset, and which folders in it are."""
+    """Compose the error message about a place that is not a dataset, with a hint to a dataset in one of its folders."""
     inside = sorted(str(path.parent) for path in Path(place).glob(f"**/{DESCRIPTION}"))
     hint = f"give one of the {len(inside)} in it, such as {inside[-1]}" if inside else "see `hubbleclip datasets`"
     return f"{place} is not a dataset, it has no {DESCRIPTION}: {hint}"
@@ -235,7 +235,7 @@ def _check_fields(description: object) -> None:
 def check_version(place: str | Path, version: str) -> None:
     """Check that a dataset follows a version of the data contract that this program knows.
 
-    In another major version a column may have another meaning, and a newer version may have columns that matter.
+    In another major version a column may have another meaning, and a newer version may have columns unknown to the old.
     """
     ours = contract_version("shards")
     parts, known = (
@@ -295,7 +295,7 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
 
 
 def _check_text_size(content: bytes) -> None:
-    """Raise OSError if texts unpack to more than a manifest of its size can have, since rows may share a large text."""
+    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size; rows may share one stored text."""
     fields = pq.read_schema(pa.BufferReader(content))
     names = [f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name for one in fields]
     size = 0

@@ -69,7 +69,7 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
     # the folder is locked, so that another publication with pictures does not remove it
     with locked(folder) if has_pictures else nullcontext():
         if has_pictures:
-            shutil.rmtree(folder, ignore_errors=True)  # written by a process that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # a process that was killed may have left files
             write_pictures(folder, info, f"{_sky_name(info.digest)}-pictures")
             written = sorted(path for path in folder.rglob("*") if path.is_file())
             files |= {f"{info.digest}/{SKY_PICTURES}/{path.relative_to(folder).as_posix()}": path for path in written}
@@ -85,7 +85,7 @@ def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
 
 
 def _upload(files: Mapping[str, Path], info: DatasetInfo, root: str) -> None:
-    """Send files of a dataset, by name, to a URL."""
+    """Upload files of a dataset to a URL; `files` maps each name below the URL to a local path."""
     if root.startswith(DATASETS):
         description = dict(info.description)
         card = _card(description, info.manifest, Path(info.path), folder=f"{info.digest}/")

@@ -48,9 +48,9 @@ class GroupBatchSampler:
         For each group, the number of its class, such as a pair of category and instrument; groups of one class are hard
         negatives of each other.
     hard_share
-        Share of each batch's rows that is drawn from one class if possible, or else from few classes. It concerns only
-        the rows that remain after every group had equally many rows of the batch, and has no effect if these rows are
-        more than half the number of groups.
+        Share of a batch's extra rows whose groups are of one class if possible, or else of few classes. Extra rows
+        remain when every group has the same number of rows: `batch_size` modulo the number of groups. There is no
+        effect if they are more than half the number of groups.
 
     """
 
@@ -82,9 +82,9 @@ class GroupBatchSampler:
         return group_b[order_b], visit_b[order_b]
 
     def _by_class(self, num: int, group_n: Ints, cycle: int) -> Ints:
-        """Order the groups of whole batches of `num` rows so that few classes fill a share `hard_share` of a batch.
+        """Reorder the groups of several batches of `num` rows so that a share `hard_share` of each is from few classes.
 
-        Which groups fill this share is random, and so is the order of the classes.
+        The groups in this share and the order of the classes are random.
         """
         if self.class_of_group is None:
             return group_n
@@ -113,10 +113,10 @@ def _in_turn(
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
     Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,); any two
-    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` takes the numbers of those
-    steps that lie entirely in one cycle, and the index of the cycle, and returns the numbers in another order.
+    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` takes the numbers of the
+    steps that lie entirely in one cycle, and the index of the cycle, and returns these numbers in another order.
     """
-    if num_chosen > num // 2:  # the numbers not chosen are drawn, because `_cycle_order` can keep only few apart
+    if num_chosen > num // 2:  # draw the numbers to omit, because `_cycle_order` can separate only few numbers
         others, times = _in_turn(num, num - num_chosen, step, *seed)
         return np.delete(np.arange(num), others), step - times
     if not num_chosen:
@@ -143,8 +143,8 @@ def _in_turn(
 def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) -> Ints:
     """Return the order of the numbers 0 to num - 1 in a cycle; the last element of the seed is the number of the cycle.
 
-    The order is a random permutation, changed so that its last `end` numbers are none of the first `begin_next` numbers
-    of the next cycle. Its own first `begin` numbers are not moved, because the cycle before depends on them.
+    The order is a random permutation, changed so that none of its last `end` numbers is among the first `begin_next`
+    numbers of the next cycle. Its own first `begin` numbers are not moved, because the previous cycle depends on them.
     """
     *stream, cycle = seed
     order = np.random.default_rng([*stream, cycle]).permutation(num)
@@ -261,7 +261,7 @@ class CaptionSampler:
         return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
 
     def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
-        """Return the mean number of tokens that the model sees of a text of a kind; 0 if the sample lacks the kind."""
+        """Return the mean number of tokens of a drawn text, after truncation; 0 if the sample lacks this kind."""
         if kind == SENTENCES:
             sentences = self._sentences_of(captions[0])
             means = []

@@ -29,9 +29,9 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 from hubbleclip.missions.base import PRESS
 
 PRESS_RAD = math.radians(3 / 60)
-"""Largest distance of a press image from an observation that it shows; fields have 2 to 3 arcminutes."""
+"""Largest distance in radians between a press image and an observation that it shows; fields are 2 to 3' wide."""
 RELEASE = re.compile(r"(.*[0-9])-?[a-z]+")
-"""Matches the name of a press image: that of its release, and the letters of the image."""
+"""Matches the name of a press image, which is the name of its release followed by the letters of the image."""
 
 
 def make_samples(
@@ -72,7 +72,7 @@ def make_samples(
 
 
 def press_images(observations: Iterable[Observation]) -> dict[str, Observation]:
-    """Find each observation's nearest press image of its proposal, by observation id; moving targets are skipped."""
+    """Map observations to the nearest press image of their proposal, if it is near enough; moving targets have none."""
     placed: dict[str, list[tuple[Observation, Any]]] = defaultdict(list)
     for item in observations:
         if item.ra_deg is not None and item.dec_deg is not None and not item.is_moving:

@@ -133,7 +133,7 @@ def member_bytes(name: str, content: bytes) -> bytes:
 
 
 def trailer_size_bytes(size_bytes: int) -> int:
-    """Compute the size of the end of a tar: two blocks of zeros and the padding to a full record."""
+    """Compute the size of the trailer after `size_bytes` of members: two blocks of zeros, padded to a full record."""
     return 2 * BLOCK_BYTES + -(size_bytes + 2 * BLOCK_BYTES) % tarfile.RECORDSIZE
 
 

@@ -29,8 +29,8 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
-"""Longest pause within an HTTP response in seconds, and the lowest rate. A whole response may take this pause plus its
-bytes at this rate, so that no server can send single bytes without end.
+"""Longest pause within an HTTP response in seconds, and lowest rate in bytes per second. A whole response may take the
+pause plus the time for its bytes at this rate, so that no server can send single bytes without end.
 """
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
@@ -101,7 +101,7 @@ def _open_cached(address: str) -> BinaryIO:
 def _checked_path(address: str) -> Path:
     """Return the path of a regular file of a dataset. Raises DatasetError for any other file.
 
-    A dataset of a stranger may contain a link to a file elsewhere, or a file that never ends, such as a FIFO.
+    A dataset from an unknown source may contain a link to a file elsewhere, or a file that never ends, such as a FIFO.
     """
     path = Path(address)
     _check_link(path, path.resolve().parent == path.parent.resolve())
@@ -191,7 +191,7 @@ class RemoteStorage(Storage):
 
 
 def _longest_s(num_bytes: int) -> float:
-    """Return the longest time in which a response of some bytes must arrive."""
+    """Return the time in seconds within which a response of `num_bytes` must arrive."""
     return REQUEST_S + num_bytes / MIN_BYTES_PER_S
 
 
@@ -214,9 +214,10 @@ def service_errors(address: str) -> Iterator[None]:
 
 
 def commit_to_hub(url: str, files: Mapping[str, Path | bytes], message: str) -> str:
-    """Send files, by name, in one commit to `hf://datasets/owner/name`, or to the models' `hf://owner/name`.
+    """Upload files in one commit to a dataset `hf://datasets/owner/name` or a model `hf://owner/name`.
 
-    A repository that does not exist is created. Large files that a failed commit has sent are not sent again.
+    `files` maps names in the repository to contents. A repository that does not exist is created. Large files that a
+    failed commit has sent are not sent again.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token  # noqa: PLC0415 - takes 1 s
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
@@ -239,6 +240,6 @@ def commit_to_hub(url: str, files: Mapping[str, Path | bytes], message: str) -> 
 
 
 def _error_classes() -> tuple[type[Exception], ...]:
-    """Return the base classes of the errors of this module and of the loaded libraries."""
+    """Return the error classes to convert: OSError, TooLargeError, and the base classes of the loaded libraries."""
     loaded = (getattr(sys.modules[module], name) for module, name in LIBRARY_ERRORS.items() if module in sys.modules)
     return OSError, TooLargeError, *loaded

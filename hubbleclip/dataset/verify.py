@@ -4,9 +4,9 @@ The bytes of a shard are determined by the manifest's rows and by the images, an
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
 
-The splits are searched for leaks, from the rows of the manifest alone, with the functions by which they were made. The
-search does not check tiles without corners (previews), whose positions the manifest lacks, or proposals that continue
-each other by title or programme number (`continuations`).
+The search for leaks between the splits reads only the manifest, and uses the functions that made the splits. It checks
+neither the positions of tiles without corners (previews), nor proposals that continue each other by title or programme
+number (`continuations`).
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
 
 
 def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[str]:
-    """Find the faults of a shard: those of its samples if the manifest's rows are valid, or else those of the whole
-    file.
-    """
+    """Find the faults of each sample of a shard, or only of the whole file if the manifest's rows are invalid."""
     address = info.addresses[shard["shard"]]
     data = memoryview(open_storage(address).read(address))
     faults: list[str] = []
@@ -279,6 +277,6 @@ def _sky_leaks(positions: SkyPositions, splits: Splits, names: Sequence[str], gu
         conflicts = find_conflicts(positions, mine, theirs, guard_arcsec)
         for cause, what in shown.items():
             rows = [row for row, found in conflicts.items() if found == cause]
-            # The guard finds only the tiles that conflict. The tile with which one conflicts is looked up to name it.
+            # `find_conflicts` names one tile of each conflict; a second search finds the tile with which it conflicts.
             pairs = ((min(find_conflicts(positions, theirs, np.array([row]), guard_arcsec)), row) for row in rows)
             yield from _few((f"{names[other]} and {names[row]} {what(row)}" for other, row in pairs), len(rows))

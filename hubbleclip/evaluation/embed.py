@@ -71,7 +71,7 @@ def embed_split(
     batch_size: int,
     map_fn: EmbedMapFn | None = None,
 ) -> dict[ModelSource, TileFeatures]:
-    """Embed the tiles of a split by each model, in this process or by a parallel map."""
+    """Embed the tiles of a split with each model: in this process, or with `map_fn` in other processes."""
     if map_fn is None:
         return {source: embed_tiles(loaded, info, split, batch_size) for source, loaded in models.items()}
     tile_ids = info.manifest.filter(pc.field("split") == split)["tile_id"].to_pylist()

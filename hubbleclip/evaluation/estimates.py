@@ -54,7 +54,7 @@ def all_estimates(
 ) -> list[Estimate]:
     """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
 
-    `features` maps the name of each model to its features; one name is `fine_tuned`.
+    `features` maps the name of each model to its features; one name is `fine_tuned`. `extra` estimates are included.
     """
     weights_bg = draw_weights(test_set.num_groups, num_resamples)
     estimates = [*extra]

@@ -51,7 +51,7 @@ SKIMAGE = {
     "retina": "the retina of an eye",
     "rocket": "a rocket at its launch",
 }
-"""Photographs of scikit-image that need no download, and what each shows. Those of the sky are not used."""
+"""Photographs of scikit-image that need no download, and what each shows. Photographs of the sky are not used."""
 SKLEARN = {"china.jpg": "a Chinese temple", "flower.jpg": "a flower"}
 """Photographs of scikit-learn, and what each shows."""
 CROP = 2 / 3

@@ -11,7 +11,7 @@ HEADLINE = f"i2t_accuracy_at_{HEADLINE_PERCENT}pct"
 
 
 class Scorer(NamedTuple):
-    """Name of a scorer for people, and what it is."""
+    """Displayed name of a scorer, and its description."""
 
     name: str
     meaning: str

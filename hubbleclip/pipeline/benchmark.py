@@ -62,7 +62,7 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is scored, on the tiles of `dataset`, a folder or URL: a model, or a file of features or of scores."""
+    """What a benchmark scores: a model, or a file of features or scores. `dataset` is a folder or URL of tiles."""
 
     dataset: str = ""
     model: str = ""
@@ -94,7 +94,7 @@ def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
 
 
 def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Score each pair of an image (t) and a text (k), by the name of what gives the scores.
+    """Compute the scores (t, k) of images and texts, by the name of the scorer.
 
     `model` is the entry. `base` is its base model, if classes are ranked and the entry is a run. `reranked` has the
     order after re-ranking, if the entry asks for it.
@@ -151,7 +151,8 @@ def open_items(
 ) -> tuple[ItemSet, list[dict[str, Any]]]:
     """Read frozen items, or make items from a catalogue (CSV) or, without a path, by the rule of the frozen benchmark.
 
-    The second value counts the objects and tiles of each class; of frozen items, which have no objects, the tiles.
+    The second value counts the objects and tiles of each class, or only the tiles of frozen items, which have no
+    objects; it is empty for the frozen benchmark.
     `seen` has the proposals that count as seen in training.
     """
     if path and path.suffix == ".parquet":
@@ -197,7 +198,7 @@ def benchmark(
 
 
 def trained_proposals(run_dir: Path, place: str, settings: Settings) -> frozenset[str] | None:
-    """List the proposals that a run was trained on; None if its dataset is not here."""
+    """List the proposals that a run was trained on; None if its dataset is not found."""
     digest = read_facts(run_dir)["dataset_digest"]
     home = run_dir.parent.parent / "datasets" / digest
     info = read_dataset(home) if home.is_dir() else open_dataset(place, settings)

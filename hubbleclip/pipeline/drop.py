@@ -49,7 +49,7 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
         if not confirm(summary):
             return "nothing was dropped"
         # The rejections come first, so that nothing is fetched again. The rows are removed last, because a second drop
-        # finds by them what an interrupted one has left.
+        # needs them to find what an interrupted drop has left.
         items = [("product", uri, "fetch") for uri in uris]
         items += [("proposal", one, work) for one in proposal_ids for work in ("products", "proposals")]
         new = [reject(*one, reason="dropped", detail="by hubbleclip drop", settings_digest=digest) for one in items]

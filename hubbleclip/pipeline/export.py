@@ -29,7 +29,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
-    """Export the model of a run."""
+    """Export the model of a run to a new folder, with a model card, and return the folder."""
     check_new(out_dir)
     layout = layout_of(settings)
     pull_runs(layout)
@@ -80,14 +80,14 @@ def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx
 
 
 def find_report(run_dir: Path) -> dict[str, Any] | None:
-    """Read the metrics of the newest report on a run."""
+    """Read the metrics of the newest report on a run; None if there is no report."""
     found = list((run_dir.parent.parent / "reports").glob(f"{run_dir.name}-????????/metrics.json"))
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     return json.loads(newest.read_text(encoding="utf-8")) if newest else None
 
 
 def find_description(run_dir: Path) -> dict[str, Any] | None:
-    """Read the description of the dataset on which a run was trained."""
+    """Read the description of the dataset on which a run was trained; None if it cannot be read."""
     try:
         return read_description(run_dir.parent.parent / "datasets" / read_run(run_dir).run.dataset_digest)
     except DatasetError:

@@ -32,7 +32,7 @@ from hubbleclip.training.checkpoints import model_digest
 BATCH_SIZE = 64
 """Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
 APPEND_ROWS = 2048
-"""Number of tiles whose features are written together, and which must be embedded again after a kill."""
+"""Number of tiles whose features are written together; after a kill, at most this number is embedded again."""
 REWRITE_ROWS = 100_000
 """Number of tiles whose features are in memory together when an index is written again."""
 MODEL_LOCK = threading.Lock()
@@ -89,9 +89,9 @@ def index_promoted(settings: Settings) -> None:
 
 
 def replace_features(layout: Layout) -> None:
-    """Replace each model's features that `remove_from_index` has written again, also if it was interrupted."""
+    """Replace each model's features by those that `remove_from_index` has rewritten, even if it was interrupted."""
     for new in layout.index.glob(".*.new"):
-        old = new.with_suffix("")  # of a name that `remove_from_index` deletes too
+        old = new.with_suffix("")  # `remove_from_index` deletes a folder of this name too
         folder = old.with_name(old.name[1:])
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():

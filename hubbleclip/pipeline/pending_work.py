@@ -1,7 +1,7 @@
-"""Test whether a command has work to do, without importing Prefect and torch, which takes seconds.
+"""Determine whether a command has work to do, without importing Prefect and torch, which takes seconds.
 
-The tests read the published catalog. If it may be out of date, the answer is yes, and the stage itself finds out
-whether it has work. Each test imports what it needs, because a command tests only its own stages.
+The checks read the published catalog. If the catalog may be out of date, the answer is yes, and the stage itself finds
+out whether it has work. Each check imports what it needs, because a command checks only its own stages.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def report_id(run_dir: Path, dataset_digest: str, shuffled_dir: Path | None, set
 
 
 def has_index(stage: Stage) -> bool:
-    """Return whether the index is incomplete or damaged, or was made of another run or with other tile settings."""
+    """Return whether the index is incomplete, damaged, or made by another run or with other tile settings."""
     from hubbleclip.search.open_index import STORE, open_store, read_current
 
     layout, run = stage.layout, promoted(stage.catalog, stage.layout)

@@ -49,7 +49,7 @@ def push(layout: Layout, stored: Iterable[str]) -> None:
 def push_folder(layout: Layout, folder: Path) -> None:
     """Send the files of a folder that are missing in the store, or differ from the store's copy.
 
-    JSON files are sent last, because the JSON description of a folder tells a reader that all other files exist.
+    JSON files are sent last, because a reader takes the JSON description of a folder as proof that all files exist.
     """
     if not layout.store:
         return
@@ -109,7 +109,7 @@ def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def pull_folder(layout: Layout, folder: Path, pattern: str = "*", without: str = "") -> None:
-    """Fetch the files of a folder from the store."""
+    """Fetch from the store the files of a folder that match `pattern` and do not match `without`."""
     if layout.store:
         names = map(Path, _listed(layout, folder))
         pull(layout, [str(name) for name in names if name.match(pattern) and not (without and name.match(without))])

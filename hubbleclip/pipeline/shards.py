@@ -80,7 +80,7 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read the summaries of abstracts by proposal and writer; the key `""` has that of the selected writer."""
+    """Read the summaries of abstracts by proposal and writer; `""` is a second key of the selected writer."""
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
     for row in stage.catalog.rows(SUMMARIES):
@@ -114,7 +114,7 @@ def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
 
 
 def plan_splits(stage: Stage, material: Material) -> tuple[dict[str, SplitAssignment], list[SplitAssignment]]:
-    """Read the assignments of the random split scheme, and make the new and changed ones."""
+    """Read the existing assignments of the random split scheme, and make the new and changed assignments."""
     existing = {s.tile_id: s for s in to_records(SplitAssignment, stage.catalog.rows("FROM split"))}
     at_random = stage.settings.splits.model_copy(update={"scheme": RANDOM})
     former = {row.pop("proposal_id"): SplitAssignment(**row) for row in stage.catalog.rows(FORMER, [sorted(PERMANENT)])}
@@ -263,7 +263,7 @@ def pack_shard(
     is_sent: bool,
     given: tuple[PlannedShard, Sequence[str]],
 ) -> PackedShard:
-    """Fetch the tiles of one shard to the local disk, and write the shard."""
+    """Fetch the tiles of one shard to the local disk, write the shard, and send it to the store if `is_sent`."""
     shard, paths = given
     with local_files(layout, paths):
         tar = work(shard)

@@ -18,7 +18,7 @@ from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path, inputs_digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 NUM_LARGEST = 10
-"""Number of proposals, the largest ones, whose share of the samples is shown."""
+"""Number of the largest proposals whose share of the samples is shown."""
 SUPERSEDED_FILES = """
 SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
 FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
@@ -114,7 +114,7 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str, name: str = "") -> str | None:
-    """Return the path that a query finds in the catalog, or a file below it, if the path still exists on disk."""
+    """Return the path that a query finds in the catalog, followed by `name`, if the path still exists on disk."""
     folders = [layout.absolute(row[column]) for row in catalog.rows(sql)]
     return next((str(folder / name) for folder in folders if folder.exists()), None)
 

@@ -1,4 +1,4 @@
-"""Remarks on a search: the nearest tile where a place has none, words that no abstract has, texts that fit no tile."""
+"""Remarks on a search: the nearest tile if a place has none, words that no abstract has, texts that fit no tile."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
-"""Number of random texts, and percentile of the scores of their best tiles; no tile fits a text if all score lower."""
+"""Number of random texts, and percentile of the word scores of their best tiles; a text fits no tile if it has a lower
+best score.
+"""
 MIN_LETTERS = 5
-"""Minimum number of letters of a word, contained in no abstract, for which another word is proposed."""
+"""Minimum number of letters that a word in no abstract needs, so that a similar word is proposed."""
 MAX_PROPOSED = 3
-"""Maximum number of words of a text for which other words are proposed; each one takes a scan of all known words."""
+"""Maximum number of words of a text for which similar words are proposed; each word takes a scan of all known words."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
     r"|.*[\u0400-\u1dff\u3040-\ud7ff].*"
@@ -46,7 +48,7 @@ def notes_on(query: Query) -> Iterator[Note]:
 
 
 def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
-    """Remark which tile is nearest to a cone in which there is no tile at all."""
+    """Name the tile that is nearest to a cone without tiles, and its distance."""
     away_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
     if not np.isfinite(away_n).any():
         return

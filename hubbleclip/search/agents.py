@@ -52,7 +52,7 @@ def search_signature() -> Signature:
 
 
 class ExactServer(MCPServer):
-    """Server of tools that names an argument which a tool does not have, and tells errors that a caller can correct."""
+    """Server of tools whose errors name an unknown argument, and say what a caller can correct."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
         """See `MCPServer`."""

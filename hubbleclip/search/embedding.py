@@ -1,4 +1,4 @@
-"""Embed what a person searches by: texts, pictures, FITS files. The model is loaded once, when it is first needed."""
+"""Embed the terms of a search: texts, pictures, FITS files. The model is loaded once, when it is first needed."""
 
 from __future__ import annotations
 

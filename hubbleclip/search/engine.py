@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COUNTED = 2_000
-"""Maximum number of hits, over all pages, that are counted; to fold near-duplicates among more would take too long."""
+"""Maximum number of hits, over all pages, that are counted; folding near-duplicates among more takes too long."""
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 NUM_PHRASES = 5
@@ -156,7 +156,7 @@ class Search:
         return not (self._opened.store.is_whole() or self.opened.store.is_whole())
 
     def expect(self, ahead: TextsAhead) -> None:
-        """Take the features of texts from another process, if it has the model that answers.
+        """Use the features of texts that another process computes, if that process has the model of this index.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class Search:
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def _asked(self, params: SearchParams | None) -> Query:
-        """Return the query of a search, understood in the newest state; by default, a query for all tiles."""
+        """Interpret a search in the newest state of the index, and return its query; None searches all tiles."""
         return Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere).understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
@@ -329,7 +329,7 @@ class Search:
         Raises
         ------
         SearchError
-            If the index has been made again with another model, or lacks some of the hits.
+            If the index was rebuilt with another model, or lacks some of the hits.
 
         """
         from hubbleclip.search.export import write_images  # noqa: PLC0415 - imports astropy, which others need not
@@ -382,7 +382,7 @@ class Search:
         Raises
         ------
         NotFoundError
-            If there is no such tile, or several ids begin so.
+            If there is no such tile, or several ids begin with these characters.
 
         """
         found = self.opened.facts.details(str(tile_id))
@@ -436,7 +436,7 @@ class Search:
         Returns
         -------
         dict
-            For each filter, its values, the most frequent first. The number with a value is that of the tiles that the
+            For each filter, its values, the most frequent first. The number beside a value counts the tiles that the
             search would admit if the filter had only this value.
 
         """
@@ -450,7 +450,7 @@ class Search:
         return found
 
     def positions(self, params: SearchParams | None = None) -> tuple[Floats64, Floats64]:
-        """Return where the tiles are that a search admits.
+        """Return the sky positions of the tiles that a search admits.
 
         Parameters
         ----------

@@ -39,10 +39,10 @@ MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentIndex:
-    """Content of `current.json`: what answers searches.
+    """Content of `current.json`: the model and the vector store that answer searches.
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
-    has the tile settings of the index, by which a FITS file that somebody searches with is cut.
+    has the tile settings of the index, with which the FITS file of a query is cut.
     `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
     """
 
@@ -99,7 +99,7 @@ class OpenIndex:
     facts: TileFacts
     model: QueryModel
     chance: dict[int, float] = field(default_factory=dict)
-    """Cache, by number of words, of the word score that the best tile has for a random text of that length."""
+    """Cache, by number of words, of the best word score that nearly all random texts with this number reach."""
 
     def is_newest(self) -> bool:
         """Whether neither the catalog nor the index was replaced since this was opened."""
@@ -139,7 +139,7 @@ class OpenIndex:
 
     @cached_property
     def _map_n2(self) -> Floats64:
-        """Positions of evenly spaced rows on the first two principal components of the features; NaN for others."""
+        """Positions of evenly spaced rows on the first two principal components of the features; NaN for other rows."""
         num = len(self.store.tile_ids)
         xy_n2 = np.full((num, 2), np.nan)
         fitted, mapped = (np.arange(0, num, max(1, -(-num // most))) for most in (MAX_FITTED, MAX_MAPPED))

@@ -80,9 +80,9 @@ class SearchTerms(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
     prefers_text: ClassVar[bool] = False
-    """Whether, for a parameter that can have only one value, a value recognised in a text replaces the given one."""
+    """Whether a value that is recognised in a text replaces the given value, if a parameter can have only one value."""
     is_strict: ClassVar[bool] = False
-    """Whether only texts may be empty; otherwise any empty value means that the parameter is not given."""
+    """Whether an empty value is an error, except of a text; if not, it means that the parameter is not given."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -188,7 +188,7 @@ class SearchParams(_WithFilters):
 
     @property
     def offset(self) -> int:
-        """Number of hits on the pages before."""
+        """Number of hits on the previous pages."""
         return int((self.page - 1) * self.k)
 
     def terms(self) -> Iterator[Term]:
@@ -222,7 +222,7 @@ class SearchParams(_WithFilters):
         return values
 
     def pairs(self) -> list[tuple[str, str]]:
-        """List the parameters that differ from their defaults."""
+        """List names and values of the parameters that differ from their defaults; a seed only for the random order."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return [
             (name, _text(one))
@@ -263,7 +263,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def checked(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    """Check parameters; an error is one line that says which is wrong."""
+    """Check parameters; raises ParameterError, whose one line names the first wrong parameter."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -280,7 +280,7 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 
 def no_parameter(name: str) -> str:
-    """Say that no parameter has a name, and which has the nearest."""
+    """Compose the message that no parameter has a name, with the most similar name of a parameter."""
     nearest = get_close_matches(name, NAMES, n=1, cutoff=0.4)
     return "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
 

@@ -38,17 +38,17 @@ SORTED_DEPTH = 4096
 WORD_DECIMALS = 6
 """Decimals to which a sum of BM25 scores is rounded, so that rounding errors of the sum do not rank equal tiles."""
 TILE_WEIGHT = 10.0
-"""Factor of the weight of a tile or picture beside a text: similarities to it differ by 0.5, scores by words by 10."""
+"""Factor of the weight of a tile or picture in a query with a text: similarities differ by 0.5, word scores by 10."""
 NUM_MEANT = 10
 """Maximum number of matching tiles that are considered if an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
 """Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
 SAME_SKY_SHARE = 0.25
-"""Largest distance of the centres of near-duplicates, as a share of the side of a tile."""
+"""Largest distance between the centres of near-duplicates, as a share of the side of a tile."""
 
 
 class Ranking(NamedTuple):
-    """Rows, best first, with their scores, and with their ranks by model and by words, where None or 0 is no rank.
+    """Rows, best first, with their scores and their ranks by model and by words; None or 0 means no rank.
 
     `is_complete` is False if further rows follow that were not ranked.
     """
@@ -61,7 +61,7 @@ class Ranking(NamedTuple):
 
 
 def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
-    """Rank scores `wanted_n` among `score_n`, from 1 for the highest; equal scores share a rank; none is skipped."""
+    """Rank scores `wanted_n` among `score_n`, from 1 for the highest; equal scores share a rank, no rank is skipped."""
     distinct = np.unique(-score_n[score_n >= wanted_n.min(initial=np.inf)])  # lower scores change no rank
     return np.searchsorted(distinct, -wanted_n) + 1
 
@@ -131,7 +131,8 @@ class Ranker:
         query_d, admitted_n = self._query_d.astype(np.float64), np.flatnonzero(mask_n)
         by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
         by_words_n, text_weight = np.maximum(self.words_n, 0), sum(max(weight, 0.0) for _, weight in texts)
-        # Only the best rows by the model and by words are compared; no other one is more similar than the scan's last.
+        # Features are read only for the best rows by the model and by words. Every other row is at most as similar to
+        # the query as the last row of the scan, whose similarity it gets if that is negative.
         score_n = by_words_n + min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
         compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
         feat_nd = opened.store.features(compared_n)
@@ -239,7 +240,7 @@ class Query:
 
     @cached_property
     def found_n(self) -> Mask:
-        """Which rows the search admits, by its filters and, in the mode `words`, by having a word."""
+        """Which rows the search admits, by its filters and, in the mode `words`, by containing a word of the query."""
         if self.params.mode is not Mode.WORDS or not (self.ranker.terms and self.mask_n.any()):
             return self.mask_n
         found_n = np.zeros_like(self.mask_n)
@@ -259,8 +260,8 @@ class Query:
     def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
         """Rank and sort the tiles; return them with the positions that are shown.
 
-        There are at least `num_needed` positions (or all), and up to `num_counted` if no deeper ranking is needed for
-        more.
+        At least `num_needed` positions are returned (or all). More positions, up to `num_counted`, are returned if they
+        need no deeper ranking.
         """
         depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:

@@ -137,7 +137,7 @@ class Hits:
     num_hits
         Number of hits on all pages, or a lower bound if not `is_counted`.
     num_admitted
-        Number of tiles that the search admits: by its filters and, in the mode `words`, by having a word.
+        Number of tiles that the search admits: by its filters and, in the mode `words`, by a word of the query.
     has_more
         Whether another page follows.
     params

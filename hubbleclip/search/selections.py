@@ -13,7 +13,7 @@ from hubbleclip.core.io import locked, write_bytes
 
 NAME = re.compile(r"[\w+.-][\w +.-]{0,63}")
 MAX_SELECTIONS, MAX_TILES, MAX_NOTE = 200, 10_000, 4_000
-"""Maximum numbers of selections, of tiles of one, and of characters of a note."""
+"""Maximum numbers of selections, of tiles per selection, and of characters of a note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def read_selection(path: Path, name: str) -> Selection:
 def change_selection(
     path: Path, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = (), note: str | None = None
 ) -> None:
-    """Add tiles to a selection, which is made if it is new, remove tiles from it, and change its note."""
+    """Add tiles to a selection, which is created if it does not exist, remove tiles from it, and change its note."""
     if not NAME.fullmatch(name):
         raise SearchError("the name of a selection has at most 64 letters, digits, spaces, and - + . _")
     with locked(path.with_suffix("")):

@@ -23,7 +23,7 @@ PATCH_NSIDE = 1024
 RADIUS_DEG = 0.1
 """Default radius of a cone; it is above 0, because the tiles of an observation may lie beside its position."""
 MAX_TARGET_DEG = 2.0
-"""Maximum extent of the observations of a target name; those of names such as `ANY` are all over the sky."""
+"""Maximum extent of the observations of a target that is used as a place; names such as `ANY` have a larger one."""
 SESAME_S = 5.0
 """Time limit of a request to a server of Sesame in seconds."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -38,7 +38,7 @@ LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
 GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
 UNSIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)\d{1,2}\.\d+d?"
 FINE = r"(?=\d+\.\d\d+d?[\s,]+[+-]?\d+\.\d\d)"
-"""Matches before a pair of numbers with two decimals or more, which is hardly anything but a position."""
+"""Matches before a pair of numbers with two decimals or more, which is almost always a position."""
 SIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]\d{1,2}\.\d+d?"
 POSITION = re.compile(
     rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{FINE}{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
@@ -77,7 +77,7 @@ class Sesame:
         self._answers: dict[str, tuple[Position | None, float]] = {}
 
     def find(self, name: str) -> Position | None:
-        """Return the position of a name."""
+        """Return the position of a name; None if it is unknown."""
         position, until_s = self._answers.get(name, (None, 0.0))
         if position is None and ASKS.get() and time.monotonic() >= until_s:
             if self.is_asked_ahead:
@@ -86,7 +86,7 @@ class Sesame:
         return position
 
     def ask(self, name: str) -> Position | None:
-        """Ask for a name."""
+        """Ask Sesame for the position of a name, and keep the answer."""
         position = ask_sesame(name)
         self._answers[name] = position, time.monotonic() + UNKNOWN_S
         return position
@@ -110,7 +110,7 @@ def find_cone(
     in_catalog: CatalogTarget,
     elsewhere: Callable[[str], Position | None] | None = None,
 ) -> Cone:
-    """Turn a place, as people type it, into a cone."""
+    """Turn a place, as people type it, into a cone; SearchError if the place is unknown or out of range."""
     if numbers := DECIMAL.fullmatch(place.translate(SIGNS)):
         ra_deg, dec_deg = float(numbers[1]), float(numbers[2])
         if abs(ra_deg) > 360 or abs(dec_deg) > 90:

@@ -37,7 +37,7 @@ class Known:
     """What the catalog has, by which names are recognised.
 
     `words` are those of all abstracts and targets, `targets` are names in lower case without spaces and punctuation,
-    and `has_place` tells whether a name has a position.
+    and `has_place` returns whether a name has a position.
     """
 
     words: Collection[str]
@@ -70,7 +70,7 @@ def stays_text(text: str) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
-    """Reads texts into the values of parameters; those in `kept` keep their value."""
+    """Reads texts into the values of parameters; the parameters in `kept` keep their value."""
 
     known: Known
     values: Change
@@ -101,7 +101,7 @@ class _Reader:
         return rest + written.removeprefix(text) if rest and written != text else as_written(rest)
 
     def _take(self, change: Change, part: str) -> str:
-        """Set parameters; return what replaces the part of the text that gave them, or the part if one is invalid."""
+        """Set parameters; return what replaces their part of the text, or the part itself if a value is invalid."""
         if "radius" in change and "place" not in self.values:
             return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
@@ -136,7 +136,7 @@ class _Reader:
 
 
 def _named(match: re.Match[str], _: Known) -> Change | None:
-    """Read a filter that is named, such as `filter:F814W`."""
+    """Read a filter that is given by its name, such as `filter:F814W`; None if there is no such filter."""
     name = match[1].lower()
     return {name: match[2].split(",") if name in LISTS else match[2]} if name in FILTER_OF else None
 
@@ -166,7 +166,7 @@ def _designation(match: re.Match[str], known: Known) -> Change:
 
 
 def _target(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of a target, but no general words, such as `star cluster`, and no word such as `halo`."""
+    """Read the name of a target; general words, such as `star cluster`, and small letters, such as `halo`, are none."""
     text = match[0].lower()
     if re.sub("[^a-z0-9]", "", text) not in known.targets or (text.isalpha() and not match[0].isupper()):
         return None
@@ -184,7 +184,7 @@ def _infrared(_: re.Match[str], known: Known) -> Change | None:
 
 
 def _investigator(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of an investigator; its words are those of one name, and none is a word of an abstract."""
+    """Read the name of an investigator: its words all belong to one known name, and none occurs in an abstract."""
     words = match[0].lower().split()
     if any(word in known.words or len(word) < 3 for word in words):
         return None
@@ -241,7 +241,7 @@ def _general_words() -> frozenset[str]:
 
 
 def _pattern(text: str, *, is_exact: bool = False) -> re.Pattern[str]:
-    """Compile a pattern that matches whole words, also after the minus of what is avoided, but no negative number."""
+    """Compile a pattern that matches whole words, also after a minus that means `not`, but no negative number."""
     before = r"(?<![\w.+])(?<!\S-)(?!(?<=-)\d[\d.]*(?!\w))"
     return re.compile(rf"{before}(?:{text})(?![\w{QUOTE}]|\.\w)", 0 if is_exact else re.IGNORECASE)
 
@@ -274,7 +274,8 @@ RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place, in a text to which `SIGNS` was not applied: it turns signs of units into letters."""
+"""Matches a radius beside a place, in a text to which `SIGNS`, which turns signs of units into letters, is not applied.
+"""
 BARE_POSITION = re.compile(
     rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
     rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",
@@ -313,9 +314,9 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
     (_pattern(DATES), _dates),
     (_pattern(r"\d{4,5}"), lambda match, known: {"proposal": [match[0]]} if match[0] in known.proposals else None),
 )
-"""What is recognised, in this order: a pattern, and a function that reads its match.
+"""Rules in the order in which they are applied: a pattern, and a function that reads its match.
 
-The function returns None for a match that means something else, and nothing to change for a name that stays text.
+The function returns None for a match that means something else, and an empty change for a name that stays text.
 """
 BEFORE_NAME = r"(?:(?:an?|the|any|for|near|in|at|around|of|by|with|from|within\s+\S+\s+\S+\s+of)\s+)*"
 AVOIDING = re.compile(

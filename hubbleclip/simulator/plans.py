@@ -123,7 +123,7 @@ def _draw_parent(index: int) -> tuple[ObjectKind, float, int | None]:
         return kind, draw, None
     earlier_block = rng.randrange(block)
     parent = earlier_block * len(OBJECT_KINDS) + _kind_order(earlier_block).index(name)
-    # The first draw of the parent's generator tells whether the parent is a calibration proposal.
+    # The first draw of the parent's generator decides whether the parent is a calibration proposal.
     is_science = python_rng("relation", parent).random() >= CALIBRATION_FRACTION
     return kind, draw, parent if is_science else None
 

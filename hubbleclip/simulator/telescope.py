@@ -43,7 +43,7 @@ ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
 def render_file(settings: SimulatorSettings, exposure: Exposure, kind: str, file_name: str) -> bytes:
-    """Render a file."""
+    """Render one file of an observation; equal arguments give equal bytes."""
     if kind in PREVIEW_KINDS:
         return _render_preview(settings, exposure, file_name, kind)
     planes = _PLANES_BY_KIND[kind](settings, exposure) if kind not in AUXILIARY_BLOCKS else iter(())

@@ -44,7 +44,7 @@ RESUMED = (
     *("mode", "lora_rank", "lock_image_unlocked_groups", "lock_text_unlocked_layers", "loss", "ema", "shuffled"),
     *("batch_size", "weight_decay", "beta1", "beta2", "eps", "layer_decay"),
 )
-"""Settings that a run must share with the one whose progress it takes over: the checkpoint determines them."""
+"""Settings that must equal those of the run in `train.resume`, because its checkpoint depends on them."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see
 `loop.select_best_mixture`)."""
@@ -96,7 +96,7 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
 
 
 def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> None:
-    """Begin a new run with the checkpoints and the metrics of another one, unless it has newer checkpoints itself."""
+    """Copy the best and last checkpoint and the metrics of another run, unless the new run has newer checkpoints."""
     if not (from_dir / RUN).is_file():
         raise TrainingError(f"train.resume: there is no run {from_dir.name} (`hubbleclip runs` lists them)")
     before, best, last = read_train_settings(from_dir), read_best(from_dir)["step"], list_steps(from_dir)[-1]
@@ -165,14 +165,14 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
 
 
 class BestWeights(NamedTuple):
-    """Name and SHA-256 of the file with a run's best weights: its best checkpoint, or its interpolated ones."""
+    """Name and SHA-256 of the file with a run's best weights: its best checkpoint, or its interpolated weights."""
 
     name: str
     sha256: str
 
 
 def best_weights(run_dir: Path) -> BestWeights:
-    """Find the file with a run's best weights, and compare its content with the hash that was recorded."""
+    """Find the file with a run's best weights; raise TrainingError if its content differs from the recorded hash."""
     best = read_best(run_dir)
     name = MIXTURE if "alpha" in best else checkpoint_name(best["step"])
     rows = read_facts(run_dir)["checkpoints"]  # no checkpoints are recorded until the run is finished
@@ -223,6 +223,6 @@ def load_base_model(run_dir: Path) -> LoadedModel:
 
 
 def _base(run_dir: Path) -> ModelSettings:
-    """Name the model from which a run started: its folder in the run, or what the settings name if it has none."""
+    """Name the model from which a run started: its folder in the run, or else the model that the settings name."""
     has_folder = (run_dir / BASE / OPEN_CLIP_CONFIG).is_file()
     return ModelSettings(name=f"{LOCAL_DIR}{run_dir / BASE}") if has_folder else read_model_settings(run_dir)

@@ -22,7 +22,7 @@ from hubbleclip.training.batch_norms import share_statistics
 
 T = TypeVar("T")
 SMALL_MODELS = frozenset({"hubbleclip-tiny", "towers"})
-"""Models that are trained on a CPU in minutes or hours."""
+"""Models that are accepted without a GPU, because a CPU trains them in minutes or hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

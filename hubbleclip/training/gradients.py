@@ -134,6 +134,6 @@ class ContrastiveGradients:
 
 
 def _joined(parts: Sequence[Features]) -> Features:
-    """Join the features of micro-batches; scale and bias are those of the first. Empty parts give an empty result."""
+    """Join the features of micro-batches; scale and bias are those of the first part. Empty parts give ()."""
     towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1)) if parts[0] else ()
     return *towers, *parts[0][2:]

@@ -1,4 +1,4 @@
-"""Train a model on an immutable dataset and write a run directory. An interrupted training resumes from it."""
+"""Train a model on an immutable dataset and write a run directory, from which an interrupted training resumes."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from hubbleclip.core.id_prefixes import find_registered
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """Rows `row_r` of a batch, against all its rows, with exp(logit_scale), logit bias and the group ids of all rows.
+    """Similarities of the rows `row_r` to all rows of a batch, with exp(logit_scale), logit bias and all group ids.
 
-    The cosine similarities (r, b) are those of the rows' images to all texts, and of their texts to all images. All
-    rows are one process's, or those of the whole batch; the loss is the mean over the rows.
+    The cosine similarities (r, b) are those of the images of `row_r` to all texts, and of their texts to all images.
+    `row_r` are the rows of one process, or all rows of the batch; the loss is the mean over `row_r`.
     """
 
     similarities_rb: tuple[Tensor, Tensor]
@@ -150,7 +150,7 @@ def get_loss(name: str) -> Loss:
 
 
 def _symmetric_cross_entropy(logits_rb: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Compute the mean of the image-to-text and text-to-image cross-entropies; targets are columns or probabilities."""
+    """Compute the mean of the cross-entropies of both directions; targets are column indices or probabilities."""
     to_text, to_image = (F.cross_entropy(one, target) for one in logits_rb)
     return (to_text + to_image) / 2
 

@@ -22,7 +22,7 @@ TRANSFORMERS = (
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    """Create AdamW over the trained parameters, with open_clip's moments for the family of the image tower.
+    """Create AdamW over the trained parameters, with open_clip's default beta2 and eps for the type of the image tower.
 
     Weight decay applies to matrices only, not to biases, norms, logit scale and logit bias.
     """

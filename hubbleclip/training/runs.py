@@ -25,7 +25,7 @@ BASE = "base"
 """Folder of the initial model, in the layout of open_clip, so that a run is opened without network access."""
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 KILLED = "killed"
-"""State of a run whose process has ended without recording it."""
+"""State of a run whose process has ended without recording its end."""
 READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt", "merges.txt")
 """Files that are read from the folder of a model; a change of other files, such as notes, requires no new run."""
 REQUIRED_FACTS = {

@@ -128,7 +128,7 @@ class Trainer:
             )
 
     def is_due(self, every: int) -> bool:
-        """Test whether a periodic action is due."""
+        """Test whether an action is due that takes place at every `every`-th step and at the last step."""
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
@@ -157,7 +157,7 @@ class Trainer:
                 )
 
     def save(self) -> None:
-        """Write a checkpoint, record which one is the best, and delete those that are no longer needed."""
+        """Write a checkpoint, record which checkpoint is the best, and delete checkpoints that are no longer needed."""
         self._check_weights()
         state: dict[str, Any] = {
             "step": self.step,

@@ -29,9 +29,9 @@ def is_informative(tiles: SplitTiles) -> bool:
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
     """Compute the loss and accuracy of a model on a split, from whole tiles and their main captions.
 
-    `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions;
-    `val_i2t_recall_at_5` that for which one is in the top 5, and `val_t2i_recall_at_5` the share of captions for which
-    a tile of their group is in the top 5 of all tiles. `val_loss` is that of one batch of at most `MAX_ROWS` tiles.
+    `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions, and
+    `val_i2t_recall_at_5` is the share with such a caption in the top 5. `val_t2i_recall_at_5` is the share of captions
+    with a tile of their group in the top 5 of all tiles. `val_loss` is the loss of at most `MAX_ROWS` tiles as a batch.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique(tiles.main_captions, return_inverse=True)
@@ -66,7 +66,7 @@ def _share(is_true_q: Tensor) -> float:
 
 
 def num_ahead(scores_nc: Tensor, own_nc: Tensor) -> Tensor:
-    """Count, for each row (n,), the wrong columns that score as high as the best correct column."""
+    """Count, for each row (n,), the wrong columns that score at least as high as the best correct column."""
     best_n = scores_nc.masked_fill(~own_nc, -torch.inf).amax(dim=1, keepdim=True)
     # >= counts a tie as ahead, so that a model with constant scores has accuracy 0
     return ((scores_nc >= best_n) & ~own_nc).sum(dim=1)

@@ -26,7 +26,7 @@ def open_backend(settings: CaptionSettings) -> Backend:
 
 
 def writer_name(backend: Backend, seed: int) -> str:
-    """Name the writer of a backend's texts, by model, version of prompt or rules, version of the schema, and seed."""
+    """Compose a writer's name from the model, the version of prompt or rules, the schema version and a model's seed."""
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
     return f"{name}.{seed}" if backend.is_model else name
 

@@ -61,7 +61,7 @@ MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
 WRONG_ADDRESS = frozenset((*REDIRECT_STATI, 401, 403, 404, 405))
-"""HTTP statuses that every request would get, because the key, the address or the name of the model is wrong."""
+"""HTTP statuses that mean that the key, the address or the model's name is wrong, so that every request would fail."""
 RETRY_TEMPERATURE = 0.4
 LIMITS = RequestLimits(attempts=4, stall_bytes=0)
 """Limits of the requests about one abstract in one run. An answer is short, so no minimum speed is required."""
@@ -75,7 +75,7 @@ ASKING = Lock()
 
 
 def parse_grade(text: str) -> int:
-    """Parse a grade; ValueError if it is none."""
+    """Parse the grade in a model's answer; raises ValueError if it is not from 0 to 10."""
     grade = from_json(without_fence(text))["grade"]
     if grade not in range(11):
         raise ValueError(f"{grade!r} is no grade from 0 to 10")
@@ -207,7 +207,7 @@ class OpenAICompatible:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         body = self._body(task, content, num_before)
         response = self._transport.ask(self._url, headers=headers, is_redirected=False, json=body)
-        if response.status_code in REDIRECT_STATI:  # is not followed, so that key and abstract go to no other address
+        if response.status_code in REDIRECT_STATI:  # not followed, so that no other address gets key or abstract
             raise requests.HTTPError(response=response)
         try:
             answered = parse_json(response.content)
@@ -248,12 +248,12 @@ class OpenAICompatible:
 
 
 def number_of(value: object) -> int | None:
-    """Return a number of tokens; None for any other value, since servers differ in what they count."""
+    """Return a server's token count; None if it is not a plausible count, because servers report different values."""
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else None
 
 
 def confirm_address(base_url: str) -> None:
-    """Ask whether the key may be sent to an address that only a file of settings names; SettingsError if it may not."""
+    """Ask the user whether the key may be sent to an address from a settings file; SettingsError if it may not."""
     with ASKING:
         if base_url not in UNCONFIRMED or urlsplit(base_url).hostname in LOOPBACK:
             return

@@ -63,7 +63,10 @@ GENERIC = {
 
 
 def rank(title: Iterable[Term], abstract: Iterable[Term]) -> list[Term]:
-    """Sort terms by their number of occurrences; those in the title and those with modifiers count more."""
+    """Sort terms by their weighted number of occurrences, and merge terms that contain one another.
+
+    Occurrences in the title, and terms with modifiers, have a higher weight.
+    """
     weight: Counter[str] = Counter()
     first: dict[str, Term] = {}
     for found, times in [(f, TITLE_WEIGHT) for f in title] + [(f, 1) for f in abstract]:
@@ -155,7 +158,7 @@ class Rules:
     version = RULES_VERSION
 
     def __init__(self, _settings: CaptionSettings | None = None) -> None:
-        """Take the settings as other backends do; the rules depend on none."""
+        """Accept the settings, as every backend does, and ignore them."""
 
     def prompt(self) -> str:
         """See `Backend`."""

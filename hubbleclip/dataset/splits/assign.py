@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 GROUP_CONFLICT = "group_conflict"
 """Exclusion reason of a new proposal that is linked by its text to existing proposals in different splits."""
 LATE_LINK = "late_link"
-"""Exclusion reason of a tile whose proposal was linked by text, after its assignment, to one in another split."""
+"""Exclusion reason of a tile whose proposal was later found to be linked by text to a proposal in another split."""
 PROPOSAL_CAP, PATCH_CAP = "proposal_cap", "patch_cap"
 CAPS = frozenset({PROPOSAL_CAP, PATCH_CAP})
-"""Exclusion reasons that end when the cap is raised."""
+"""Exclusion reasons that may no longer apply when the cap is raised."""
 PATCH_ORDER = 10
 """HEALPix order of a sky patch, which has a side of 3.4 arcminutes, about the field of ACS/WFC."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
@@ -47,7 +47,7 @@ def assign_splits(
     *,
     former: Mapping[str, SplitAssignment] | None = None,  # assignments of deleted tiles, by proposal id
 ) -> list[SplitAssignment]:
-    """Assign the tiles that have no split yet to splits; the material has all tiles, also those that have one.
+    """Assign the tiles that have no split yet; the material also contains the tiles that have a split.
 
     With the random scheme, the split of a group is drawn by a hash of the group id and the salt, so that the result
     does not depend on the machine or on chance. Other schemes choose the test tiles by a property such as the
@@ -95,8 +95,8 @@ def assign_splits(
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
     """Find the assigned proposals that must be excluded, because their text links them to one in another split.
 
-    The abstracts of two proposals may arrive after both were assigned by their titles, to different splits. The one in
-    train gives way to the one in val or test, and the one in val to the one in test.
+    The abstracts of two proposals may arrive after their titles decided on different splits. A proposal in train is
+    then excluded in favour of val or test, and a proposal in val in favour of test.
     """
     # A proposal without a split has no tile in any split, so links to it and through it are ignored.
     known = {proposal_id: split for proposal_id, split in split_of.items() if split in RANKS}
@@ -105,7 +105,7 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
 
 
 def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
-    """Return the members whose set also has one in a split of lower rank; each is given as (set, split, member)."""
+    """Return the members whose set has a member in a split of lower rank; the input is (set, split, member) tuples."""
     best: dict[str, int] = {}
     for key, split, _ in members:
         best[key] = min(RANKS[split], best.get(key, RANKS[split]))
@@ -184,7 +184,7 @@ def sky_patches(tiles: Sequence[Tile]) -> list[int | None]:
 
 
 def _in_turn(tiles: Sequence[Tile]) -> list[str]:
-    """Sort the ids of tiles so that each file gives one tile, then each file a second tile, and so on."""
+    """Sort tile ids so that one tile of each file comes first, then a second tile of each file, and so on."""
     files: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for tile in tiles:
         files[tile.product_uri].append((unit_hash(tile.tile_id), tile.tile_id))
@@ -226,7 +226,7 @@ def split_proposals(
 def known_splits(
     material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
 ) -> dict[str, SplitAssignment]:
-    """Determine the group of every proposal that has, or had, an assigned tile, and its split; "" if it has none."""
+    """Determine group and split of every proposal that has or had an assigned tile; "" if the group has no split."""
     split_of_group = _splits_of_groups(existing)
     # The last tile of a proposal decides. Tiles that were excluded for a permanent reason are sorted last.
     order = sorted(
@@ -326,7 +326,7 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
 def leak_report(material: Material, links: Sequence[Link], settings: SplitSettings) -> dict[str, int]:
     """Count the train tiles that would leak if single tiles were assigned to splits at random.
 
-    Causes are proposals of one group, overlaps on the sky and moving targets; `num_leaking` counts a tile once.
+    Causes are proposals of one group, overlaps on the sky and moving targets; `num_leaking` counts each tile once.
     """
     held_out_share = settings.val_share + settings.test_share
     hashes = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") for tile in material.tiles])

@@ -88,8 +88,8 @@ def footprints(corners_deg: Sequence[Sequence[float]]) -> Footprints:
 def region_quads(region: str) -> list[Quad]:
     """Convert an s_region to convex quadrangles that together cover the whole region.
 
-    A polygon is replaced by its convex hull, and a circle by the square around it; other, invalid and too large shapes
-    are skipped.
+    A polygon is replaced by its convex hull, and a circle by the square around it. Shapes that are invalid, too large
+    or of another kind are skipped.
     """
     quads = []
     for shape, numbers in SHAPE.findall(region):
@@ -102,7 +102,7 @@ def region_quads(region: str) -> list[Quad]:
 
 
 def circle_quads(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Quad]:
-    """Cover a circle with the square around it; [] for a radius that is not above 0 or reaches `MAX_RADIUS_RAD`."""
+    """Cover a circle with the square around it; [] unless the radius is above 0 and below `MAX_RADIUS_RAD`."""
     radius_rad = np.radians(radius_deg)
     if not 0 < radius_rad < MAX_RADIUS_RAD:
         return []

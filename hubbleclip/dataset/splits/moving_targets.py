@@ -26,7 +26,7 @@ GENERIC = re.compile(r"\b(?:COMET|ASTEROID|CENTAUR|TROJAN|DWARF PLANET|MINOR PLA
 
 @cache
 def _bodies() -> tuple[frozenset[str], dict[str, str]]:
-    """Read the names of major bodies, and the designation of each other name.
+    """Read the names of the major bodies, and the designation for every other listed name of a body.
 
     The longest names come first, so that `TEMPEL TUTTLE` is found before `TUTTLE`.
     """

@@ -1,7 +1,7 @@
 """Report of a dataset's splits: shares by category and instrument, exclusion reasons, and leakage of a random split.
 
-The splits of existing datasets are read from their reports, to check that test tiles stay test tiles. A lineage is a
-series of datasets in which no tile ever changes its split.
+The splits and the test lists of existing datasets are read too, to check that test tiles stay test tiles. A lineage is
+a series of datasets in which no tile ever changes its split.
 """
 
 from __future__ import annotations

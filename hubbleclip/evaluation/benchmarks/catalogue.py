@@ -1,4 +1,4 @@
-"""Score models by a catalogue of objects: find the tiles that show them, and rank tiles for each class.
+"""Score models by a catalogue of objects: find the tiles that show the objects, and rank tiles for each class.
 
 The query of a class is its name, filled into prompt templates. The candidates are the tiles that show an object of the
 catalogue, and other tiles that count as negatives. All tiles of an object are one group, which the bootstrap resamples.
@@ -37,9 +37,9 @@ from hubbleclip.evaluation.metrics.zeroshot import recentred
 REQUIRED = ("ra_deg", "dec_deg", "class")
 RADIUS, VOTES = "radius_arcsec", "votes"
 MAJORITY = 0.5
-"""Minimum share of the votes with which an object is a positive of its class; a smaller share only counts in nDCG."""
+"""Minimum share of votes with which an object is a positive of its class; a smaller share is only a gain in nDCG."""
 EDGE_PX = 1e-6
-"""Pixels by which rounding may move a position on the edge of a tile."""
+"""Tolerance in pixels for rounding errors of a position on the edge of a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def read_catalogue(path: Path) -> list[SkyObject]:
 
 
 def _object(path: Path, line: int, row: dict[str, str | None]) -> SkyObject:
-    """Make an object of a row. Raises EvaluationError if a value is missing or out of range."""
+    """Make an object from a row of the CSV file. Raises EvaluationError if a value is missing or out of range."""
     try:
         ra, dec = float(row["ra_deg"] or ""), float(row["dec_deg"] or "")
         radius, votes = (float((row.get(name) or "").strip() or empty) for name, empty in ((RADIUS, 0), (VOTES, 1)))
@@ -111,7 +111,7 @@ def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> li
 
 
 def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:
-    """Return which objects a tile shows."""
+    """Return for each object whether the tile shows its position, or any part of the circle of its radius."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(fits.Header.fromstring(sample.wcs, sep="\n"), naxis=2)
@@ -136,11 +136,11 @@ NAMES = ("ap", "ndcg_at_10", *(f"precision_at_{top}" for top in TOPS))
 COMPARED = ("base", "bm25")
 """Scorers whose mean average precision over the classes is subtracted from that of the model."""
 ALL, UNSEEN = "all", "unseen"
-"""Scopes: all candidates, and those whose proposals have no tile in train."""
+"""Scopes of an estimate: all candidate tiles, and only the tiles whose proposals have no tile in train."""
 
 
 def positives_of(items: ItemSet) -> Bools:
-    """Return which tiles (k, t) show an object of each class."""
+    """Return whether each tile is a positive of each class, shape (k, t)."""
     return np.asarray(items.grades_tk.T >= MAJORITY)
 
 
@@ -152,9 +152,9 @@ def make_object_set(
 ) -> ItemSet:
     """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id.
 
-    The texts are the classes of the objects. The grade of a tile is the largest share of votes for a class among its
-    objects; from `MAJORITY` it is a positive. A group is a connected component of tiles that share objects, so a tile
-    without an object is its own group.
+    The texts are the classes of the objects. The grade of a tile for a class is the largest share of votes among its
+    objects of the class; a grade of at least `MAJORITY` makes it a positive. A group is a connected component of tiles
+    that share objects, so a tile without an object is its own group.
     """
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
@@ -223,9 +223,9 @@ def class_metrics(
 
 
 def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Ints, weights_bt: Ints) -> list[Estimate]:
-    """Estimate the metrics of one class; only groups that show an object of the class count.
+    """Estimate the metrics of one class, with intervals from the groups that contain a positive.
 
-    Average precision and precisions are those of the positives; the gains of nDCG are the grades.
+    Average precision and precision count positives; nDCG uses the grades as gains.
     """
     positive_t = np.asarray(grade_t >= MAJORITY)
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
@@ -257,7 +257,7 @@ def class_counts(
     pairs: Sequence[tuple[int, int]],
     seen_proposals: frozenset[str],
 ) -> list[dict[str, Any]]:
-    """Count, for each class, all objects, those in tiles, those in tiles whose proposal is in train, and the tiles."""
+    """Count each class's objects: all, those in a tile, and those in a tile of a train proposal; and its positives."""
     tiles = dict(zip(items.texts, positives_of(items).sum(axis=1).tolist(), strict=True))
     in_tiles = {number for number, _ in pairs}
     seen = {number for number, index in pairs if samples[index].proposal_id in seen_proposals}

@@ -56,10 +56,10 @@ def test_set_of(items: ItemSet) -> TestSet:
 
 
 def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Estimate the metrics of scores (t, c) in both directions, beside text search and chance.
+    """Estimate the retrieval metrics of each scorer in both directions, and those of text search and chance.
 
-    One of the names is `model`. Images rank texts by the scores of `model` only; texts rank images by those of each
-    name.
+    `scores` maps the name of each scorer, one of which is `model`, to scores (t, c). From text to image a scorer uses
+    its own scores; from image to text every scorer uses the scores of `model`.
     """
     test_set = test_set_of(items)
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)

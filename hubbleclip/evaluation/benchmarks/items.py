@@ -24,14 +24,14 @@ GRADES = pa.list_(pa.struct([("text", pa.string()), ("grade", pa.float64())]))
 COLUMNS = {"kind": pa.string(), "id": pa.string(), "sha256": pa.string(), "text": pa.string()}
 COLUMNS |= {"group": pa.string(), "grades": GRADES, "sample": pa.string()}
 HASHED = ("kind", "id", "sha256", "text", "group", "grades")
-"""Columns of which the digest is made."""
+"""Columns from which the digest is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ItemSet:
     """Images and texts, the grade (t, k), from 0 to 1, of each text for each image, and the group (t,) of each image.
 
-    A text has an id, and a group is what the bootstrap resamples. `dataset_digest` is that of the images' dataset.
+    Each text has an id. The bootstrap resamples groups. `dataset_digest` identifies the dataset of the images.
     """
 
     benchmark: str
@@ -53,7 +53,7 @@ class ItemSet:
         return digest_of(self.to_table())
 
     def to_table(self) -> pa.Table:
-        """List the images, with the grades above 0, and the texts."""
+        """Make a table with one row per image, which has its grades above 0, and one row per text."""
         rows = [
             {
                 "kind": "image",
@@ -121,7 +121,7 @@ def read_items(path: Path) -> ItemSet:
 
 
 def unreadable(path: Path, error: Exception, hint: str) -> EvaluationError:
-    """Make the error of a file that cannot be read."""
+    """Make the error for a file that cannot be read; only the first line of the cause is kept."""
     return EvaluationError(f"{path} cannot be read ({str(error).partition(chr(10))[0]}): {hint}")
 
 

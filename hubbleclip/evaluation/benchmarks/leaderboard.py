@@ -24,11 +24,11 @@ MAIN = {
     "ap": "mean average precision",
     "ndcg_at_10": "nDCG at 10",
 }
-"""Metrics of a line, the first of which orders the lines; those of objects are means over the classes."""
+"""Labels of the metrics in a line; lines are sorted by their first metric. Object metrics are means over classes."""
 
 
 def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
-    """Append the line of a result, write the page `path` with the ending `.html`, and return the page's path."""
+    """Append a result to `path` as a line, write the page beside it with the suffix `.html`, and return its path."""
     metrics = {
         row["name"]: [row[part] for part in ("value", "low", "high")]
         for row in result["metrics"]
@@ -46,7 +46,7 @@ def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a leaderboard; none if there is no file."""
+    """Read the lines of a leaderboard; [] if the file does not exist."""
     if path.suffix == ".html":
         raise EvaluationError(f"{path} is the name of a page: give that of the lines, {path.with_suffix('.jsonl')}")
     try:
@@ -70,5 +70,5 @@ def render(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def first_value(line: Mapping[str, Any]) -> float:
-    """Return the value by which lines are ordered."""
+    """Return the value of a line's first metric in the order of `MAIN`, by which lines are sorted."""
     return float(next(line["metrics"][name][0] for name in MAIN if name in line["metrics"]))

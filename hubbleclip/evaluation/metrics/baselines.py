@@ -79,13 +79,13 @@ def metadata_text(sample: Sample) -> str:
 
 
 def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int) -> Floats | None:
-    """Score captions for tiles by an oracle that knows only the target classes."""
+    """Score captions for tiles by an oracle that knows only the target classes; None if no tile has a class."""
     classes, class_t = np.unique([sample.target_class or "" for sample in samples], return_inverse=True)
     if not any(classes):
         return None
     is_of_kc = np.zeros((len(classes), num_captions))
     is_of_kc[class_t, caption_t] = 1
-    is_of_kc[classes == ""] = 0  # a tile without a class knows nothing
+    is_of_kc[classes == ""] = 0  # a tile without a class scores all captions 0
     return is_of_kc[class_t]
 
 

@@ -44,9 +44,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
 
 
 def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the median over the queries of each resample; for an even number of queries, the mean of
-    the middle two.
-    """
+    """Compute the median over the queries of each resample: the mean of the middle two if their number is even."""
     order_qb = np.argsort(values_qb, axis=0, kind="stable")
     sorted_qb = np.take_along_axis(values_qb, order_qb, axis=0)
     copies_qb = np.take_along_axis(weights_bg.T[group_q], order_qb, axis=0)
@@ -61,7 +59,7 @@ def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Flo
 def resampled_retrieval(
     direction: str, scores_qi: Floats, positive_qi: Bools, group_q: Ints, group_i: Ints, *, weights_bg: Ints
 ) -> dict[str, Floats]:
-    """Compute hits and ranks on resamples of the groups, with their queries and their items.
+    """Compute mean hits and ranks on resamples of the groups; a resample has the queries and the items of its groups.
 
     A group that a resample has twice is twice among the queries, and each of its items is twice among the items that
     are ranked. The interval therefore also covers the random choice of the items of the test set.

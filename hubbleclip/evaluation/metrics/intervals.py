@@ -18,16 +18,16 @@ from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
 MODEL_WEIGHT = 12.0
-"""Weight of the variance that follows from sizes and correlation; that of the resampled variance is n^2 / (n + 1),
-where n is the number of misses in units of independent values."""
+"""Weight of the modelled variance, which follows from group sizes and correlation; the weight of the resampled variance
+is n^2 / (n + 1), where n is the number of misses in units of independent values."""
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
-"""Assumed correlation of the values of a group, and its weight; the weight of the estimated one is n^2 times the number
-of missed values.
+"""Assumed correlation of the values of a group, and its weight; the weight of the estimated correlation is n^2 times
+the number of missed values.
 """
 GRADED_WEIGHT = 0.4
-"""Weight, for graded values, of the variance of one value per group; that of the resampled one is n."""
+"""Weight, for graded values, of the variance that one value per group has; the resampled variance has the weight n."""
 MIN_VARIANCE = 1e-6
-"""Values with a smaller variance count as equal; so small a variance says nothing about their spread."""
+"""Values with a smaller variance count as equal, because such a variance is not informative."""
 PSEUDO_DIFFERENCES = 0.5
 """Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
 
@@ -40,7 +40,7 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
 def correlation_of(hits_g: Counts, sizes_g: Ints) -> float:
     """Estimate the correlation of the hits of a group; 0 if all values are equal.
 
-    It is 1 minus the ratio of the variance within groups to that of all values.
+    It is 1 minus the ratio of the variance within groups to the variance of all values.
     """
     num_values, num_hits = int(sizes_g.sum()), float(hits_g.sum())
     total = (num_hits - num_hits**2 / num_values) / (num_values - 1)
@@ -51,14 +51,14 @@ def correlation_of(hits_g: Counts, sizes_g: Ints) -> float:
 def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: float | None = None) -> float:
     """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
-    The ratio is the weighted mean of two: that of `variance`, and a modelled one, which is proportional to
+    The result is the weighted mean of the ratio for `variance` and of a modelled ratio, which is proportional to
     1 + (m - 1) r, where m is the size of the group of a random value and r the correlation (Kish 1965). The weights
-    depend on the number of misses (or hits): where it is small, neither the variance nor the correlation can be
-    estimated. Values of a group are not assumed to differ more than independent ones. Without a correlation, as for
-    graded values, the modelled ratio is 1.
+    depend on the number of misses (or hits): if it is small, neither the variance nor the correlation can be
+    estimated. With a correlation, the variance is at least that of independent values. Without one, as for graded
+    values, the modelled ratio is 1.
     """
     num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
-    variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # that of few groups is uncertain
+    variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # few groups: uncertain
     if correlation is not None:
         variance = max(variance, product / num_values)
     misses = product**2 / variance if variance * num_values > MIN_VARIANCE else 0.0
@@ -68,7 +68,7 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
         correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
         mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
-        misses *= misses / (misses + 1)  # enlarges the variance of few misses, which is uncertain, and its weight falls
+        misses *= misses / (misses + 1)  # few misses enlarge the variance, and lower its weight, as it is uncertain
     return float((num_groups * product + weight * modelled) / (misses + weight))
 
 
@@ -77,7 +77,7 @@ def share_interval(
 ) -> tuple[float, float]:
     """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
 
-    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. That of Korn &
+    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. The one of Korn &
     Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for shares
     from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)), takes p (1 - p) / variance trials, times a
     factor of Student's t. It is undefined if all values are equal, and too narrow if few values differ, because it

@@ -92,8 +92,8 @@ class Estimate:
     """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
-    `sizes_g` is the number of queries of each group that has queries. `correlation` is that of the hits of a group;
-    None if the values of the queries are no hits and misses.
+    `sizes_g` is the number of queries of each group that has queries. `correlation` is the correlation of the hits
+    within a group; None if the queries have other values than hits (1) and misses (0).
     """
 
     protocol: str
@@ -143,10 +143,10 @@ class Difference(Estimate):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chance(Estimate):
-    """A metric of random orders; `draws_b` has its values for simulated orders."""
+    """Estimate of a metric if the items are in random order; `draws_b` has its values for simulated orders."""
 
     def interval(self) -> tuple[float, float]:
-        """Compute the range of 95 % of the random orders."""
+        """Compute the range in which the metric of 95 % of the simulated orders lies."""
         low, high = np.quantile(self.draws_b, [TAIL, 1 - TAIL])
         return min(float(low), self.value), max(float(high), self.value)
 
@@ -183,7 +183,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
     """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample."""
-    # groups without queries add no information
+    # only groups with queries get a number here; the others add no information
     _, group_q, sizes_g = np.unique(values.group_q, return_inverse=True, return_counts=True)
     means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
     draws = {**dict(zip(values.means, means_bm.T, strict=True)), **values.draws}
@@ -226,7 +226,7 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     parts = []
     for direction, side in sides.items():
         draws = resampled_retrieval(direction, *side, weights_bg=weights_bg)
-        # a resample has only 63 % of the competitors; for a single place this makes the interval too wide
+        # a resample has only 63 % of the distinct items, which makes the interval of recall at 1 too wide
         del draws[f"{direction}_recall_at_1"]
         parts.append(replace(values_of(direction, *side[:3]), draws=draws))
     hits_c = np.bincount(caption_t, parts[0].means[HEADLINE]) / np.bincount(caption_t)

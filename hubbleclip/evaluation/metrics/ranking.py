@@ -42,7 +42,7 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
     positive, then m + 1 + w r positives are expected up to and including that position, where r = (p - 1) / (e - 1)
     (McSherry & Najork 2008). The sum over w of (m + 1 + w r) / (n + 1 + w) is
     r e + (m + 1 - r (n + 1)) (H(n + e) - H(n)), where H(n) is the n-th harmonic number.
-    A positive has a gain of 1, which nDCG divides by log2(r + 1) at rank r (Jarvelin & Kekalainen 2002).
+    A positive has a gain of 1, which nDCG divides by log2(k + 1) at rank k (Jarvelin & Kekalainen 2002).
     """
     start_bk, end_bk, before_bk, positives_bk = _tied_blocks(scores_i, positive_i, weights_bi)
     size_bk, total_b = end_bk - start_bk, positives_bk.sum(axis=1)
@@ -83,7 +83,7 @@ def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> 
     """Find the blocks of tied items that contain a positive, on each resample, best first.
 
     Returns four numbers for each block (b, k): items before the block, items up to its end, positives before it, and
-    positives in it; of gains, which are positive above 0, the sums in place of the numbers of positives.
+    positives in it. If `gain_i` holds gains, positives have a gain above 0, and gains are summed instead of counted.
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], gain_i[order_i] > 0

@@ -133,7 +133,7 @@ def classification_estimates(
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
-    _, sizes_g = np.unique(group_t, return_counts=True)  # groups without labelled tiles add no information
+    _, sizes_g = np.unique(group_t, return_counts=True)  # without groups that have no labelled tile
     error = recentred(
         ZERO_SHOT, scorer, f"{task}_calibration_error", float(error_b[0]), draws_b=error_b[1:], sizes_g=sizes_g
     )

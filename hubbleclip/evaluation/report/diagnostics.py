@@ -86,7 +86,7 @@ def feature_map(test_set: TestSet, feat_td: Floats, pictures: Mapping[str, str])
     pixel_nk = (coordinates_nk - low_k) * (inner_k / np.maximum(high_k - low_k, 1e-12)).min()
     width, height = (np.ceil(pixel_nk.max(axis=0)) + 2 * MARGIN_PX).astype(int).tolist()
     categories = [(category_terms(sample) or ["unknown"])[0] for sample in test_set.samples]
-    counts = Counter(sorted(categories[tile] for tile in tiles))  # equally common ones are in alphabetical order
+    counts = Counter(sorted(categories[tile] for tile in tiles))  # equally common categories are in alphabetical order
     legend = [category for category, _ in counts.most_common(NUM_COLOURS)]
     points = [
         {

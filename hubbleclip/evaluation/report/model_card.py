@@ -88,8 +88,8 @@ similarity = image_features @ text_features.T
 class CardFacts:
     """What a model card says about a model: the run, and facts that the run does not contain.
 
-    `report` is the content of a report's `metrics.json`, `description` that of the training dataset's `dataset.json`;
-    None if they do not exist. `formats` are keys of `OTHERS`.
+    `report` is the content of a report's `metrics.json`, and `description` is the content of the training dataset's
+    `dataset.json`; each is None if the file does not exist. `formats` are keys of `OTHERS`.
     """
 
     run: Run

@@ -122,7 +122,7 @@ def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[d
 
 
 def _settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return settings by `section.name`."""
+    """Flatten sections of settings to a mapping of `section.name` to value."""
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 

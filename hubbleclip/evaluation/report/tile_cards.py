@@ -93,13 +93,13 @@ QUERY_CLASSES = {
 }
 """For each example query of the vocabulary, the pattern of the target classes that are right answers."""
 SAME_FIELD_SHARE = 0.5
-"""Largest distance of the centres of tiles of one field, as a share of the side of a tile."""
+"""Largest distance between the centres of two tiles of one field, as a share of a tile's side."""
 MAX_RANKED = 200
 """Number of nearest tiles among which the tiles of one field are collected."""
 
 
 Field = list[int]
-"""Tiles of one field of sky among the nearest, best first."""
+"""Indices of the tiles that show one field of sky, nearest to the query first."""
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
@@ -130,7 +130,7 @@ def _corners(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]
 
 
 def mark_of(query: str, sample: Sample) -> str:
-    """Say whether a tile has the class of object that a query seeks."""
+    """Return "right" or "wrong": whether a tile has the class of object that a query seeks; "" if unknown."""
     pattern = QUERY_CLASSES.get(query)
     if not (pattern and sample.target_class):
         return ""

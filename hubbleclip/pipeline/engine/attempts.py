@@ -20,14 +20,14 @@ Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
 """Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
 MACHINE, UNEXPECTED, UNANSWERED = "machine", "unexpected", "unanswered"
-"""Reasons that are never final: the machine failed at the item, this code has a fault, or nothing is known about it."""
+"""Reasons that are never final: the machine failed, this code has a fault, or no answer about the item arrived."""
 OUTSIDE = frozenset({MACHINE, UNEXPECTED, "dataset"})
-"""Reasons that are no property of the item; `dataset` is the reason of a store that cannot be reached."""
+"""Reasons that are not caused by the item; `dataset` means that a store cannot be reached."""
 RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
 )
-"""Rejections, by entity and stage, that keep an item from being processed; without them it is pending again."""
+"""Entity and stage of the rejections that `retry` can delete, after which the rejected items are pending again."""
 FAILED = """
 SELECT reason, count(*) AS num
 FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
@@ -59,7 +59,7 @@ class Step:
     connections: int = 0
     """Maximum number of items that all workers together process at a time; 0 means one per worker."""
     is_local: bool = False
-    """Whether threads of this process do the work with every runner, because the work only sends requests."""
+    """Whether threads of this process do the work, whatever the runner, because the work only sends requests."""
     suspects: frozenset[str] = frozenset()
     """Ids of the items at which the machine failed in an earlier run; if it fails there again, the stage continues."""
 
@@ -71,7 +71,7 @@ def archive_step(settings: Settings, name: str, stage: str, entity: str, **furth
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
-    """Call `work`, and return a Rejection if `work` fails."""
+    """Call `work` and return its result, or a Rejection if `work` fails because of the item."""
     try:
         return work()
     except Exception as error:
@@ -126,7 +126,7 @@ def write_with_retries(stage: Stage, batch: Batch) -> None:
 
 
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
-    """Delete rejections and scheduled retries with one of some reasons, so that the items are pending; count them."""
+    """Delete the rejections and scheduled retries with the given reasons, so that the items are pending; count them."""
     with open_stage("retry", settings) as stage:
         counts = {row["reason"]: int(row["num"]) for row in stage.catalog.rows(FAILED, [RETRIED])}
         num = sum(find_registered(counts, reason, "reason") for reason in {*reasons})

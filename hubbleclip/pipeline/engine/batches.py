@@ -20,7 +20,7 @@ from hubbleclip.pipeline.engine.stage import Stage
 
 SUSPECTS = "SELECT entity_id FROM attempt WHERE entity = ? AND stage = ? AND error = ?"
 Finished = list[tuple[Any, Batch]]
-"""Items and their rows."""
+"""Finished items, each with its rows by table."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -131,7 +131,7 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
 def _write_finished(
     stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress, finished: Finished
 ) -> None:
-    """Write the rows of finished items, forget the earlier failures of those that did not fail, and empty the list."""
+    """Write the rows of finished items, delete the recorded failures of items that succeeded, and empty the list."""
     rows: Batch = {}
     for name, some in chain.from_iterable(found.items() for _, found in finished):
         rows.setdefault(name, []).extend(some)
@@ -170,7 +170,7 @@ def run_batches(
     step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
     flush = partial(_write_finished, stage, step, write, progress)
     finished: Finished = []
-    alone: Finished = []  # items at which the machine failed again, and not at others
+    alone: Finished = []  # items at which the machine failed again, although it did not fail at other items
     stopped: HubbleclipError | None = None
     try:
         for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):

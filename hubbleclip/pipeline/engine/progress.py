@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 
 def report_live(name: str, done: int, total: int, text: str) -> None:
-    """Update the progress bar on a terminal."""
+    """Update the progress bars on a terminal and on Prefect pages."""
     live.info("%s", text, extra={"work": name, "done": done, "total": total})
 
 

@@ -30,7 +30,7 @@ For a worker outside this process, `work` must be a module-level function or a `
 DASK_CONFIG = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Keeps Dask from setting these environment variables to 1, by which a later training would use only one thread."""
+"""Keeps Dask from setting these environment variables to 1, which would limit a later training to one thread."""
 CLUSTERS: dict[str, Any] = {}
 """Dask clusters that this process has started, by the names of their classes; they end with the process."""
 CLUSTER_ERRORS = {
@@ -57,7 +57,7 @@ class Runner(NamedTuple):
 
 @contextmanager
 def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    # The threads get the context variables of this thread, which tell Prefect the flow run of a log line.
+    # The threads get the context variables of this thread, from which Prefect reads the flow run of a log line.
     context = copy_context()
     with ThreadPoolExecutor(num) as pool:
         yield lambda work, *args: pool.submit(context.copy().run, work, *args)
@@ -96,7 +96,7 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
 
 
 def _cluster(name: str) -> Any:
-    """Start the cluster of a class for all steps of this process, because each start may wait in a batch queue."""
+    """Start one cluster of a class for all steps of this process, because each start may wait in a batch queue."""
     if name not in CLUSTERS or CLUSTERS[name].status.name != "running":
         cluster_class: Any = locate(name)
         if cluster_class is None:

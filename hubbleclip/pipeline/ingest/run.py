@@ -81,7 +81,7 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write the proposals that are new, changed or named in `dated`, and schedule the retry of failed ones."""
+    """Write the proposals that are new, changed or named in `dated`, and schedule a retry of failed proposals."""
     found = batch.get("proposal", [])
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
     rows = [proposal for proposal in found if proposal.proposal_id in changed]

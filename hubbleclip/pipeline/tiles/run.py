@@ -79,7 +79,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        # no tile is cut if a product with equal content was, and their common file is deleted; see `without_repeated`
+        # products with equal content share a file: if another one was cut and the file deleted, this cuts no tile
         work = partial(cut_product, product, layout, settings.tiles, data)
         cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:

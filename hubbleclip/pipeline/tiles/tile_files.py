@@ -90,7 +90,7 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, str]], dict[str, str]]:
-    """List the given files and those of given folders, each with its name in messages, and why files are skipped."""
+    """List the given files and the files of given folders, with their names in messages, and why others are skipped."""
     files: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:
@@ -106,7 +106,7 @@ def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, 
 
 
 def tile_row(tile: CutTile, file: str, stem: str) -> Row:
-    """Make the row of a tile."""
+    """Make the row of a tile in the index of files."""
     place = f"y{tile.y0}_x{tile.x0}" if tile.view == "native" else tile.view
     facts = asdict(tile.geometry) if tile.geometry else {}
     own: Row = {"picture": tile_file_name(stem, tile.chip, place, tile.suffix), "file": file, "extension": tile.chip}
@@ -125,7 +125,7 @@ def rejection_row(rejection: TileRejection, file: str) -> Row:
 
 
 def picture_bytes(tile: CutTile, row: Row) -> bytes:
-    """Return the content of a tile's file, with its position; a PNG has the known values of its row as text chunks."""
+    """Return a tile's image with its position as AVM metadata; a PNG also has the known values of its row as texts."""
     picture = with_avm(tile.encoded, row)
     if tile.suffix != ".png":
         return picture

@@ -39,7 +39,7 @@ FITS_TYPE = "application/fits"
 FITS: dict[int | str, dict[str, Any]] = {200: {"content": {FITS_TYPE: {}}}}
 MAX_SIDE_PX = 4_096
 FILES = StaticFiles()
-LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # elsewhere, threads have none
+LOW_PRIORITY = partial(os.nice, 10) if sys.platform == "linux" else None  # other systems have no priority per thread
 DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW_PRIORITY)
 """Executor that makes thumbnails, one at a time; on Linux, its thread has a lower priority than the searches."""
 

@@ -52,7 +52,7 @@ def registered(path: Path, server: RunningServer) -> Iterator[None]:
 
 
 def find_server(path: Path) -> RunningServer | None:
-    """Find the running server of a data folder."""
+    """Find the running server of a data folder; None unless a server proves that it is the registered one."""
     challenge = secrets.token_hex(16)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
 START_S = 85.0
 """Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
 REMOTE_S = 60.0
-"""Maximum time of a cut-out, which may send 260 requests, of which ten go out per second."""
+"""Maximum time of a cut-out, which may send 260 requests at 10 requests per second."""
 OK, LOADING = "ok", "loading the model"
 MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
 """Largest numbers of hits per page, of uploads that are being received at one time, and of names looked up per call."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubbleclip.core.errors import HubbleclipError
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
-"""Matches a Host header; the host is without its port."""
+"""Matches a Host header; the group is the host without the port."""
 COOKIE = "hubbleclip_token"
 MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
 """Limits of a request's body: size of a form, whose files go to disk, size of any other body, and time in seconds."""

@@ -45,7 +45,7 @@ class UploadStore:
         self._lock = threading.Lock()
 
     def add(self, content: bytes) -> str:
-        """Store an upload."""
+        """Check and store an upload, and return its digest; the oldest uploads beyond the limits are deleted."""
         suffix = check_upload(content)
         digest = hashlib.sha256(content).hexdigest()[:32]
         with self._lock:
@@ -60,7 +60,7 @@ class UploadStore:
         return digest
 
     def path(self, digest: str) -> Path:
-        """Find an upload."""
+        """Find the file of an upload by its digest; UploadError if it no longer exists."""
         path = self._paths.get(digest)
         if path is None:
             raise UploadError("the uploaded picture is no longer here: upload it again")
@@ -72,7 +72,7 @@ class UploadStore:
 
 
 def check_upload(content: bytes) -> str:
-    """Check the type and the number of pixels of an upload without decoding it."""
+    """Check the type and the number of pixels of an upload without decoding it, and return its suffix."""
     suffix = next((s for signature, s in SIGNATURES.items() if content.startswith(signature)), None)
     if suffix is None:
         raise UploadError("only PNG, JPEG and FITS files can be searched with")
@@ -97,7 +97,7 @@ def _check_picture(content: bytes, form: str) -> None:
 
 
 def _check_gzip(content: bytes) -> None:
-    """Refuse a compressed file that is damaged, not FITS, or expands without end."""
+    """Refuse a compressed file that is damaged, is not FITS, or expands to more than `MAX_UNPACKED_BYTES`."""
     try:
         with gzip.open(io.BytesIO(content)) as file:
             first, *_ = (chunk[:9] for chunk in chunks(file.read, MAX_UNPACKED_BYTES))

@@ -64,7 +64,7 @@ class Cone(BaseModel):
 
 
 def columns_for(verbosity: str) -> tuple[Column, ...]:
-    """Choose the columns of the answer."""
+    """Choose the columns of the answer by the verbosity; their UCDs are of version 1."""
     names = {"1": BRIEF, "2": USUAL}.get(verbosity, {column.name for column in FACTS})
     return tuple(replace(one, ucd=UCD1.get(one.name, one.ucd)) for one in FACTS if one.name in names)
 
@@ -144,7 +144,7 @@ COLUMNS = tuple(Column(name, kind, "", ucd, unit) for name, (kind, ucd, _, unit)
 UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()}
 RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
 VALUES = ("INSTRUMENT", "TARGET", "COLLECTION", "FACILITY")
-"""Parameters that select tiles; of an instrument, the part before the slash is enough."""
+"""Parameters that select tiles by values; an instrument may be given by the part of its name before the slash."""
 OF_ROW = {"DPTYPE": "dataproduct_type", "CALIB": "calib_level", "FORMAT": "access_format", "ID": "obs_publisher_did"}
 """Parameters that select rows, and the columns that must have one of their values."""
 PARAMETERS = sorted({"POS", "MAXREC", "RESPONSEFORMAT", *RANGES, *VALUES, *OF_ROW})

@@ -105,7 +105,7 @@ class VectorStore(Protocol):
         """
 
     def is_current(self) -> bool:
-        """Whether the store has no rows that this object does not show.
+        """Whether this object shows all rows of the store.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class VectorStore(Protocol):
         """
 
     def is_whole(self) -> bool:
-        """Whether no open file was truncated.
+        """Whether all open files still have their full size.
 
         Returns
         -------

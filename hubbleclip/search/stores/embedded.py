@@ -2,8 +2,8 @@
 
 The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
 with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
-these scores cannot be among the best k; every row that can be is scored again, too. The result is therefore the exact
-one, whatever the filter, and pages of a result never overlap.
+these scores cannot be among the best k; all other rows are scored again too. The result is therefore exact, whatever
+the filter, and pages of a result never overlap.
 
 The files are immutable segments, and a manifest that lists them. A segment is a range of rows in three files:
 `.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for any reader, `.f16` with the same features row
@@ -432,7 +432,7 @@ def unit_query(query_d: npt.NDArray[np.floating], num_dims: int) -> Floats:
 
 
 def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating], num_dims: int) -> None:
-    """Check rows before they are appended."""
+    """Raise SearchError if new rows have the wrong shape, a value that is not finite, or a tile id that exists."""
     if feat_nd.ndim != 2 or len(feat_nd) != len(tile_ids) or num_dims not in (0, feat_nd.shape[1]):
         raise SearchError(f"features {feat_nd.shape} do not fit {len(tile_ids)} tiles of {num_dims} dimensions")
     if not np.isfinite(feat_nd).all():

@@ -122,7 +122,7 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 
 def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> Image:
-    """Draw sharp arcs on alternating sides: stars of an accreted galaxy where their orbits turn (Quinn 1984)."""
+    """Draw sharp arcs on alternating sides, where the orbits of stars of an accreted galaxy turn (Quinn 1984)."""
     light, opening_angle = view.blank_image(), rng.uniform(0.45, 0.8)
     # Shells with odd numbers lie on the opposite side of the galaxy.
     for number, shell_radius in enumerate(size * np.cumsum(rng.uniform(0.45, 0.8, 5)) + 0.3 * size):

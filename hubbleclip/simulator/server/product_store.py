@@ -128,8 +128,7 @@ class ArchiveStore:
     def etag(self, observation: SimObservation, product: SimProduct) -> str:
         """Compute the ETag, in double quotes, of a file without rendering it."""
         text = f"{SEED}:{self.settings.frame_px}:{product.uri}"
-        # Version 0 is not added to the hashed text. ETags that clients stored before files had versions are therefore
-        # still valid.
+        # Version 0 is not a part of the hashed text, so that a file that was never reprocessed keeps its ETag.
         if observation.version:
             text += f":{observation.version}"
         return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'

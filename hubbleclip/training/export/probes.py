@@ -1,4 +1,4 @@
-"""Compare the features of an exported model with those of the model that was exported, on a few inputs."""
+"""Compare the features of an exported model with those of the original model, on a few inputs."""
 
 from __future__ import annotations
 

@@ -195,9 +195,9 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
 
 
 def _checked(settings: ModelSettings) -> tuple[ModelSettings, int]:
-    """Check the folder of a model of the hub, of transformers or of open_clip, and name it as open_clip opens it.
+    """Check the folder of a model (hub, transformers or open_clip); return the settings by which open_clip opens it.
 
-    The number is the size of the folder's weights in bytes, and 0 if the settings name no folder.
+    The second value is the size of the folder's weights in bytes; 0 if the settings name no folder.
     """
     if settings.name.startswith(HUB):
         folder = fetch(settings.name.removeprefix(HUB))
@@ -229,7 +229,7 @@ def rebuild_model(
 
 
 def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
-    """Set the initial logit scale and bias, in place."""
+    """Set the logit scale of towers that were not trained together; add the bias of a loss that needs one, in place."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
@@ -331,7 +331,7 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _text_options(name: str) -> dict[str, Any]:
-    """Return options by which open_clip opens a text tower that it does not open by the folder `name` alone.
+    """Return the options that open_clip needs to open the text tower of the folder `name`; {} if it needs none.
 
     The configuration of a tower of transformers is read from the folder instead of the hub. A stretched tower has a key
     that open_clip does not know.

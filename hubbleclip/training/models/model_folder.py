@@ -1,7 +1,7 @@
 """Check the folder of a model before a library opens it: known keys, known files, bounded sizes, and no code.
 
-A folder may come from a stranger. open_clip and transformers would run Python files that a configuration names, ask a
-hub for files, and allocate what a configuration demands.
+A folder may come from an unknown source. open_clip and transformers would run Python files that a configuration names,
+ask a hub for files, and allocate as much memory as a configuration demands.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TEXT_KEYS = re.compile(
 CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "quantization_config"})
 """Keys that are refused whatever their value is."""
 OPTIONS = frozenset({"clean", "strip_sep_token", "language", "approximate", "eps"})
-"""Keys of the objects `*_kwargs`, which open_clip passes to other libraries; these could read other files."""
+"""Accepted keys of the objects `*_kwargs`, which open_clip passes to other libraries; other keys could name files."""
 
 
 def fetch(repository: str) -> Path:
@@ -72,7 +72,7 @@ def fetch(repository: str) -> Path:
 
 @cache
 def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
-    """Make a folder, which exists until the process ends, of links to a folder's files and to small files of others."""
+    """Make a folder of links to a folder's files and to the small files of others; it exists until the process ends."""
     joined = TemporaryDirectory()
     small = [path for part in parts for kind in SMALL_FILES for path in part.glob(kind)]
     for name, path in {path.name: path for path in [*reversed(small), *folder.iterdir()]}.items():
@@ -147,7 +147,7 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
 
 
 def read_config(path: Path) -> Any:
-    """Read a configuration. Its numbers must be finite and of a usual size, and its texts in known keys."""
+    """Read a configuration. Raises ValueError for a number out of range, and for a text in an unknown key."""
     text: str | bytes = read_bounded(path)
     if path.name == OPEN_CLIP_CONFIG:  # open_clip ignores the other keys, such as a description
         text = json.dumps({key: one for key, one in json.loads(text).items() if key in ("model_cfg", "preprocess_cfg")})

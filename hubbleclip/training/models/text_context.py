@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from hubbleclip.core.errors import TrainingError
 
 OWN_LENGTH = "own_context_length"
-"""Key in the configuration of a text tower that is read by `encode_padded`; open_clip refuses a tower with this key."""
+"""Key in the configuration of a stretched tower that reads texts by `encode_padded`; open_clip refuses this key."""
 KEPT_POSITIONS = 20
-"""Positions that keep their embeddings; the later ones are hardly trained, because most captions are short."""
+"""Number of first positions that keep their embeddings; later positions are hardly trained, as captions are short."""
 
 
 def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
@@ -31,7 +31,7 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 
 def insert_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Insert positions before the last one, interpolated from those behind the first 20 (or the first half)."""
+    """Insert positions before the last, interpolated from the positions after the first 20 (or the first half)."""
     old_ld = embedding_ld[min(KEPT_POSITIONS, len(embedding_ld) // 2) : -1]
     num = length - len(embedding_ld)
     new_1ds = F.interpolate(old_ld.T[None], size=max(num, 1), mode="linear", align_corners=True)

@@ -77,7 +77,7 @@ def day(value: Any) -> str:
 
 
 def corrected(texts: list[str], note: Note) -> list[str]:
-    """Return texts with the text of a remark replaced by the one that may have been meant."""
+    """Replace the text that a remark is about by the proposed text, in the texts of a search; weights are kept."""
     return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
 
 
@@ -116,7 +116,7 @@ def render(name: str, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 def error_page(request: Request, message: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
-    """Render an error."""
+    """Render an error as a page, or as a part of a tile's page if the request comes from there."""
     if "hx-request" in request.headers and request.url.path.startswith("/tiles/"):
         return render("fault", status, headers, fault=message)
     text = request.query_params.get("q", "")[:200]
@@ -257,7 +257,7 @@ def _text_of(params: SearchParams) -> str:
 
 
 async def _search_page(params: SearchParams, service: SearchService, ignored: list[str], access: Access) -> Response:
-    """Render the search page; the address has what was recognised in the texts."""
+    """Render the search page; its address has the parameters that were recognised in the texts."""
     fault, hits, facets = "", None, {}
     try:
         hits, facets = await service.run(
@@ -291,7 +291,7 @@ async def _search_page(params: SearchParams, service: SearchService, ignored: li
 
 
 async def _tile_page(tile_id: str, params: SearchParams, service: SearchService) -> Response:
-    """Render the page of a tile that a search found."""
+    """Render the page of a tile, with links to the hits before and after it in a search."""
     record = await service.run(service.search.tile, tile_id)
     tile_id, facts, text = record.tile_id, record.facts, _text_of(params)
 

@@ -14,7 +14,7 @@ from mocpy import MOC
 Floats = npt.NDArray[np.float64]
 
 NUM_BANDS, MOC_ORDER = 49, 11
-"""Number of bands of declination, with no edge at a declination that people choose, such as -30; order of the MOC."""
+"""Number of declination bands, chosen so that no edge is at a common declination such as -30; order of the MOC."""
 SCALE = 100
 """Length of the projection's unit in the drawing: the map is 400 sqrt(2) wide and 200 sqrt(2) high."""
 NUM_SHADES = 6
