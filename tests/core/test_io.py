@@ -12,18 +12,14 @@ import pytest
 
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import (
-    SYNCFS_MIN_FILES,
     TooLargeError,
     atomic_write,
-    check_new,
     chunks,
     has_sha256,
     locked,
     make_folder,
     read_bounded,
-    read_json,
     sha256_bytes,
-    sync_files,
     write_bytes,
 )
 
@@ -42,15 +38,6 @@ def test_failure_keeps_the_old_file_and_nothing_stands_beside_it(tmp_path: Path,
         fail()
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["a"]
-
-
-@pytest.mark.parametrize("num", [1, SYNCFS_MIN_FILES])
-def test_syncing_passes_over_what_is_gone(tmp_path: Path, num: int) -> None:
-    paths = [tmp_path / str(i) for i in range(num)]
-    for path in paths:
-        path.write_bytes(b"sky")
-    sync_files([*paths, tmp_path / "gone"])
-    assert {path.read_bytes() for path in paths} == {b"sky"}
 
 
 def test_a_file_or_a_stream_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -82,24 +69,6 @@ def test_a_file_that_cannot_be_read_for_now_is_not_taken_for_another(
     monkeypatch.setattr(Path, "open", fail)
     with nullcontext() if is_lost else pytest.raises(PermissionError):
         assert not has_sha256(Path("a"), None)
-
-
-@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, f'{{"a": "{"x" * 2**20}"}}'], ids=lambda text: text[:5])
-def test_what_is_no_small_object_of_json_is_refused(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text('{"a": [1]}')
-    assert read_json(path) == {"a": [1]}
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"a\.json|Expecting|deeply"):
-        read_json(path)
-
-
-def test_a_new_folder_has_no_files(tmp_path: Path) -> None:
-    check_new(tmp_path / "none")
-    check_new(tmp_path)
-    (tmp_path / "a").touch()
-    with pytest.raises(HubbleclipError, match="is not empty"):
-        check_new(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below", f"taken{'x' * 300}", "/proc/taken"])

@@ -1,5 +1,4 @@
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from threading import Event
 
 from hubbleclip.core.parallel import ahead
@@ -18,14 +17,3 @@ def test_results_come_in_the_order_of_the_items_though_the_first_ends_last():
     with ThreadPoolExecutor(4) as pool:
         assert list(ahead(pool, work, range(20), 4)) == list(range(20))
         assert list(ahead(pool, work, [], 4)) == []
-
-
-def test_at_most_the_given_number_of_items_is_submitted_ahead():
-    begun = []
-    with ThreadPoolExecutor(1) as pool:
-        results = ahead(pool, begun.append, count(), 4)
-        next(results)
-        next(results)
-        results.close()
-    assert begun == list(range(len(begun)))
-    assert 2 <= len(begun) <= 6

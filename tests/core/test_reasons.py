@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hubbleclip.core.reasons import REASON_WORDS, object_class, reason_words
+from hubbleclip.core.reasons import REASON_WORDS
 from hubbleclip.dataset.splits import assign, schemes
 
 ROOMS = ("archives", "captions", "fits", "images", "pipeline")
@@ -55,18 +55,3 @@ def test_each_code_has_words() -> None:
     }
     assert {"calibration", "no_file", "covered", "html", "no_object"} <= found
     assert (found | SPLIT_CODES) - QUERY_CODES - set(REASON_WORDS) == set()
-
-
-def test_words_have_the_numbers_of_the_settings() -> None:
-    numbers = {"max_tiles_per_proposal": 400}
-    assert reason_words("proposal_cap", numbers).startswith("more than 400 tiles of the proposal")
-    assert reason_words("proposal_cap").startswith("more than splits.max_tiles_per_proposal tiles")
-    assert reason_words("contract:key_is_unique") == "breaks the data contract by the rule key_is_unique"
-    assert reason_words("not_known:before") == "not known before"
-    assert reason_words("brace_{of:another") == "brace {of another"
-
-
-def test_classes_of_targets_are_written_for_people() -> None:
-    classes = ("SIMULATED;SPIRAL GALAXY;BRIGHT", "GALAXY; ;Edge-On", "SIMULATED", None)
-    labels = ["spiral galaxy, bright (simulated)", "galaxy, edge-on", " (simulated)", ""]
-    assert [object_class(one) for one in classes] == labels

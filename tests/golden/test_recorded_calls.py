@@ -1,17 +1,22 @@
 """Calls of single functions at their limits: `module: expression` and what it gives, a file per part of the package.
 
 An expression is evaluated in the namespace of its module, or of several (`module, module: expression`).
-`catch(lambda: ...)` gives the error of a call, `make(Record, ...)` a valid record, and `path` is an empty folder;
-names that one part alone needs are in `PART.py` beside its table. A new one is written with the value null, and
-`make golden UPDATE=1` records what it gives.
+`catch(lambda: ...)` gives the error of a call, `seen` also what it prints and logs, `make(Record, ...)` a valid record, and
+`path` is an empty folder; `enter` opens a context, such as `patch(...)`, until the end of the entry. Names that one part
+alone needs are in `PART.py` beside its table. A new one is written with the value null, and `make golden UPDATE=1` records
+what it gives.
 """
 
+import io
 import json
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,6 +31,25 @@ def catch(call: Callable[[], Any]) -> str:
         return f"no error: {call()!r}"
     except Exception as err:
         return f"{type(err).__name__}: {err}"
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def seen(call: Callable[[], Any]) -> list[Any]:
+    """The result or error of a call, the lines that it prints, and those that it logs."""
+    printed, logged, logger, handler = io.StringIO(), list[str](), logging.getLogger("hubbleclip"), logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    level = logger.level
+    with patch.multiple(logger, handlers=[handler], propagate=False), redirect_stdout(printed):
+        logger.setLevel(logging.INFO)
+        result = catch(call).removeprefix("no error: ")
+        logger.setLevel(level)
+    return [result, printed.getvalue().splitlines(), logged]
+
+
+HELPERS = {"np": np, "catch": catch, "make": make, "fail": fail, "seen": seen, "patch": patch}
 
 
 def plain(value: Any) -> Any:
@@ -54,9 +78,10 @@ def test_calls_give_what_is_recorded(part: str, tmp_path: Path, compare_recorded
     for number, name in enumerate(json.loads((CALLS / f"{part}.json").read_text(encoding="utf-8"))):
         modules, _, expression = name.partition(": ")
         (path := tmp_path / str(number)).mkdir()
-        names: dict[str, Any] = {}
+        names: dict[str, Any] = dict(HELPERS)
         for module in modules.split(", "):
-            names |= vars(import_module(f"hubbleclip.{module}"))
-        given = plain(eval(expression, names | {"np": np, "path": path, "catch": catch, "make": make} | more))
+            names |= vars(import_module(module if module.startswith("flows.") else f"hubbleclip.{module}"))
+        with ExitStack() as stack:
+            given = plain(eval(expression, names | {"path": path, "enter": stack.enter_context} | more))
         found[name] = json.loads(json.dumps(given).replace(str(path), "PATH"))
     compare_recorded(f"calls/{part}.json", found)
