@@ -78,8 +78,9 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
-# Three processes share the cores.
+# Three processes share the cores, and those that they start share compiled files, even where a variable forbids them.
 test test-slow: export OMP_NUM_THREADS = 1
+test test-slow nightly: export PYTHONDONTWRITEBYTECODE =
 
 test: setup-dev  ## the quick tests
 	$(BIN)/pytest -m "not slow" $(SPREAD)

@@ -74,6 +74,7 @@ def test_mutants_are_chosen_by_the_files_that_changed(root: Path) -> None:
     assert changed_since(root, "no-such-branch", mutants) == changed_since(root, "HEAD", mutants) == mutants
     git("branch", "base")
     (root / "test_broken.py").write_text("")
+    (root / "number.py").write_text(f'"""Numbers."""  # and more\n\n{(root / "number.py").read_text()}')
     git("commit", "--quiet", "-am", "second")
     assert [one.path.stem for one in changed_since(root, "base", mutants)] == ["other"]
 

@@ -8,6 +8,7 @@ is copied to a temporary folder for each patch. Every test that noticed a fault 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import shutil
@@ -34,6 +35,8 @@ PROCESSES.set_forkserver_preload(
     ["pytest", "hypothesis", "torch", "open_clip", "numba", "scipy.stats", "astropy.wcs", "pyarrow.parquet", "duckdb"]
 )
 """Processes with these libraries in memory: importing them takes longer than most of the tests."""
+COMPILED = "hubbleclip/images/__pycache__"
+"""Machine code of the loops over pixels, which takes ten seconds to compile; it is valid where no loop is changed."""
 NUM_AT_ONCE = 2
 MAX_S = 300
 PASSED, CAUGHT = "passed", "caught"
@@ -70,15 +73,41 @@ def read_mutants(root: Path, names: Sequence[str]) -> list[Mutant]:
 
 
 def changed_since(root: Path, ref: str, mutants: Sequence[Mutant]) -> list[Mutant]:
-    """Choose the mutants whose patch, patched files or tests changed since the merge base; all if HEAD is that base."""
+    """Choose the mutants whose patch, or the code of whose patched files or tests, changed since the merge base.
+
+    All are chosen if HEAD is that base, or if there is none.
+    """
     git = ["git", "-C", str(root)]
     base = subprocess.run([*git, "merge-base", ref, "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     if base in ("", head):
         return list(mutants)
     listed = subprocess.run([*git, "diff", "--name-only", base], capture_output=True, text=True, check=True).stdout
-    changed = set(listed.splitlines())
+    changed = {
+        name for name in listed.splitlines() if _code(name, _at(base, name, root)) != _code(name, _now(name, root))
+    }
     return [one for one in mutants if changed & files_of(one, root)]
+
+
+def _at(commit: str, name: str, root: Path) -> str:
+    command = ["git", "-C", str(root), "show", f"{commit}:{name}"]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout
+
+
+def _now(name: str, root: Path) -> str:
+    return (root / name).read_text(encoding="utf-8", errors="replace") if (root / name).is_file() else ""
+
+
+def _code(name: str, text: str) -> str:
+    """Reduce a Python file to its code: a comment or a docstring cannot change what tests notice."""
+    if not name.endswith(".py"):
+        return text
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            is_text = [isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in node.body]
+            node.body = [one for one, is_dropped in zip(node.body, is_text, strict=True) if not is_dropped]
+    return ast.dump(tree)
 
 
 def files_of(mutant: Mutant, root: Path) -> set[str]:
@@ -96,6 +125,8 @@ def copy_code(root: Path, copy: Path) -> None:
         if (root / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, copy / name)
+    if (root / COMPILED).is_dir():
+        shutil.copytree(root / COMPILED, copy / COMPILED)
 
 
 class Failures:
