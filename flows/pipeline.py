@@ -34,7 +34,7 @@ from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
 RETRIED = ("ingest", "captions")
 """Stages that use the network; a scheduled run retries these when they fail."""
 RETRIES, RETRY_S = 2, 600
-"""Maximum number of retries of a stage, and seconds to wait before each: archives are often down for minutes."""
+"""Maximum number of retries of a stage, and wait (s) before each retry, because archives are often down for minutes."""
 live.addHandler(ProgressArtifacts())
 log = logging.getLogger("hubbleclip.flows")
 
@@ -156,8 +156,8 @@ def evaluate(
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
-        run: Id of the run; without it, the newest one on the newest dataset.
-        is_own: Evaluate the run that was trained with these settings instead of the newest one, if no id is given.
+        run: Id of the run; without it, the newest run on the newest dataset.
+        is_own: Evaluate the run that was trained with these settings instead of the newest run, if no id is given.
 
     """
     from hubbleclip.evaluation.report.figures import retrieval_figure, svg_bytes  # noqa: PLC0415 - matplotlib

@@ -219,7 +219,7 @@ class ProcessLocal:
     def __new__(cls, *args: Any) -> Self:
         """Create the object, and keep its recipe: a unique name, the class and the arguments of the constructor."""
         instance = super().__new__(cls)
-        # The unique name gives each run its own archive: a worker outlives a run, and an open breaker never closes.
+        # The unique name gives each run a new object: a worker outlives a run, and an open circuit breaker stays open.
         instance._recipe = uuid4().hex, cls, args
         return instance
 

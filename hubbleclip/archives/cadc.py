@@ -1,8 +1,8 @@
 """Archive at the Canadian Astronomy Data Centre (CADC), which has a copy of the files of MAST.
 
 The tables of observations, planes and artifacts (CAOM 2) are queried by TAP, as in astroquery 0.4.11 (`cadc/core.py`,
-lines 282 and 715), and their rows are converted to MAST's columns, so that everything after the request is the same
-code. Proposals come from STScI. This client has been tested with synthetic responses only, never with CADC's server.
+lines 282 and 715), and their rows are converted to MAST's columns, so that they are processed like rows from MAST.
+Proposals come from STScI. This client has been tested with synthetic responses only, never with CADC's server.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def where(criteria: Criteria) -> str:
 
 
 def literal(value: str | float) -> str:
-    """Write a value in ADQL."""
+    """Format a number or a text as a literal of ADQL."""
     return repr(value) if isinstance(value, int | float) else "'{}'".format(value.replace("'", "''"))
 
 

@@ -1,6 +1,6 @@
-"""Reader of files in which the user provides proposals, or captions of pictures.
+"""Reader of a user's file of proposals, or of captions of pictures.
 
-Such a file has one JSON object per line, whose keys may be missing or null, or is a CSV file of open_clip.
+The file has one JSON object per line, in which keys may be missing or null; or it is a CSV file as open_clip reads it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 
 
 def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
-    """Read the proposals of a JSON-lines file that have an abstract, whether or not there are observations of them.
+    """Read the proposals of a file that have an abstract; a proposal need not have observations.
 
     A missing number is replaced by a hash of the abstract, and a missing title by the abstract's first words.
     """

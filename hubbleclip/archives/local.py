@@ -136,7 +136,7 @@ class LocalArchive(ProcessLocal):
         return 0
 
     def _observation(self, facts: FileFacts) -> Observation:
-        """Convert header facts to an Observation; what no header says, such as a release date, is None."""
+        """Convert header facts to an Observation; fields that no header gives, such as the release date, are None."""
         values: dict[str, Any] = dict.fromkeys(Observation.__slots__)
         values |= {name: getattr(facts, name) for name in FileFacts.__slots__ if name in values}
         values |= {
@@ -197,7 +197,7 @@ class LocalArchive(ProcessLocal):
         )
 
     def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
-        """See `Archive.renewed_files`. A changed file has another version in the list."""
+        """Return no files, because a changed file has another version in the list; see `Archive.renewed_files`."""
         return [], []
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:

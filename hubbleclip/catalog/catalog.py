@@ -26,11 +26,11 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
 WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
-"""Tables whose texts are in the word index, each with the script that removes the words of changed rows from it."""
+"""Tables whose texts are in the word index, each with the script that removes a changed row's words from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
-"""Memory limit of readers; DuckDB spills larger data to disk, and needs one limit for all readers of a process."""
+"""Memory limit of a reader; DuckDB spills larger data to disk, and needs equal limits in all readers of a process."""
 READER_S = 120.0
-"""Time limit (s) of a reader's query, because a catalog from another person may have a view that never ends."""
+"""Time limit of a reader's query in seconds; a catalog from another person may have a view whose query never ends."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"
 # Parametrised searches are table macros, such as `search_abstracts(text)`.
 SEARCHES = """
@@ -41,7 +41,7 @@ WHERE NOT internal AND function_type = 'table_macro'
 DAMAGE = duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException
 """Errors of DuckDB for a file whose content is damaged."""
 DAMAGE_TEXT = "Corrupt database file"
-"""Text of DuckDB's error for a block with a wrong checksum, which has no class of its own."""
+"""Text by which DuckDB's error for a block with a wrong checksum is recognised; the error has no class of its own."""
 
 
 class Catalog:
@@ -201,7 +201,7 @@ class Catalog:
                 self.connection.commit()
             finally:
                 self._is_writing = False
-                with suppress(duckdb.Error):  # after a commit, also a failed one, there is nothing to roll back
+                with suppress(duckdb.Error):  # after a commit, even a failed one, there is nothing to roll back
                     self.connection.rollback()
         self.changed = True
         self._after_write(self)
@@ -281,7 +281,7 @@ class Catalog:
 
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
-    """Raise DuckDB's errors in the block as MachineError or DamagedCatalogError; others are not changed."""
+    """Convert DuckDB's errors in a `with` block to MachineError or DamagedCatalogError; do not change other errors."""
     try:
         yield
     except duckdb.Error as error:
@@ -293,7 +293,7 @@ def typed_errors(path: Path) -> Iterator[None]:
 
 
 def to_catalog_error(error: duckdb.Error, path: Path) -> CatalogError:
-    """Convert an error of DuckDB to an error whose message is one line."""
+    """Convert an error of DuckDB to a CatalogError with a one-line message."""
     words = str(error).strip().splitlines()[0]
     if _is_damage(error):
         return DamagedCatalogError(f"{path} is damaged: move it away and run again ({words})")

@@ -45,7 +45,7 @@ def check_unlocked(layout: Layout) -> None:
 
 @contextmanager
 def _locking(file: IO[str]) -> Iterator[None]:
-    """Turn the errors of a lock into one that names the holder, or one that says what to change."""
+    """Convert a failure to lock a file to CatalogLockedError, which names the holder, or to CatalogError."""
     try:
         yield
     except BlockingIOError as error:

@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals whose products must be listed, with their numbers of pending and of all observations."""
+    """List the proposals whose products must be listed, each with its numbers of pending and of all observations."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the ids of the proposals to fetch; True for one that is fetched again because it has no abstract yet."""
+    """Return the ids of the proposals to fetch, each with whether it is fetched again because it has no abstract."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -43,7 +43,7 @@ def _proposals_query(settings: ArchiveSettings, *, again: bool = False) -> Pendi
 
 
 def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
-    """List the distinct abstracts about which a writer has not written yet; empty if `writer` is empty."""
+    """List the distinct abstracts for which `writer` has not written captions yet; [] if `writer` is empty."""
     if not writer:
         return []
     return catalog.named_query(

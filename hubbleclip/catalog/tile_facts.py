@@ -1,4 +1,4 @@
-"""The facts of a tile: one table from which search, export, tables and API take names, types, units and meaning."""
+"""Columns that describe a tile: their names, types, units and meanings, which search, export and API share."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
 class Column:
     """A column of a table of tiles: its type, meaning, UCD and unit, and how the catalog computes it.
 
-    `sql` may name columns of tile `t`, observation `o`, proposal `p` and split `s`; it is empty if the value is not
-    from the catalog.
+    In `sql`, the tables tile, observation, proposal and split are `t`, `o`, `p` and `s`; it is empty if the value is
+    not from the catalog.
     """
 
     name: str
@@ -72,4 +72,4 @@ SELECT {SELECTED}, t.chip, t.y0, t.x0, t.shrink, t.corners_deg, t.wcs, t.unit, o
   (SELECT path FROM product f WHERE f.uri = t.product_uri AND f.sha256 = t.product_sha256) AS product_path
 FROM tile t {JOINED.format("")} WHERE starts_with(t.tile_id, $start) ORDER BY t.tile_id LIMIT 2
 """  # noqa: S608 - constants
-"""Query for what the page of a tile shows, by the start of its id; two rows if several ids begin with `$start`."""
+"""Query for the values on a tile's page; it returns two rows if several tile ids begin with `$start`."""

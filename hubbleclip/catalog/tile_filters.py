@@ -1,4 +1,4 @@
-"""The filters of a search: one table from which pages, API, command, agents, Python and docs take what they offer."""
+"""Filters of a search, defined once for the web pages, the API, the command, agents, Python and the docs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 VALUES = "SELECT row, {0} AS value FROM tile_fact WHERE {0} IS NOT NULL ORDER BY row"
-# Some proposals have their category in capitals.
+# Some proposals write their category in capitals; all spellings of a category become one value.
 CATEGORIES = """
 SELECT row, max(category) OVER (PARTITION BY upper(category)) AS value FROM tile_fact WHERE category IS NOT NULL
 """
@@ -47,11 +47,11 @@ class Filter:
     meaning
         What a value is, for API, command, agents and docs.
     is_list
-        Whether several values may be given, of which one must fit.
+        Whether several values may be given; a tile must match one of them.
     unit
         Unit of a number. All numbers are 0 or more.
     values
-        SQL that lists the values of each tile, for a filter whose values the page lists.
+        SQL that lists the values of each tile; empty unless the page lists the filter's values as choices.
 
     """
 
@@ -154,4 +154,4 @@ CONDITIONS = {one.name: one.sql for one in FILTERS} | {
     "FACILITY": OF_MISSION.format("FACILITY"),
     "ID": "list_has_any($ID, [upper(tile_id), upper(product_uri)])",
 }
-"""SQL of the filters, and of the parameters of Simple Image Access: ranges are lists of two numbers."""
+"""SQL condition of each filter and of each parameter of Simple Image Access; a range is a list of two numbers."""

@@ -1,8 +1,8 @@
 """Filters, word scores and facts of the indexed tiles, from the published snapshot of the catalog.
 
 The snapshot is attached read-only to a database in memory, which holds the facts of the indexed tiles in the order of
-the index's rows. A search therefore reads no file that a flow is about to replace. Every call uses a cursor of its own,
-so that any number of threads may search.
+the index's rows. A search therefore reads no file that a flow is about to replace. Every call uses a new cursor, so
+that any number of threads may search.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hubbleclip.core.layout import Layout
 
 IN_MEMORY, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
-"""Scripts that fill the database in memory; the last two are those of the catalog's own word index."""
+"""Scripts that fill the database in memory; the catalog's word index is built by the last two as well."""
 Bound = Sequence[Any] | Mapping[str, Any]
 """Values of the parameters of a query, in order or by name."""
 WORDS_OF = "SELECT words(?) AS words"
@@ -41,7 +41,7 @@ SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR 
 """
 FACT_NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
 FACTS_OF = f"SELECT row, {FACT_NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
-# Level 3 is that of products that were made of calibrated images; MJD 40587 is 1970-01-01.
+# `calib_level` 3 marks products that were made from calibrated images. MJD 40587 is 1970-01-01.
 IMAGES_OF = """
 SELECT f.*, o.ra_deg AS file_ra_deg, o.dec_deg AS file_dec_deg, o.footprint,
   'image' AS dataproduct_type, 3 AS calib_level, 1 AS t_xel, 1 AS em_xel, 0 AS pol_xel, 'phot.count' AS o_ucd,
@@ -64,7 +64,7 @@ WITH seen AS (
 SELECT c.ra_deg, c.dec_deg, max(separation_deg(c.ra_deg, c.dec_deg, s.ra_deg, s.dec_deg)) AS radius_deg
 FROM centre c, seen s GROUP BY ALL
 """
-"""Query for the position of a target, and for the distance to the farthest observation of a target of this name.
+"""Query for the position of a target, and for the distance to the farthest observation with the same target name.
 
 Parallel exposures are excluded: their observations have the target's name, but their tiles have no target.
 """
@@ -85,18 +85,18 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Finds the word of abstracts and targets most similar to a given one; of equally similar ones, the most frequent."""
+"""Query for the word of abstracts and targets that is most similar to `$word`; if several are, the most frequent."""
 
 
 class Postings:
     """Inverted index: for each word, the numbers of the documents (proposals, targets) that have it, and its weights.
 
-    A search by words in DuckDB takes 10 ms per million words; this one takes microseconds.
+    A search by words in DuckDB takes 10 ms per million words; with this index it takes microseconds.
 
     Parameters
     ----------
     words
-        Columns `word`, `document` and `weight` (pyarrow.Table), in order of word; a document has a word once.
+        Columns `word`, `document` and `weight` (pyarrow.Table), sorted by word; one row per word of each document.
 
     """
 
@@ -119,7 +119,7 @@ class Postings:
 
 
 class TileFacts:
-    """What the catalog knows of the indexed tiles.
+    """Facts and word scores of the indexed tiles, from the catalog.
 
     Parameters
     ----------
@@ -155,9 +155,9 @@ class TileFacts:
             raise CatalogError(f"{layout.catalog} cannot be searched ({str(error).splitlines()[0]})") from error
         found = self._fetch(IN_MEMORY, NUMBERS)
         self.row_n: npt.NDArray[np.int64] = found["row"]
-        """Rows whose tiles the catalog has, ascending."""
+        """Rows of the index whose tiles are in the catalog, ascending."""
         self.proposal_group_n, self._target_n = np.full((2, len(tile_ids)), -1)
-        """Number of each row's proposal; -1 for a tile that the catalog no longer has."""
+        """Numbers of the proposal and of the target of each row of the index; -1 if the catalog has none."""
         self.proposal_group_n[self.row_n], self._target_n[self.row_n] = found["proposal_group"], found["target"]
         self._num_documents = 1 + max(self.proposal_group_n.max(initial=-1), self._target_n.max(initial=-1))
 
@@ -167,7 +167,7 @@ class TileFacts:
             self._database.close()
 
     def _fetch(self, database: str, sql: str, parameters: Bound = ()) -> dict[str, Any]:
-        """Run a query on a cursor of its own, with `database` as the default, and return its columns."""
+        """Run a query on a new cursor, with `database` as the default database, and return the columns by name."""
         with self._database.cursor() as cursor:
             cursor.execute(f"USE {database}")
             return cursor.execute(sql, parameters).fetchnumpy()
@@ -179,7 +179,7 @@ class TileFacts:
             return list(cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist())
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Find the rows that pass filters, given by name; the value of a place or a box is a dict of numbers."""
+        """Find the rows that pass all filters in `values`; the value of a place or a box is a dict of numbers."""
         if not values:
             return self.row_n
         where = " AND ".join(f"({CONDITIONS[name]})" for name in values)
@@ -191,7 +191,7 @@ class TileFacts:
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
         """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
-        scores = np.zeros(self._num_documents + 1)  # the last score stays 0, and is that of the document number -1
+        scores = np.zeros(self._num_documents + 1)  # the last score stays 0, for the document number -1
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
@@ -200,12 +200,12 @@ class TileFacts:
         return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])
 
     def order(self, column: str) -> npt.NDArray[np.int64]:
-        """Return all rows in descending order of a column of the facts; those without a value come last."""
+        """Return all rows in descending order of a column of the facts; rows without a value come last."""
         sql = f"SELECT row FROM tile_fact ORDER BY {column} DESC NULLS LAST, row"  # noqa: S608 - a constant
         return np.asarray(self._fetch(IN_MEMORY, sql)["row"])
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts that a hit shows, for the tiles in some rows of the index."""
+        """Read the facts that a hit shows, for the tiles in the given rows of the index."""
         found = {row.pop("row"): row for row in self._rows(IN_MEMORY, FACTS_OF, [list(rows)])}
         return [found[row] for row in rows]
 
@@ -220,16 +220,16 @@ class TileFacts:
         return columns[0], columns[1], columns[2]
 
     def values(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """List the values of a filter over all tiles: rows of the index, and a value for each; rows may be repeated."""
+        """List all tiles' values of a filter: rows of the index, and a value per row; a row may have several values."""
         found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
         return found["row"], np.asarray(found["value"])
 
     def details(self, start: str) -> list[dict[str, Any]]:
-        """Read all facts of the tile, indexed or not, whose id begins with `start`; of two tiles if several ids do."""
+        """Read all facts of the tile, indexed or not, whose id begins with `start`; if several ids do, of two tiles."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts of tiles that have a position, by names of ObsCore 1.1 too, and where their files are."""
+        """Read the facts of tiles with a position, also by names of ObsCore 1.1, and where their observations are."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:
@@ -243,7 +243,7 @@ class TileFacts:
 
     @cached_property
     def names(self) -> dict[str, frozenset[str]]:
-        """Programmes, investigators, instruments and targets of all tiles, by which queries are understood."""
+        """Programmes, investigators, instruments and targets of all tiles, which are recognised in a search's text."""
         (row,) = self._rows(IN_MEMORY, NAMES)
         return {name: frozenset(values or ()) for name, values in row.items()}
 

@@ -45,7 +45,7 @@ class UserRows:
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch] = field(default_factory=lambda: iter(()))
-    num_rows: int = 0  # read so far
+    num_rows: int = 0  # number of rows that were read so far
     is_cut: bool = False  # whether there are more rows than the limit; known when all batches have been read
 
 
@@ -112,7 +112,7 @@ def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
 def _reading(layout: Layout, sql: str, max_rows: int | None) -> Iterator[pa.RecordBatchReader]:
     """Run a read-only statement in a DuckDB instance of its own, whose locked settings affect no other reader.
 
-    If it has more than `max_rows` rows, at least one more than these can be read.
+    At most `max_rows` + 1 rows can be read, so that the caller sees whether there are more than `max_rows`.
     """
     with read_catalog(layout):
         pass  # reports a missing, damaged or old catalog

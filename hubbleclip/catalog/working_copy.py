@@ -34,7 +34,7 @@ REOPEN_EVERY = 64
 that it has read, and some KiB for each write.
 """
 END_LOG = "CREATE OR REPLACE TABLE log_end (number INTEGER); DROP TABLE log_end"
-"""A write, after which DuckDB merges the log of a killed process even if the log has no complete transaction."""
+"""A write that makes DuckDB merge the log of a killed process even if the log has no complete transaction."""
 CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
 in memory.
@@ -68,7 +68,7 @@ def writing_catalog(
         try:
             yield catalog
         except DamagedCatalogError:
-            is_damaged = True  # the working copy is not published, so that the next run begins with the intact snapshot
+            is_damaged = True  # a damaged working copy is not published, so that the snapshot stays intact
             raise
         finally:
             is_due = (catalog.changed or is_new) and not is_damaged
@@ -80,7 +80,7 @@ def writing_catalog(
 
 
 def is_unpublished(layout: Layout) -> bool:
-    """Return whether there is no snapshot, or the working copy has rows that the snapshot lacks, as after a kill."""
+    """Return whether there is no snapshot, or whether a killed process wrote rows that the snapshot lacks."""
     working, published = layout.working_catalog, layout.catalog
     if not published.exists() or _log_of(working).exists():
         return True

@@ -42,7 +42,7 @@ SMALL_DEMO = (
     *("simulator.num_proposals=100", "simulator.frame_px=280", "tiles.size_px=256", "train.steps=60"),
     *("train.warmup_steps=10", "train.batch_size=48", "train.validate_every=20", "evaluation.shuffled_steps=0"),
 )
-"""Settings of a demo for a workshop: small frames, few proposals, a short training, no control."""
+"""Settings of a demo for a workshop: small frames, few proposals, a short training, no shuffled-pairs baseline."""
 RESUMED = frozenset((*STAGES, "publish"))
 """Commands that continue where they were stopped."""
 
@@ -74,7 +74,7 @@ def ingest(
 
 @app.command
 def retry(reasons: list[str], options: Options = Options()) -> None:
-    """Take rejections back, by their reasons, so that the next run tries the items again.
+    """Withdraw the rejections for some reasons, so that the next run tries the items again.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def demo(*, data: Path = DEMO_DATA, small: bool = False, server: Server = True) 
     data
         Folder of everything that is written, such as hubbleclip-demo.
     small
-        A demo of 0.6 GB for a workshop, whose figures say little.
+        Run a demo of 0.6 GB for a workshop, whose metrics have little meaning.
 
     """
     pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
@@ -307,7 +307,7 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. An error that the user can correct is printed as one line, with exit code 2."""
     handler = start_logging()
-    if arguments is None:  # a command of a shell, whose child processes must not import modules of the current folder
+    if arguments is None:  # started from a shell: child processes must not import modules of the current folder
         os.environ.setdefault("PYTHONSAFEPATH", "1")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:

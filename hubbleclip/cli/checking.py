@@ -126,7 +126,7 @@ def publish(
     model
         Publish an exported model; URL may be hf://owner/name.
     pictures
-        Publish the catalogue of the sky with the pictures too, for LSDB.
+        Also publish a sky catalogue with pictures, for LSDB.
 
     """
     if model:
@@ -173,20 +173,20 @@ def subset(
     most: int = 1000,
     to: Path | None = None,
 ) -> None:
-    """Make a dataset of some tiles of a dataset, with a digest of its own and the same splits.
+    """Make a dataset of some tiles of another dataset, with a new digest and the same splits.
 
     Parameters
     ----------
     selection
-        Selection of the search whose tiles are taken, such as arcs.
+        Take the tiles of a selection that was saved in the search, such as arcs.
     ids
         File whose lines begin with a tile id, such as tiles.csv.
     query
-        Search as on the page whose hits are taken, such as 'spiral galaxy F814W'.
+        Take the hits of a search, written as on the search page, such as 'spiral galaxy F814W'.
     most
         Maximum number of hits of --query, such as 500.
     to
-        Folder of subsets, such as subsets; by default the profile's.
+        Folder below which the dataset is written, such as subsets; by default a folder of the profile.
 
     """
     from hubbleclip.dataset.build import make_subset

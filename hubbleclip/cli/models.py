@@ -25,7 +25,7 @@ SHOWN = (
     "i2t_median_rank",
     "t2i_median_rank",
 )
-"""Metrics of the frozen benchmark that are printed; `--out` has all."""
+"""Metrics of the frozen benchmark that are printed; `--out` writes all metrics."""
 
 
 def compare(run: RunId, other: RunId, options: Options = Options()) -> None:
@@ -52,9 +52,9 @@ def export(
     directory
         Folder to create, such as my-model.
     transformers
-        Write a CLIPModel too, for architectures of OpenAI.
+        Also write a CLIPModel, for architectures of OpenAI.
     onnx
-        Write ONNX files of both towers too.
+        Also write ONNX files of both towers.
 
     """
     check_new(directory)
@@ -70,15 +70,15 @@ class BenchmarkOptions:
     """What is scored, and on which tiles."""
 
     model: str = ""
-    """Run, exported folder, or open_clip's name such as ViT-B-16; or the name of a file's model."""
+    """Run, exported folder, or name in open_clip such as ViT-B-16; with --embeddings or --scores, a name to report."""
     pretrained: str = ""
-    """With open_clip's name: tag of the weights, such as openai, or a file."""
+    """With a name in open_clip: tag of the weights, such as openai, or a file of weights."""
     embeddings: Path | None = None
     """File of (id, vector) to score instead of a model, such as vectors.parquet."""
     scores: Path | None = None
     """File of (image, text, score) to score instead of a model, such as s.parquet."""
     rerank: bool = False
-    """Also rank each text's best 50 images by captions.model, which must read pictures."""
+    """Also rank the best 50 images of each text again by captions.model, which must read pictures."""
     freeze: Path | None = None
     """Write the items (ids, hashes, texts, grades) to a file, such as set.parquet, and score nothing."""
     leaderboard: Path | None = None
@@ -86,7 +86,7 @@ class BenchmarkOptions:
     dataset: str = ""
     """Folder or URL of a dataset, such as data/d1; by default the newest."""
     others: int = 1000
-    """Number of further tiles without an object to rank, such as 1000."""
+    """Number of tiles without an object that are ranked too, such as 1000."""
     out: Path | None = None
     """Write all metrics to a JSON file, such as metrics.json."""
 

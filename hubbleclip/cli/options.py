@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
 """Matches a command in a message."""
 CARRIED = ("--profile", "--data")
-"""Options of the running command that are added to a command in a message, because it needs them as well."""
+"""Options of the running command that are added to a command in a message, which needs them as well."""
 
 
 @Parameter(name="*")

@@ -47,7 +47,7 @@ def sql(
     format
         How the rows are written.
     out
-        File to write, such as rows.parquet, as CSV, JSON or Parquet; it is replaced.
+        CSV, JSON or Parquet file to write, such as rows.parquet; an existing file is replaced.
     max_rows
         Maximum number of rows, such as 1000; by default 100,000, and all rows with --out.
     max_s

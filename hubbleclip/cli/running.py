@@ -47,7 +47,7 @@ CACHE_FOLDERS = {
 
 
 def check_first(name: str, settings: Settings, run: str = "") -> None:
-    """Check that there is a dataset or a run, before the seconds that starting a server and importing torch take.
+    """Check that the needed dataset or run exists, before the slow start of a server and import of torch.
 
     With a remote store nothing is checked, because its content is not known yet.
     """
@@ -70,9 +70,10 @@ def check_runs(settings: Settings, *runs: str) -> None:
 
 
 def run_stage(name: str, options: Options, server: bool, **arguments: Any) -> Any:
-    """Check the settings, and run a command: as a Prefect flow if it has something to do, or in this process.
+    """Check the settings, and run a command as a Prefect flow or in this process.
 
-    Under torchrun, the first process runs the flow, and the other processes train without Prefect.
+    A flow that would have nothing to do is not run. Under torchrun, the first process runs the flow, and the other
+    processes train without Prefect.
     """
     settings = options.settings()
     layout = Layout(settings.root)

@@ -41,7 +41,7 @@ SHORT_ID = 8
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""What the tiles of a group share, as a word of the line `MORE`."""
+"""Word for what the tiles of a group share, which is inserted into `MORE`."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:
@@ -63,27 +63,27 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     """What is searched for besides the text, and how hits are shown."""
 
     like: str = ""
-    """Id of a tile that hits look like, or its first characters, such as 13c199."""
+    """Find tiles that look like the tile with this id, or these first characters of an id, such as 13c199."""
     image: Path | None = None
-    """PNG, JPEG or FITS file that hits look like, such as image.fits."""
+    """Find tiles that look like this PNG, JPEG or FITS file, such as image.fits."""
     abstract_of: Annotated[str, Parameter("--abstract")] = ""
-    """Proposal whose abstract is searched for, such as hst:12345."""
+    """Find tiles that match the abstract of this proposal, such as hst:12345."""
     without: Annotated[str, Parameter("--not")] = ""
     """Text to avoid, such as 'dust lane'."""
     radius: float = 6.0
     """Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."""
     selection: str = ""
-    """Name of a selection, whose tiles alone are found, such as arcs."""
+    """Find only tiles of the selection with this name, such as arcs."""
     sort: Sort = Sort.SCORE
-    """Order; with a text, tile or picture, of the best 1,000 tiles."""
+    """Order of the hits; with a text, tile or picture, only the best 1,000 tiles are sorted."""
     seed: int = 0
     """Seed of --sort random, such as 7."""
     mode: Mode = Mode.BOTH
     """Rank by model, words or both."""
     group: GroupBy = GroupBy.PROPOSAL
-    """Show one tile per proposal or patch of sky, or all."""
+    """Show one tile per proposal, one per patch of sky, or all tiles."""
     rerank: bool = False
-    """Rank the best 50 again by captions.model, which must read pictures."""
+    """Rank the best 50 hits again by captions.model, which must read pictures."""
     k: Annotated[int, Parameter(("-k", "--k"))] = 10
     """Maximum number of hits, such as 10."""
     format: Format = Format.TABLE
@@ -151,7 +151,7 @@ def ask_for_rows(server: RunningServer, params: SearchParams) -> list[dict[str, 
 
 
 def print_hits(rows: list[dict[str, Any]], shown_as: Format, group: GroupBy) -> None:
-    """Print hits."""
+    """Print the hits of a search as a table, or in another format."""
     if shown_as is Format.JSON:
         print_json(rows)
     elif shown_as is not Format.TABLE:

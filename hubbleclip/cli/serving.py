@@ -24,11 +24,11 @@ def serve(options: Options = Options(), *, host: str = LOOPBACK, port: int = POR
     Parameters
     ----------
     host
-        Address, such as 0.0.0.0; one other than loopback needs a token or --public.
+        Address, such as 0.0.0.0; any address other than loopback needs a token or --public.
     port
-        Port, such as 8765; 0 takes any free one.
+        Port, such as 8765; 0 chooses a free port.
     public
-        Let everybody who can connect search.
+        Allow searches by everybody who can connect.
 
     """
     from anyio import from_thread

@@ -50,7 +50,7 @@ def setting_names(settings: type[BaseModel]) -> list[str]:
 
 
 def closest(name: str, known: list[str]) -> list[str]:
-    """Find at most three settings that a name may mean: by the whole name, else by its last part."""
+    """Find at most three settings whose names resemble an unknown name as a whole, or else in the last part."""
     if found := get_close_matches(name, known, n=1, cutoff=0.8):
         return found
     last = name.rpartition(".")[2]

@@ -29,8 +29,8 @@ class CaptionSettings(Section):
 
     backend: str = ""
     """Name of the backend: `rules`, which needs no model; `openai`, a server with the OpenAI-compatible API, such as
-    vLLM, SGLang, llama.cpp or Ollama; `embedded`, a small model on this machine. Empty leaves the stage out of
-    `dataset`.
+    vLLM, SGLang, llama.cpp or Ollama; `embedded`, a small model on this machine. If it is empty, `dataset` skips this
+    stage.
     """
     model: str = ""
     """With `openai`: the name of the model at the server. With `embedded`: a GGUF file; empty means the file of the
@@ -39,7 +39,7 @@ class CaptionSettings(Section):
     base_url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://\S+$")
     """With `openai`: address of the API, up to and including `/v1`."""
     seed: int = Field(1, ge=0)
-    """Seed of the model's sampling; captions of another seed are of another kind."""
+    """Seed of the model's sampling. With another seed, all captions are written again."""
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous requests."""
     timeout_s: float = Field(120.0, gt=0)

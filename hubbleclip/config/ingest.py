@@ -85,9 +85,9 @@ class ArchiveSettings(Section):
     use_ads: bool = False
     """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal. Files that are in use already stay and count. Of the others, those of new
-    pointings come first, then new bands of a pointing, then repeat visits; a hash draws among equals, so that every run
-    makes the same choice. The archive `local` draws all files by the hash.
+    """Maximum number of files per proposal, including the files that are in use already. Further files are chosen in
+    this order: new pointings, new bands of a pointing, repeat visits; a hash decides among equals, so that every run
+    makes the same choice. In the archive `local`, the hash alone decides.
     """
     max_product_mb: int = Field(600, ge=1)
     """Maximum size in MB of the fetched part of a file, that is, without the extensions that no stage reads; files with
@@ -111,7 +111,7 @@ class FetchSettings(Section):
     timeout_s: float = Field(60.0, gt=0)
     """Maximum wait for a connection or for the next bytes, in seconds."""
     retry_hours: float = Field(6.0, ge=0)
-    """Hours until a later run retries a failed item. The wait doubles each time; the eighth failure is final."""
+    """Hours until a later run retries a failed item. The wait doubles with each failure; the eighth is final."""
     min_free_gb: float = Field(1.0, ge=0)
     """Minimum free disk space in GB; downloads stop before it is reached."""
     files: bool = True

@@ -12,8 +12,8 @@ from hubbleclip.config.base import Section
 TEMPERATURE = 0.07
 """CLIP's initial softmax temperature; logit_scale is log(1 / TEMPERATURE)."""
 FULL_SHARE, OTHER_SHARE = 0.2, 0.1
-"""Probabilities, used if `train.captions` is empty: that a text is the whole main caption, and that it is another
-caption such as the title.
+"""Probabilities that a training text is the whole main caption, and that it is another caption, such as the title. They
+are used only if `train.captions` is empty.
 """
 WHOLE_SHARE = 0.1
 """Probability that a tile is not cropped."""
@@ -47,9 +47,9 @@ class ModelSettings(Section):
     model or of a folder.
     """
     context_length: int = Field(0, ge=0, le=1024)
-    """Number of tokens of a text, for text towers of open_clip such as those of CLIP, PE and SigLIP 2. Positions behind
-    the first 20 are interpolated, as in Long-CLIP (arXiv 2403.15378); in a tower that reads padding, new ones are
-    inserted. 0 means the model's own context, 77 tokens for CLIP.
+    """Number of tokens of a text, for text towers of open_clip such as those of CLIP, PE and SigLIP 2. Embeddings of
+    positions after the first 20 are interpolated, as in Long-CLIP (arXiv 2403.15378); in a tower that reads padding,
+    new positions are inserted. 0 means the model's own context, 77 tokens for CLIP.
     """
     force_patch_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the patches of a tile that a vision transformer omits in each training step, which saves time (FLIP,
@@ -59,13 +59,13 @@ class ModelSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _drop_unused_tag(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Empty `pretrained`, which profiles set, if the name includes weights."""
+        """Clear `pretrained`, which a profile may have set, if `name` specifies the weights too."""
         is_whole = isinstance(values, dict) and str(values.get("name")).startswith((HUB, LOCAL_DIR))
         return values | {"pretrained": ""} if is_whole else values
 
     @property
     def weights(self) -> str:
-        """Source of the initial weights: `pretrained`, or the name if that includes them; empty if they are random."""
+        """Source of the initial weights: `pretrained`, or `name` if it specifies them too; empty for random weights."""
         return self.pretrained or (self.name if self.name.startswith((HUB, LOCAL_DIR)) else "")
 
 
@@ -105,8 +105,8 @@ class TrainSettings(Section):
     steps: int = Field(20_000, ge=1)
     """Optimizer steps."""
     resume: str = ""
-    """Id of a run whose last checkpoint a new run continues, up to more `steps`, with the same dataset, model, loss,
-    batch size and optimizer. With the scheduler `const`, the result is that of one training with these steps.
+    """Id of a run. A new run continues from its last checkpoint, up to a larger number of `steps`, with the same
+    dataset, model, loss, batch size and optimizer. With the scheduler `const`, the result equals that of one training.
     """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""
@@ -127,7 +127,7 @@ class TrainSettings(Section):
     lr_scheduler: Literal["cosine", "const", "const-cooldown"] = "cosine"
     """Learning rate after the warm-up: cosine decay to zero, constant, or constant up to a linear decay to zero."""
     cooldown_steps: int = Field(0, ge=0)
-    """Steps of the linear decay at the end; `lr_scheduler = "const-cooldown"` needs them, and others ignore them."""
+    """Steps of the linear decay at the end; required by `lr_scheduler = "const-cooldown"`, ignored by the others."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay, on matrices only."""
     grad_clip: float = Field(1.0, gt=0)
@@ -161,14 +161,14 @@ class TrainSettings(Section):
     """
     hard_share: float = Field(0.0, ge=0, le=1)
     """Share of each batch that the sampler fills, as far as possible, with tiles of proposals of the same category and
-    instrument, which are hard negatives of each other. Without effect if a batch has more rows than half the number of
-    proposal groups.
+    instrument, which are hard negatives of each other. It has no effect if a batch has more rows than half the number
+    of proposal groups.
     """
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
     local_loss: bool = False
-    """With several processes: each computes the loss only for its own rows, against the rows of all processes, which
-    saves memory; the gradients are the same.
+    """With several processes: each process computes the loss only for its own rows, against the rows of all processes,
+    which saves memory; the gradients are the same.
     """
     grad_checkpointing: bool = False
     """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image
@@ -179,13 +179,13 @@ class TrainSettings(Section):
     workers: int = Field(4, ge=0)
     """Number of loader threads; 0 means that the training thread loads the data."""
     allow_cpu: bool = False
-    """Train without a GPU. A ViT-B/16 takes weeks; `hubbleclip-tiny` and `towers` are always trained."""
+    """Train without a GPU, which takes weeks for a ViT-B/16; `hubbleclip-tiny` and `towers` do not need this."""
     seed: int = Field(1, ge=0, lt=2**63)
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False
     """Pair every tile with the caption of another proposal group: a baseline that cannot learn which texts match."""
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
-    """Where metrics go besides `metrics.jsonl`, if the extra of that name is installed."""
+    """Where metrics are written besides `metrics.jsonl`, if the pip extra of the same name is installed."""
     log_every: int = Field(20, ge=1)
     """Steps between rows of training metrics."""
     validate_every: int = Field(1000, ge=1)
@@ -197,7 +197,7 @@ class TrainSettings(Section):
 
     @model_validator(mode="after")
     def _check_partners(self) -> Self:
-        """Refuse settings that have no effect without another one."""
+        """Refuse settings that have no effect without another setting."""
         if self.lr_scheduler == "const-cooldown" and not self.cooldown_steps:
             raise ValueError('train.lr_scheduler = "const-cooldown" needs train.cooldown_steps: set both')
         for name, unlocked in (("image", self.lock_image_unlocked_groups), ("text", self.lock_text_unlocked_layers)):

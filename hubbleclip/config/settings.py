@@ -47,12 +47,12 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
 UNCONFIRMED: set[str] = set()
-"""Values of `captions.base_url` that only a settings file gives; the user is asked before a key is sent to one."""
+"""Addresses `captions.base_url` from a settings file. The user must confirm an address before a key is sent to it."""
 log = logging.getLogger(__name__)
 FIELD_SHARE = 0.5
-"""Two proposals that each have at least this share of their observations in the other's field are in the same split."""
+"""Two proposals are in the same split if each has at least this share of its observations in the other's field."""
 MAX_PARENTS = 30
-"""Maximum number of consecutive datasets that reuse shards of an older one; the next one packs all samples again."""
+"""Maximum number of consecutive datasets that reuse older shards; the next dataset packs all samples again."""
 
 
 class SplitSettings(Section):
@@ -73,8 +73,8 @@ class SplitSettings(Section):
     most this value.
     """
     max_tiles_per_proposal: int = Field(0, ge=0)
-    """Maximum number of tiles of a proposal in all splits together; 0 means no limit. New tiles are taken in turn from
-    each file, and a hash draws among the tiles of a file. Tiles that are in a split stay there and count.
+    """Maximum number of tiles of a proposal in all splits together; 0 means no limit. Tiles already in a split stay and
+    are counted. New tiles are taken in turn from each file; a hash decides the order of the tiles of a file.
     """
     max_tiles_per_patch: int = Field(0, ge=0)
     """Maximum number of tiles of a sky patch of 3.4 arcminutes, whatever their proposals; 0 means no limit. Both limits
@@ -228,7 +228,7 @@ def profile_file(profile: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a settings file, which is not validated yet; raises SettingsError if it is absent or not TOML."""
+    """Read a settings file without validation; SettingsError if the file cannot be read or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

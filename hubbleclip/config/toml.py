@@ -53,7 +53,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert values by `section.name` to nested dicts."""
+    """Convert a dict with keys `section.name` to nested dicts."""
     found: dict[str, Any] = {}
     for path, value in values.items():
         *sections, name = path.split(".")

@@ -74,7 +74,7 @@ class ColumnRule:
         return f"items.{self.kind}" if self.of_items else self.kind
 
     def broken_rows(self, values: pa.ChunkedArray) -> list[int]:
-        """List the rows that break the rule."""
+        """Return the indices of the rows that break the rule."""
         if not self.of_items:
             return self._broken(values)
         items = self._broken(pc.list_flatten(values))

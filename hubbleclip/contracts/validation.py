@@ -1,4 +1,4 @@
-"""Check rows against the contracts: those that a stage writes, and those of a whole catalog.
+"""Check rows against the contracts: the rows that a stage writes, and all rows of a catalog.
 
 Rows of a stage that break their contract become Rejections.
 
@@ -64,7 +64,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
 
 
 def whole(batch: Rows) -> Rows:
-    """Check rows that are usable only together, such as the rows of a dataset, and raise an error if one is invalid."""
+    """Return rows that are usable only together, such as those of a dataset; ContractError if one is invalid."""
     for name, rows in batch.items():
         for (table, key), violation in contract_violations(name, rows).items():
             raise ContractError(f"table {table}, row {key}: breaks {violation.rule}: {violation.detail}")
@@ -72,7 +72,7 @@ def whole(batch: Rows) -> Rows:
 
 
 def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Violation]:
-    """Check the column rules of a table."""
+    """Find the rows that break a column rule of their table, each with the first rule that it breaks."""
     table, typed = tables()[table_name], cast_rows(table_name, rows)
     violations: dict[RowKey, Violation] = {}
     for column in table.columns:
@@ -85,7 +85,10 @@ def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Vi
 
 
 def _propagate(rows: Rows, item: str, violations: dict[RowKey, Violation]) -> None:
-    """Add the rows and items that depend on rejected rows, until no further rows or items are found."""
+    """Add to `violations` the rows that refer to rejected rows, and the parents whose rows are all rejected.
+
+    This is repeated until nothing is added.
+    """
     num = 0
     while len(violations) > num:
         num = len(violations)
@@ -112,7 +115,7 @@ def _dependants(rows: Rows, violations: Mapping[RowKey, Violation]) -> Iterator[
 def _emptied_parents(
     rows: Rows, item: str, violations: Mapping[RowKey, Violation]
 ) -> Iterator[tuple[RowKey, Violation]]:
-    """Yield the items and rows whose dependent rows are all rejected, with the violation of the first such row."""
+    """Yield the items and rows whose dependent rows are all rejected, with the violation of the first of them."""
     for name, children in rows.items():
         origin = next(iter(tables()[name].references), None)
         if origin is None or origin.to_table not in {item, *rows}:

@@ -1,4 +1,4 @@
-"""Write tables as CSV whose texts a spreadsheet does not run as formulas, nor a terminal as control sequences."""
+"""Write tables as CSV, without texts that a spreadsheet would run as formulas or a terminal as control sequences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMULA = r"^([=+@\t-])"
 
 
 def csv_bytes(table: pa.Table, *, has_header: bool = True) -> bytes:
-    """Write a table as CSV; control characters are replaced, and an apostrophe precedes a formula."""
+    """Write a table as CSV; in texts, U+FFFD replaces control characters, and an apostrophe precedes a formula."""
     for index, field in enumerate(table.schema):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):

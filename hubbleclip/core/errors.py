@@ -22,7 +22,7 @@ NO_MEMORY_TEXT = "can't allocate memory"
 NO_ACCESS_ERRNOS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
-"""Error numbers for a path that this user may not use, or at which no file or folder can be."""
+"""Error numbers for a missing permission, an invalid path, or a file in the place of a folder and the reverse."""
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tab and line feed, and marks that change the direction of the text."""
@@ -101,9 +101,9 @@ class ClusterError(HubbleclipError):
 
 
 class MachineError(HubbleclipError):
-    """The disk, the memory or a worker process failed, and not the item; the run stops, and the next run resumes.
+    """The disk, the memory or a worker process failed, not the item; the run stops, and the next run resumes.
 
-    `suspect` records the item at which this happened, if there is one.
+    `suspect` is the row of the item that was being processed, if known.
     """
 
     suspect: Any = None
@@ -114,10 +114,11 @@ class DiskFullError(MachineError):
 
 
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
-    """Return the failure of the machine behind an error: the error, its cause or its context; None if there is none.
+    """Return a MachineError if an error, its cause or its context shows a failure of the machine; otherwise None.
 
-    Errors of libraries in other languages have no error number, but quote the system's text for it. Errors of this
-    project are not searched for such texts, because they may quote the text of another machine.
+    `place` is what the message names if the error has no file name. Libraries in other languages raise errors without
+    an error number, but with the system's message for it. Errors of this project are not searched for such messages,
+    because they may quote another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):
@@ -146,9 +147,9 @@ def _failed_call(number: int, place: object) -> MachineError:
 
 @contextmanager
 def explained(explain: Callable[[Exception], HubbleclipError], place: object = "a file") -> Iterator[None]:
-    """Raise an error of a library in a `with` block as a MachineError, or else as what `explain` makes of it.
+    """Convert a library's error in a `with` block: to a MachineError if the machine failed, else by `explain`.
 
-    Libraries that open a stranger's file raise errors of any class; the tokenizers of Rust raise `Exception` itself.
+    All exceptions are caught, because libraries raise any class of error for a damaged file, even `Exception` itself.
     """
     try:
         yield
@@ -166,7 +167,7 @@ def detail_of(error: Exception) -> str:
 
 
 class AnswerError(ItemError):
-    """A backend of the captions wrote no answer about an abstract, or an answer that breaks the schema."""
+    """A caption backend returned no answer for an abstract, or an answer that violates the schema."""
 
 
 class ImageError(ItemError):
@@ -217,7 +218,7 @@ class SearchError(HubbleclipError):
 
 
 class NotFoundError(SearchError):
-    """A tile, a picture or a FITS file that is asked for does not exist."""
+    """A requested tile, picture or FITS file does not exist."""
 
 
 class DamagedIndexError(SearchError):

@@ -1,4 +1,4 @@
-"""Find what a person names: an id by its first characters, or a registered object."""
+"""Find an id by its first characters, and an object of a registry by its name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from hubbleclip.core.errors import HubbleclipError, SettingsError
 
 Registered = TypeVar("Registered")
 MAX_SHOWN = 4
-"""Maximum number of ids in a message."""
+"""Maximum number of ids that an error message lists."""
 
 
 def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) -> str:
-    """Find the id that is equal to `start`, or else the only one that begins with it; HubbleclipError otherwise."""
+    """Find the id that equals `start`, or else the only id that begins with it; HubbleclipError if there is none.
+
+    The message names `listed_by`, the command that lists the ids.
+    """
     found = [start] if start in known else sorted(one for one in known if start and one.startswith(start))
     if len(found) == 1:
         return found[0]
@@ -24,7 +27,7 @@ def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) ->
 
 
 def find_registered(registry: Mapping[str, Registered], name: str, setting: str) -> Registered:
-    """Find the object that a setting or an option names; SettingsError, which lists all names, if there is none."""
+    """Find the registered object with a name; the SettingsError for an unknown name lists the registered names."""
     if name not in registry:
         raise SettingsError(f"unknown {setting} {name!r}: give one of {', '.join(sorted(registry)) or 'none'}")
     return registry[name]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 GRACE_S = 2.0
-"""Time in seconds that a command has to end after Ctrl-C. Then the process ends at once, and the next run resumes."""
+"""Time in seconds that a command has to end after Ctrl-C. After this time, the process is ended without cleanup."""
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code that shells report for a process that Ctrl-C ended."""
 STOPPED = b"hubbleclip: stopped\n"
@@ -32,14 +32,15 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
-    # The function that is registered first runs last. It ends the process, which would take Python seconds.
+    # `atexit` calls this function last, because it is registered first. It ends the process at once, which Python would
+    # do only after seconds.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted, whatever error a library raised then
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; a library may have raised another error
             signal.setitimer(signal.ITIMER_REAL, 0)
             exit_codes.append(INTERRUPTED)
             sys.exit(INTERRUPTED)
@@ -48,10 +49,10 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
 
 
 def end_soon(exit_code: int = INTERRUPTED) -> None:
-    """Ignore further Ctrl-C, print nothing more, and end the process after `GRACE_S` if it has not ended by itself."""
+    """Ignore further Ctrl-C, discard standard error, and end the process after `GRACE_S` if it is still running."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     silence()
-    # The kernel ends the process if a library keeps the interpreter's lock, so that the thread below cannot run.
+    # The timer of the kernel ends the process if a library holds the interpreter lock, which stops the thread below.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
     ending = threading.Timer(GRACE_S, _end_at_once, [exit_code])
@@ -60,7 +61,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
 
 
 def silence() -> None:
-    """Print nothing more: libraries that are interrupted, or that lack memory at the end, print tracebacks."""
+    """Discard standard error from now on, because libraries print tracebacks if interrupted or out of memory."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), STDERR)
 
@@ -79,7 +80,7 @@ def _end_at_once(exit_code: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Ignore Ctrl-C in this worker process, because its parent ends it, and end it if the parent was killed."""
+    """Ignore Ctrl-C in this worker process, which its parent will end, and exit if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_await_parent, name="end-with-parent", daemon=True).start()
 

@@ -22,7 +22,7 @@ from hubbleclip.core.errors import HubbleclipError, machine_error
 
 PROBE_BYTES, CHUNK_BYTES = 1 << 20, 1 << 18
 MAX_JSON_BYTES = 1 << 20
-"""Maximum size of a configuration, of a description of a run, or of a stored answer."""
+"""Maximum size in bytes of a JSON file, such as a configuration, a run's description or a stored answer."""
 SYNCFS_MIN_FILES = 8
 """Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
 
@@ -57,7 +57,7 @@ def file_size(path: Path) -> int:
 
 
 def read_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """Read a whole regular file; ValueError if it is none, or has more than `max_bytes`."""
+    """Read a whole file; ValueError if it is not a regular file, or has more than `max_bytes` bytes."""
     if (num_bytes := file_size(path)) > max_bytes:
         raise TooLargeError(f"{path.name} has {num_bytes} bytes, more than {max_bytes}")
     with path.open("rb") as file:
@@ -65,7 +65,7 @@ def read_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
 
 
 def chunks(read: Callable[[int], bytes], max_bytes: int, max_s: float = math.inf) -> Iterator[bytes]:
-    """Yield a stream as it arrives; TooLargeError after `max_bytes`, TimeoutError if it takes more than `max_s`."""
+    """Yield the data of a stream; TooLargeError above `max_bytes` bytes, TimeoutError after `max_s` seconds."""
     num_bytes, deadline = 0, time.monotonic() + max_s
     while data := read(CHUNK_BYTES):
         num_bytes += len(data)
@@ -99,7 +99,7 @@ def sha256_file(path: Path) -> str:
 
 
 def has_sha256(path: Path, sha256: str | None) -> bool:
-    """Check that a file exists, can be read and has a certain content."""
+    """Check that a file exists, can be read and has the given hash."""
     try:
         return sha256_file(path) == sha256
     except OSError as error:
@@ -142,7 +142,8 @@ def sync_files(paths: Iterable[Path]) -> None:
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive advisory lock on a folder inside a `with` block.
 
-    The kernel releases the lock when the process ends.
+    The kernel releases the lock when the process ends. If `wait` is false and another process holds the lock,
+    BlockingIOError is raised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_file(folder).open("a") as file:  # closing the file also releases the lock
@@ -159,7 +160,7 @@ def lock_file(folder: Path) -> Path:
 
 
 def lock_at_once(file: IO[str]) -> None:
-    """Lock an open file; BlockingIOError if another process holds the lock for longer than a test of it takes."""
+    """Lock an open file without waiting; BlockingIOError if another process still holds the lock after 0.2 s."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -201,7 +202,7 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Write a file atomically: the `with` block writes a temporary file, which then replaces the target.
 
     If the block raises an exception, the target stays unchanged. For many files it is faster to pass False for
-    `is_synced` and to call `sync_files` once; until then a power failure may truncate them.
+    `is_synced` and to call `sync_files` once; a power failure before this call may truncate the files.
     """
     # The name contains process and thread, because two writers of the same target must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -220,7 +221,7 @@ def atomic_write(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Write a folder atomically: the `with` block fills a folder beside it, which then replaces it."""
+    """Write a folder atomically: the `with` block fills a temporary folder, which then replaces the target."""
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # left by a process that was killed
     building.mkdir(parents=True)

@@ -51,7 +51,7 @@ class Layout:
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
     def caption_answer(self, key: str) -> Path:
-        """Path of the file that stores what was written about one abstract."""
+        """Path of the file that stores a caption backend's answer for one abstract."""
         return self.root / "captions" / f"{_digest(key)}.json"
 
     products = _Below("products")
@@ -99,9 +99,9 @@ class Layout:
     current_index = _Below("index/current.json")
     """Path of the file that names the model, the run and the vector store that answer searches."""
     selections = _Below("selections.json")
-    """File of the selections that people made in the search."""
+    """Path of the file of the selections of tiles that users saved in the search."""
     subsets = _Below("subsets")
-    """Folder of datasets that were made of parts of other datasets."""
+    """Folder of the datasets that contain a part of another dataset."""
 
     def model_index(self, model_digest: str) -> Path:
         """Folder of the tile features that one model has computed."""
@@ -111,7 +111,7 @@ class Layout:
     """Folder for caches of libraries and for files of Prefect, so that all files are inside the data root."""
 
     def part(self, uri: str) -> Path:
-        """Path of the temporary file of an unfinished download, the same in every attempt."""
+        """Path of the temporary file of an unfinished download; every attempt uses the same file."""
         name = _digest(uri)
         return self.products / ".part" / name[:2] / f"{name}.part"
 
@@ -180,7 +180,7 @@ def parse_digest(text: object) -> str:
 
 
 def segment_name(start: int, stop: int) -> str:
-    """Build the file name, without suffix, of a segment of the search index."""
+    """Build the file name, without suffix, of the index segment with the rows `start` to `stop - 1`."""
     return f"rows-{start:09d}-{stop:09d}"
 
 
@@ -192,6 +192,6 @@ def checkpoint_name(step: int) -> str:
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
     """Compute the id of a tile: 32 hex digits of a hash of everything that determines the tile's pixels."""
     # An id has no dot, because WebDataset ends the key of a sample at the first dot.
-    # the hashed text of a native tile names no view
+    # the hashed text contains the view only if it is not native
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

@@ -26,7 +26,7 @@ class MapFn(Protocol[Item, Result]):
 
 
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
-    """Map a function over items, which may be endless, in order, and compute at most `most` results ahead.
+    """Yield `work(item)` of finitely or infinitely many items, in order; compute at most `most` results ahead.
 
     If the caller stops iterating early, calls that have not started are cancelled.
     """

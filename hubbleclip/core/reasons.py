@@ -78,7 +78,7 @@ REASON_WORDS: dict[str, str] = {
     "scheme:unknown": "unknown instrument, cycle or programme number",
     "scheme:group_changed": "a group of proposals that has changed its split",
 }
-"""Words by code; names in braces are settings of splits, and `detail` is what follows the code after a colon."""
+"""Words for each code. Names in braces are settings of splits, and `detail` is the text after a code's colon."""
 
 
 SIMULATED_TERM = "simulated"
@@ -86,7 +86,7 @@ SIMULATED_TERM = "simulated"
 
 
 class _Numbers(dict[str, object]):
-    """Values by name; a setting whose value is unknown is replaced by its name."""
+    """Values of the settings of splits by name; for an unknown value, the name of the setting."""
 
     def __missing__(self, name: str) -> str:
         return f"splits.{name}"
@@ -104,7 +104,7 @@ def object_class(target_class: str | None) -> str:
 
 
 def count_of(num: int, noun: str) -> str:
-    """Write a number with its noun."""
+    """Write a number and a noun, which gets a plural s unless the number is 1."""
     return f"{num} {noun}{'' if num == 1 else 's'}"
 
 

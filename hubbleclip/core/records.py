@@ -50,7 +50,7 @@ class Observation:
     s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of
     the archive's columns that are read; a different hash shows that the archive has changed the observation.
     `query_digest` is the digest of the archive settings whose query returned the observation last. `withdrawn_at` is
-    set when the archive lists the observation no more.
+    set when the archive no longer lists the observation.
     """
 
     obs_id: str
@@ -199,10 +199,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbstractSummary:
-    """What rules or a language model wrote about one abstract; `is_model` marks the texts of a language model.
+    """Texts that rules or a language model wrote about one abstract; `is_model` is true for a language model.
 
     `writer` names the model, the versions of the prompt and the schema, and the seed. `objects` and `target_names` hold
-    grounded phrases only; `ungrounded` holds those that do not occur in the title or abstract. `num_named` is the
+    grounded phrases only; `ungrounded` holds the phrases that the title and abstract lack. `num_named` is the
     number of phrases that were checked. `num_calls` counts the requests to the model, with retries.
     """
 
@@ -288,7 +288,7 @@ class Sample:
 
     @property
     def main_caption(self) -> str:
-        """The caption by which the sample is scored, and whose sentences are drawn in training."""
+        """The caption that evaluation uses, and from whose sentences training draws its texts."""
         return self.captions[0]
 
 
@@ -478,5 +478,5 @@ class Record(Protocol):
 
 def to_row(record: Record) -> dict[str, Any]:
     """Convert a record to a dict in the order of its fields. Lists are not copied."""
-    # `dataclasses.asdict` copies them, which is slow for large tables
+    # `dataclasses.asdict` copies lists, which is slow for large tables
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

@@ -1,6 +1,6 @@
 """Headers of a FITS file as bytes: their cards, and the size of the data that follow them.
 
-The functions are safe for any content: they raise `UnsoundError` for a header that no FITS file may have.
+The functions are safe for any content: they raise `UnsoundError` for an invalid header.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_DATA_BYTES = 2**63
 
 
 class UnsoundError(Exception):
-    """Fault of a file: `reason` is a short code, `words` one line of text for people."""
+    """A FITS file is invalid: `reason` is a short code, and `words` explains the fault in one line."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
@@ -35,7 +35,7 @@ def end_of(block: bytes) -> int | None:
 
 
 class Cards(dict[bytes, bytes]):
-    """Cards of a header: by keyword, the text behind it."""
+    """Cards of a header: the text after the equals sign, by keyword."""
 
     def __init__(self, header: bytes) -> None:
         end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
@@ -48,7 +48,7 @@ class Cards(dict[bytes, bytes]):
         return self.get(keyword, b"").split(b"/")[0].strip(b" '")
 
     def integer(self, keyword: bytes, default: int | None = None) -> int:
-        """Return the integer value of a keyword, or `default` if the keyword has no value."""
+        """Return the integer value of a keyword, or `default` if it has no value; UnsoundError for another value."""
         text = self.value(keyword)
         if not text and default is not None:
             return default
@@ -57,7 +57,7 @@ class Cards(dict[bytes, bytes]):
         return int(text)
 
     def data_bytes(self, *, is_primary: bool) -> int:
-        """Return the size of an HDU's data in bytes before padding."""
+        """Compute the size of an HDU's data in bytes, without the padding."""
         bits, num_axes = self.integer(b"BITPIX"), self.integer(b"NAXIS")
         axes = [self.integer(b"NAXIS%d" % (i + 1)) for i in range(min(num_axes, MAX_AXES))]
         is_grouped = is_primary and axes[:1] == [0] and self.value(b"GROUPS") == b"T"

@@ -25,7 +25,7 @@ PIECE_BYTES = 1 << 20
 GZIP_OR_ZLIB = 47
 """Value of zlib's argument `wbits` that accepts the formats gzip and zlib."""
 BAND_BYTES_PER_PIXEL = 24
-"""Upper estimate of the memory for unpacking a band: for the band, and for one compression tile in three forms."""
+"""Upper estimate of the memory in bytes per pixel for unpacking a band and one compression tile in three forms."""
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
@@ -81,7 +81,7 @@ def _tile_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def band_rows(hdu: Any, num_rows: int) -> int:
-    """Choose a height of at least `num_rows` for the bands of a compressed image, so that no tile is unpacked twice."""
+    """Choose the height of the bands, at least `num_rows`, so that each compression tile is unpacked only once."""
     tile_rows = _tile_shape(hdu)[-2]
     return math.ceil(num_rows / tile_rows) * tile_rows
 

@@ -65,11 +65,11 @@ class UnusedImage:
 
 
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
-    """Find the images of the sky in a file, in file order, and those that are not read.
+    """Find the images of the sky in a file, in file order, and list the other images with the reason of omission.
 
     The images of the sky are the extensions named SCI; without these, the primary image; without a primary image, every
     image whose name marks no weight, error or mask. Of the reads of an infrared ramp, only the last (EXTVER 1) is used.
-    Raises ImageError.
+    Raises ImageError if there are no such images, or too many.
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")

@@ -85,7 +85,7 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
 
 
 def star_contrast(filter_label: str | None, instrument: str | None) -> float:
-    """Interpolate a camera's `star_contrasts` at a filter's wavelength; the largest if the wavelength is unknown."""
+    """Interpolate a camera's `star_contrasts` at a filter's wavelength; the largest value for unknown wavelengths."""
     limits, nm = camera_of(instrument).star_contrasts, wavelength_nm(filter_label, instrument)
     return max(limits.values()) if nm is None else float(np.interp(nm, list(limits), list(limits.values())))
 

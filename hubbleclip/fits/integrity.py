@@ -25,7 +25,7 @@ SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""Maximum unpacked size of a gzip file; if `MAX_RATIO` times its packed size is larger, that is the maximum instead."""
+"""Maximum unpacked size of a gzip file in bytes; a larger size is allowed up to `MAX_RATIO` times the packed size."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 START_OF_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"

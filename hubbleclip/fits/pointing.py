@@ -13,7 +13,7 @@ from hubbleclip.fits.instruments import Look, mission_of
 
 
 def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
-    """Read the sky positions in degrees at which an exposure was aimed, the most exact first."""
+    """Read the sky positions (RA, Dec in degrees) at which an exposure was aimed, the most precise first."""
     places = ((look(ra), look(dec)) for ra, dec in mission_of(look).header.aim_keywords)
     return tuple((float(ra), float(dec)) for ra, dec in places if _is_number(ra) and _is_number(dec))
 

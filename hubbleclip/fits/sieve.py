@@ -14,13 +14,13 @@ from typing import BinaryIO
 from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HEADER_BYTES, Cards, UnsoundError, end_of
 
 MIN_SKIP_BYTES = 2_000_000
-"""Smallest extension that is skipped. A smaller one arrives about as fast as the response to another request."""
+"""Minimum size in bytes of data that are skipped; fewer bytes arrive as fast as the response to another request."""
 UNREAD = re.compile(r"CTX|CON|ERR|SAMP|TIME|AREA|VAR_(POISSON|RNOISE|FLAT)")
 """Names of image extensions that no stage reads. SCI, DQ, WHT, and the distortion tables of the WCS are read."""
 SKIPPED = b"NOTREAD"
 """Keyword of the number of skipped data bytes, in the header of a skipped extension."""
 LOST_CARDS = re.compile(rb"NAXIS\d+|CHECKSUM|DATASUM|" + SKIPPED)
-"""Keywords that are not true of an extension without its data."""
+"""Keywords that describe the data, and are therefore removed from the header of a skipped extension."""
 
 
 def is_sieved(file_name: str, size_bytes: int | None) -> bool:
@@ -115,7 +115,7 @@ class FitsSieve:
 
 
 def filtered(data: bytes) -> tuple[bytes, FitsSieve]:
-    """Filter a whole file in memory."""
+    """Filter a whole file in memory; return the bytes that are kept, and the filter."""
     sieve, pieces = FitsSieve(), list[bytes]()
     while sieve.offset < len(data):
         pieces += sieve.feed(data[sieve.offset :])

@@ -71,7 +71,7 @@ def _written(value: Any) -> str:
 def _spatial(wcs: WCS, size_px: int) -> dict[str, Any]:
     """Fit a linear WCS to a tile's WCS, which may have distortions, and return the fit as AVM tags.
 
-    Scale and rotation cannot describe a sheared tile; CDMatrix, which AVM 1.2 discourages, can.
+    The tag CDMatrix is written although AVM 1.2 discourages it, because scale and rotation cannot describe shear.
     """
     steps = np.linspace(0.5, size_px + 0.5, NUM_POINTS)
     x, y = (axis.ravel() for axis in np.meshgrid(steps, steps))

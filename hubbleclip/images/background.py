@@ -60,7 +60,7 @@ def _sample_strip(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag
 
 
 def _midmeans(samples_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the midmean of the finite samples of each block; NaN for a block with too few."""
+    """Return the midmean of the finite samples of each block; NaN for a block with fewer than `MIN_SAMPLES`."""
     num_y, num_x = (-(-side // PER_SIDE) for side in samples_yx.shape)
     padding = ((0, num_y * PER_SIDE - samples_yx.shape[0]), (0, num_x * PER_SIDE - samples_yx.shape[1]))
     blocks = np.pad(samples_yx, padding, constant_values=np.inf).reshape(num_y, PER_SIDE, num_x, PER_SIDE)
@@ -84,7 +84,7 @@ def _means_of_middle(ordered: Any) -> Any:
 
 
 def _sum_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sum of each block and its neighbours; that of scipy adds up in another order."""
+    """Return the sum of each block and its eight neighbours; scipy would add the values in another order."""
     (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1)
     neighbours = (padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3))
     return sum(neighbours, np.zeros_like(blocks_yx))

@@ -119,7 +119,7 @@ def _sort_lower_half(near: Any) -> None:
 
 
 def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float) -> FilledPixels:
-    """Fill the saturated cores that have no data, each with the highest value beside it.
+    """Find the saturated cores that have no data, and fill each with the highest value beside the core.
 
     A core is a region of invalid pixels towards which the values in its rows rise.
     """
@@ -136,8 +136,8 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     areas, rims, outers, num_open = (
         np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)
     )
-    # Every run of a saturated core has bright pixels at both ends. A gap between chips also has runs without them,
-    # because the gap extends beyond a star.
+    # Every run of a saturated core has bright pixels at both ends. A gap between chips also has runs without bright
+    # ends, because the gap extends beyond a star.
     is_core = (num_open == 0) & (areas >= MIN_CORE_AREA_PX) & (rims >= CORE_RISE * outers)
     own = np.flatnonzero(is_core[regions])
     cores, y = np.repeat(regions[own], lengths[own]), np.repeat(rows[own], lengths[own])

@@ -28,8 +28,8 @@ WING = (F32(4), F32(2.5))
 ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
 """Limits that a pixel next to a ray must exceed to be added to the ray, one pair per round.
 
-The first limit is that of the pixel's height in sigmas, the second that of the ratio of its height to the height of its
-lowest side neighbour outside rays.
+The first limit is for the pixel's height in sigmas, the second for the ratio of this height to the height of the lowest
+side neighbour outside rays.
 
 The limits of the last round are for diffused charge.
 """
@@ -51,7 +51,7 @@ MAX_HIGH = 2
 
 In crowded fields, a pixel in the wing of a star may be sharp, but the pixels of the core are higher.
 """
-MAX_SHARE = 0.15  # largest share of an image that rays may cover; otherwise none is rejected
+MAX_SHARE = 0.15  # largest share of an image that rays may cover; with a larger share, no ray is rejected
 VALID, RAY, GROWN, TESTED, SATURATED = 1, 2, 3, 5, 7
 """Values of the mask during the detection; `GROWN` and `TESTED` are the results of the current round.
 
@@ -61,7 +61,7 @@ RayPixels = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Rows and columns, int32 (n,) each, of the pixels hit by cosmic rays, in order of rows, then columns."""
 NO_RAYS: RayPixels = (np.empty(0, np.int32), np.empty(0, np.int32))
 Blocks = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Level and noise of each block, and the lowest noise of the block and those around it."""
+"""Level and noise of each block, and the lowest noise in the 3x3 blocks around it."""
 NO_PLACES = np.empty(0, np.int64)
 
 
@@ -90,7 +90,7 @@ def reject_cosmic_rays(
     levels_yx, noises_yx = block_background(data_yx, valid_yx, lag_px)
     background = levels_yx, noises_yx, minimum_filter(noises_yx, 3, mode="nearest")
     seeds = _find_seeds(data_yx, valid_yx, background, F32(contrast))
-    # charge bleeds along columns, so the pixels above and below a saturated one are those of a star too
+    # charge bleeds along columns, so the pixels above and below a saturated pixel are part of a star too
     saturated = (saturated[:, None] + np.array([-1, 0, 1]) * data_yx.shape[1]).clip(0, data_yx.size - 1).ravel()
     saturated = saturated[flags[saturated] == VALID]
     flags[saturated] = SATURATED
@@ -126,7 +126,7 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the least difference, in sigmas, of a pixel that exceeds both limits from its lowest side neighbour."""
+    """Return the least difference, in sigmas, of a pixel above both limits and its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
@@ -173,7 +173,7 @@ def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast:
 
 @compiled
 def _local_level(near_yx: Any) -> Any:
-    """Return the median of the means of the two ends of the four lines through the middle of 5x5 pixels."""
+    """Return the median of four means, each of the two ends of a line through the middle of 5x5 pixels."""
     one, two = near_yx[2, 0] + near_yx[2, 4], near_yx[0, 2] + near_yx[4, 2]
     three, four = near_yx[0, 0] + near_yx[4, 4], near_yx[0, 4] + near_yx[4, 0]
     low, high = max(min(one, two), min(three, four)), min(max(one, two), max(three, four))

@@ -45,7 +45,7 @@ JPEG_QUALITY = 95
 def encode_png(levels_yx: NDArray[np.uint8]) -> bytes:
     """Encode grey levels as PNG, every row as its difference from the row above.
 
-    This is the filter type Up (PNG specification, third edition, section 9); real tiles are 6 % smaller than without.
+    This is the filter type Up (PNG specification, third edition, section 9), which makes real tiles 6 % smaller.
     """
     height, width = levels_yx.shape
     rows_yx = np.empty((height, width + 1), np.uint8)  # each row begins with its filter type

@@ -21,7 +21,7 @@ WHITE = 250
 """Lowest level that counts as white; the levels of white areas in a JPEG file vary by a few."""
 MIN_WHITE_SHARE = 0.001
 JPEG_BYTES = 1_000_000_000
-"""Largest memory of a preview while it is decoded and cut."""
+"""Maximum memory, in bytes, for decoding and cutting a preview."""
 BYTES_PER_PIXEL, BYTES_PER_COEFFICIENT = 16, 2
 """Upper estimates of a decoder's memory in bytes: per decoded pixel; and per pixel and colour of the file, because a
 decoder may hold the DCT coefficients of the whole file.

@@ -95,7 +95,7 @@ class ScienceImage:
     stretch : Stretch or None
         Stretch of an image whose pixels are display levels already; None if the stretch must be fitted.
     aims_deg : tuple of (ra, dec)
-        Positions in degrees at which the telescope was aimed, the most exact first.
+        Positions in degrees at which the telescope was aimed, the most precise first.
     gain : float or None
         Gain in electrons per count.
     flux_density : float or None

@@ -26,7 +26,7 @@ NUM_PARTS = 3
 
 
 def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
-    """Choose the filters of red, green and blue; none if there are fewer than three different wavelengths."""
+    """Choose the filters of red, green and blue; () if there are fewer than three different wavelengths."""
     # The names are sorted, so that the choice between two filters of the same wavelength is reproducible.
     by_wavelength = {wavelength: name for name, wavelength in sorted(wavelengths_nm.items())}
     if len(by_wavelength) < NUM_PARTS:
@@ -117,7 +117,7 @@ def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
-    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source image has one."""
+    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source image has a value."""
     with needing("colour", "tiles.colour"):
         from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     place = {"output_projection": target.image.wcs, "shape_out": target.good_yx.shape, "return_footprint": False}
@@ -159,7 +159,7 @@ def _cut_image(
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:
-    """Set all colours of a pixel that lacks a colour to the mean of its known ones, or to the sky if it has none."""
+    """Set all colours of a pixel that lacks a colour to the mean of its known colours, or to the sky without any."""
     is_known = np.isfinite(heights_yxc)
     num_known = is_known.sum(axis=-1, keepdims=True)
     means_yxc = np.where(is_known, heights_yxc, 0).sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)

@@ -42,7 +42,7 @@ FILLED_SKY_RATE = 2.0
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
-"""Distance in pixels of the two pixels whose difference gives the noise.
+"""Distance in pixels between the two pixels whose difference gives the noise.
 
 At this distance, the noise of the two pixels is not correlated by drizzling.
 """
@@ -111,8 +111,8 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     White is a high quantile of the pixel values, but at least 30 noise sigmas above black, so that an empty field stays
     dark. The asinh curve (Lupton et al. 1999, AJ 118, 1406) changes from linear to logarithmic at the softening. The
     softening is the largest of three values: `softening_sigma` times the noise, the spread of the pixel values if an
-    object fills the frame, and a value that rises with `flatness`. Without the last one, the disc of a planet would be
-    uniformly white.
+    object fills the frame, and a value that rises with `flatness`. Without the last value, the disc of a planet would
+    be uniformly white.
     """
     kind = STRETCHES[settings.stretch]
     ordered = _sorted_sample(data_yx, valid_yx)
@@ -120,7 +120,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
     black, white = kind.limits(ordered, sky, noise, settings)
     # The sixth power makes the effect negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
-    bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # 0 for a faint object, which would not become white
+    bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # 0 for a faint object, which stays below white
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
     black = min(black, sky - SKY_DEPTH * softening)  # keeps the sky above black if the softening is large
@@ -234,7 +234,7 @@ def _natural_log(value: Any) -> Any:
 
 
 def clipped_sky(ordered: NDArray[np.float32]) -> tuple[float, float]:
-    """Estimate the sky, a median, and the noise, half the central 68 % range, by sigma clipping of ascending values."""
+    """Estimate sky (median) and noise (half the central 68 % range) of ascending values by sigma clipping."""
     low, high = 0, len(ordered)  # the values are sorted, so clipping only moves the two ends
     for _ in range(CLIP_ROUNDS):
         clipped = ordered[low:high]

@@ -269,7 +269,7 @@ class TilePlacement:
     """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image, `size_px` the tile's side.
 
     The rendered image of an overview is downsampled, and `shrink` is the side of its pixels in pixels of the file.
-    `is_in_grid` tells whether the view may have several tiles.
+    `is_in_grid` is true for a view that may have several tiles.
     """
 
     view: str
@@ -295,9 +295,9 @@ def cut_view(
 ) -> Iterator[Outcome]:
     """Yield the tiles and rejections at the placements, which must be sorted by row; a row is rendered at once.
 
-    `sha256s` has the hash of the product, and those of all products of a colour tile. `render` gives the levels
-    (size_px, w, 3) of a row of colour tiles by its first row, its first column and its width w; by default, the pixels
-    are stretched to grey.
+    `sha256s` has the hash of the product and, for a colour tile, the hashes of its three products. `render` gives the
+    levels (size_px, w, 3) of a row of colour tiles by its first row, its first column and its width w; by default, the
+    pixels are stretched to grey.
     """
     encode, suffix = (encode_rgb, ".png") if render else ENCODERS[settings.format]
     image, digest = shown.image, settings.digest()
@@ -316,7 +316,7 @@ def cut_view(
                 yield to_rejection(assessment, sha256s[0], image.chip, *view, *place)
             else:
                 column = placement.start_yx[1] - rows.left
-                # FITS rows begin at the bottom, those of a picture at the top.
+                # The first row is at the bottom of a FITS image, but at the top of a picture.
                 file = encode(levels[::-1, column : column + size]), suffix
                 yield _build_tile(shown, placement, file, valid_share=assessment, sha256s=sha256s, digest=digest)
         image.release_pages(top + size)  # later tiles read these rows again only where tiles overlap

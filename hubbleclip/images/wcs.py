@@ -35,7 +35,7 @@ SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 """Matches the keyword of a SIP coefficient. The two digits are the powers of the pixel offsets in x and y."""
 SIP_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
 MAX_SIP_ORDER = 9
-"""Largest order of the SIP convention. astropy would look for every coefficient of a larger one, for minutes."""
+"""Largest order of the SIP convention. For a larger order, astropy would look for all coefficients, for minutes."""
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 """Cards that astropy adds to a WCS header although they do not describe the geometry."""
 BAD_WCS = (ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, OverflowError, UnboundLocalError)
@@ -125,7 +125,7 @@ def _is_usable(wcs: WCS) -> bool:
 def tile_geometries(
     wcs: WCS, starts_yx: Sequence[tuple[int, int]], size: int | tuple[int, int]
 ) -> list[TileGeometry | None]:
-    """Compute the positions on the sky of tiles of one side, or of one height and width, by one call of the WCS."""
+    """Compute the sky positions of equally large tiles by one call of the WCS; `size` is a side, or (height, width)."""
     starts = np.array(starts_yx, np.float64).reshape(-1, 1, 2)
     # Integer coordinates are the centres of pixels, so the outer corner of a pixel is at -0.5. astropy takes (x, y).
     points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size - 0.5)[:, :, ::-1]
@@ -196,8 +196,8 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
 def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[str]:
     """Return the header text of each tile's WCS, one card per line.
 
-    The header has no lookup tables; instead, their mean shift of the tile's pixels is added to CRPIX. All other cards
-    are the same for all tiles of an image, so they are formatted once.
+    The header has no lookup tables. Instead, the mean shift that they cause in the tile is added to CRPIX. All other
+    cards are the same for all tiles of an image, so they are formatted once.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -222,7 +222,7 @@ def _float_card(key: str, value: float, comment: str) -> str:
 
 
 def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.float64]:
-    """Return the mean shift (x, y) of each tile's pixels by the lookup tables, in pixels, (n, 2); 0 without tables."""
+    """Return the mean shift (x, y) in pixels, (n, 2), that the lookup tables cause in each tile; 0 without tables."""
     no_shift = np.zeros((len(starts_yx), 2))
     if not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         return no_shift

@@ -28,7 +28,7 @@ def mission_of_telescope(telescope: object) -> Mission:
 
 
 def mission_of_collections(collections: Iterable[str]) -> Mission:
-    """Find the mission to which MAST's collections belong."""
+    """Find the mission of the first known MAST collection; SettingsError if no collection is known."""
     collections = tuple(collections)
     found = next((_BY_COLLECTION[name] for name in collections if name in _BY_COLLECTION), None)
     if found is None:

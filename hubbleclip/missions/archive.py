@@ -1,4 +1,4 @@
-"""What the code must know of a mission's archive: columns of its search, bucket, pages of proposals, pinned facts."""
+"""Records that describe a mission's archive: search columns, public bucket, pages of proposals, facts to check."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class SearchColumns:
     columns
         Column of the search API, by the column of CAOM that it corresponds to.
     images
-        Conditions that images of the sky meet.
+        Search conditions, by column, that select images of the sky.
     intents
-        Conditions by the value of `archive.intent`.
+        Search conditions, by column, for each value of `archive.intent`.
     levels
         Pattern of the values of the column for `calib_level`, by calibration level.
     level_values

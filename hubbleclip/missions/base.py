@@ -164,7 +164,7 @@ class ProductRanking:
     tunable
         Pattern of the names of filters whose wavelength is set for each exposure.
     read_shares
-        Share of a file's bytes that is fetched, by suffix, where extensions that no stage reads are skipped.
+        Share of a file's bytes that is fetched if the extensions that no stage reads are skipped, by suffix.
 
     """
 

@@ -15,8 +15,8 @@ from hubbleclip.config.settings import FetchSettings, TileSettings
 KEPT_SHARE = 0.5
 """Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
 REQUESTS_PER_PAGE = 2.5
-"""Mean number of requests per full page of rows, because windows of dates are counted, and halved until a page holds
-their rows.
+"""Mean number of requests per full page of rows: the rows of a window of dates are counted, and the window is halved
+until its rows fit into one page.
 """
 BYTES_PER_TILE = 128_000
 """Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""

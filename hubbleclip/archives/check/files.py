@@ -29,7 +29,7 @@ WHOLE = {"Accept-Encoding": "identity"}
 
 
 def check_files(probe: Probe) -> Iterator[Finding]:
-    """Check the headers and the content of files, requested as the range of all bytes; measure the speed."""
+    """Request the whole byte range of some files, check the response headers and the content, and measure the speed."""
     for kind, file in probe.files.items():
         yield from _check_file(probe, kind if kind == "file" else f"{kind} file", file)
 

@@ -26,7 +26,7 @@ from hubbleclip.missions.archive import PinnedFile
 FILTERED = frozenset(
     ("obs_collection", "dataproduct_type", "intentType", "calib_level", "instrument_name")
 ) | frozenset(("t_obs_release", "proposal_id", "obs_id", "obsid"))
-"""Columns without which observations can be neither requested nor named."""
+"""Columns that queries filter by, or that name an observation. Without one of them, the ingest stops."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
 SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", "filters"
@@ -34,8 +34,8 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
-"""For the estimate, `DRAWN` proposals are drawn from the first `SAMPLE_ROWS` rows of each window of dates, of which one
-has `SAMPLE_DAYS` days, in at most `MAX_SAMPLED` queries.
+"""Sample for the estimate: at most `MAX_SAMPLED` queries, and `DRAWN` proposals from the first `SAMPLE_ROWS` rows of
+each query in each window of dates. The second window has `SAMPLE_DAYS` days.
 """
 MIN_WEIGHT = 1e-9
 """Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
@@ -67,7 +67,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # a count over dates that include the window's dates replaces a count over all dates
+    # no further count is needed if a query of the profile is the same, and its dates include the window
     known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
@@ -110,7 +110,7 @@ def check_window(probe: Probe) -> Iterator[Finding]:
 
 
 def _check_filter(rows: Sequence[CaomRow], query: Criteria) -> Iterator[Finding]:
-    """Check that the rows are of the requested instrument and have dates, without which no watermark is set."""
+    """Check that the rows have release dates, which watermarks need, and are of the requested instrument."""
     num = sum(row.get("t_obs_release") is None for row in rows)
     otherwise = Level.STOPS if num == len(rows) else Level.DIFFERS
     yield compare("release dates", "a date in each row", f"{num} of {len(rows)} without", not num, otherwise)
@@ -147,7 +147,7 @@ def _beyond(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 
 def _values(rows: Sequence[CaomRow], column: str) -> set[str]:
-    """Return the values of a column that occur, as text."""
+    """Return the distinct values of a column as texts, without nulls."""
     return {str(row[column]) for row in rows if row.get(column) is not None}
 
 
@@ -164,7 +164,7 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of some proposals, and of the pinned one, and choose files from both lists."""
+    """List the products of a sample of proposals and of the pinned proposal, and choose files of both."""
     own, pinned = _pinned_observations(probe)
     queries, weights = _sampled_proposals(probe)
     sample = [item for query in queries for item in _observations_of(probe, query, sorted(weights))]
@@ -179,7 +179,8 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 
 
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
-    """Draw proposals from parts of the dates, or else from all dates of the profile or from all of one instrument.
+    """Draw proposals for the estimate: of the profile in two windows of dates, else of the profile on all dates, else
+    of an instrument in the windows.
 
     Returns the queries that find these proposals, and the weight of each proposal: the number of observations that it
     represents.
@@ -200,7 +201,7 @@ def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
 
 
 def _drawn(probe: Probe, query: Criteria) -> list[str]:
-    """Draw proposals from those of the first observations that a query finds."""
+    """Choose at most `DRAWN` proposals, evenly spaced, from the first rows of a query."""
     started = time.monotonic()
     rows = probe.mast.observations(query, page=1, page_size=SAMPLE_ROWS).rows
     latency_s = time.monotonic() - started
@@ -210,7 +211,7 @@ def _drawn(probe: Probe, query: Criteria) -> list[str]:
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
-    """Request those observations of some proposals that a query finds; one plane of each observation is used."""
+    """Request the observations of some proposals that match a query, and use one plane of each observation."""
     rows = _first_page(probe, query | {"proposal_id": list(numbers)}).rows
     made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
     return list({one.obs_id: one for one in made if one is not None}.values())

@@ -88,7 +88,7 @@ def compare(what: str, needed: str, found: str, is_ok: bool, otherwise: Level = 
 
 
 def shortened(names: Iterable[object], limit: int = 6) -> str:
-    """Join sorted names by commas, and count those beyond the limit; "none" if there are none."""
+    """Sort names, join the first `limit` by commas, and count the rest; "none" if there are no names."""
     ordered = sorted(map(str, names))
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(ordered[:limit]) + more if ordered else "none"

@@ -111,7 +111,7 @@ def failure_reason(error: Exception) -> str:
 
 
 def to_archive_error(error: Exception, url: str) -> ArchiveError:
-    """Convert the exception of a failed request to the project's typed error."""
+    """Convert the exception of a failed request to an ArchiveError that says what the user can do."""
     host = urlsplit(url).netloc
     problem = certificate_problem(error)
     if problem:
@@ -138,7 +138,7 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimits:
-    """Limits of an archive's requests: retries, time, and rows per page. Tests use lower ones.
+    """Limits of an archive's requests: retries, time, and rows per page. Tests use lower limits.
 
     `attempts` is the maximum number of tries of a request. The wait before the second try is `backoff_s`, and doubles
     before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
@@ -186,7 +186,7 @@ class Transport:
         self.session.headers["User-Agent"] = f"hubbleclip/{__version__}{contact}"
         self.adapter = HTTPAdapter(pool_connections=4, pool_maxsize=max(fetch.connections, 4))
         self.adapter.poolmanager.pool_classes_by_scheme = POOLS
-        self.tokens: dict[str, str] = {}  # of MAST, by host, so that no redirect takes a token to another host
+        self.tokens: dict[str, str] = {}  # MAST tokens by host, so that a redirect sends no token to another host
 
     def breaker_of(self, host: str) -> CircuitBreaker:
         """Return the circuit breaker of a host. A host that is down does not stop the others."""
@@ -198,10 +198,10 @@ class Transport:
     def retried(
         self, url: str, send: Callable[[], Result], most_damaged: int | None = None, *, is_waited_for: bool = True
     ) -> Result:
-        """Call `send`, which sends a request once, again after failures, with exponential backoff between the tries.
+        """Call `send`, which sends one request, until it succeeds, with exponential backoff after each failure.
 
-        No try follows after `most_damaged` responses that were complete but damaged. A host that has never responded is
-        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries during an outage of the host do not count.
+        The tries end after `most_damaged` responses that were complete but damaged. A host that has never responded is
+        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries during an outage of the host are not counted.
         """
         started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
@@ -244,7 +244,7 @@ class Transport:
         breaker.record_success()
 
     def check_status(self, host: str, response: requests.Response) -> None:
-        """Check the status of a response, and pause the host if a failed response has a Retry-After header."""
+        """Raise HTTPError for a failure of the server, and pause the host if the response has a Retry-After header."""
         self.reached_hosts.add(host)
         if is_server_failure(response.status_code):
             seconds = retry_after_s(response.headers)
@@ -306,7 +306,7 @@ class Transport:
         reader = getattr(response.raw.connection, "reader", None)  # of a `TimedHttp`; None through a proxy
 
         def read(num_bytes: int) -> bytes:
-            if reader:  # in vain, trailers of single bytes would arrive until the deadline
+            if reader:  # limits each read, because a server may send trailers one byte at a time
                 reader.deadline = min(deadline, time.monotonic() + reader.timeout_s)
             return bytes(response.raw.read1(num_bytes))
 
@@ -341,7 +341,7 @@ class Transport:
         response.raw = raw
 
     def ask(self, url: str, limit_bytes: int = PAGE_BYTES, **request: Any) -> requests.Response:
-        """Send one request without retries, as `open` does, and read the whole response; HTTPError for its status."""
+        """Send one request without retries, as `open` does, and read the whole response; HTTPError for a failure."""
         failures = requests.RequestException, ResponseError
         # an error status says more than a failure to read the page that comes with it
         with self.open(url, **request) as response, suppress(*() if response.ok else failures):

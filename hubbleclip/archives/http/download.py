@@ -86,9 +86,9 @@ class BodyInfo:
     """Facts from the response headers about the body.
 
     `is_part` is whether the server has answered with a range (status 206). `start` is the offset of the body's first
-    byte in the file. `total` is the size of the whole file in bytes, or None
-    if it is unknown. `etag` is the ETag without quotes, or None for a weak ETag. `version` is the value for the
-    header If-Range: the ETag as received, or the Last-Modified date if there is no ETag.
+    byte in the file. `total` is the size of the whole file in bytes, or None if it is unknown. `etag` is the ETag
+    without quotes, or None for a weak ETag. `version` is the value for the header If-Range: the ETag as received, or
+    the Last-Modified date if there is no ETag.
     """
 
     is_part: bool
@@ -113,7 +113,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
 
 def request_etag(transport: Transport, url: str) -> str | None:
-    """Request a file's ETag, with its first byte; "" if the server gives none, None if a later request may succeed."""
+    """Request the ETag and the first byte of a file; "" if there is no ETag, None if a later request may succeed."""
 
     def send() -> str:
         headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
@@ -217,7 +217,7 @@ def _read_headers(response: requests.Response) -> BodyInfo:
 
 
 def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: DownloadRequest) -> int:
-    """Check offset and size before a body is read, and return the most bytes that the file may have.
+    """Check offset and size before a body is read, and return the maximum size of the file in bytes.
 
     Raises RefusedError, DamagedError or DiskFullError.
     """

@@ -19,9 +19,9 @@ LOG = logging.getLogger(__name__)
 MAX_RETRY_AFTER_S = 3600.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
 LONGEST_PAUSE_S = 120.0
-"""Longest pause (s) for a host that the caller does not wait for; a host that asks for a longer one counts as down."""
+"""Longest pause (s) for a host that the caller does not wait for; with a longer pause, the host counts as down."""
 LOGGED_PAUSE_S = 60.0
-"""A longer pause (s) is logged."""
+"""Longest pause (s) that is not logged."""
 HTTP_PORT = 80
 HTTP_SCHEMES = frozenset({"http", "https"})
 
@@ -92,7 +92,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
 
     def record_success(self) -> None:
-        """Reset the count of failures. Every complete response counts, also 404 or a damaged file: the host works."""
+        """Reset the count of failures. Any complete response is a success of the host, even a 404 or a damaged file."""
         self._num_failures = 0
 
     def record_failure(self, host: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Connections on which a response must arrive in time, whatever the pace at which its bytes come."""
+"""HTTP connections whose reads end at a deadline, even if the server sends one byte at a time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._raw = sock, sock.makefile("rb", buffering=0)
         self.timeout_s = sock.gettimeout() or math.inf
-        self.deadline = time.monotonic() + self.timeout_s  # of the headers; `iter_chunks` sets that of each later read
+        self.deadline = time.monotonic() + self.timeout_s  # for the headers; `iter_chunks` sets later deadlines
 
     def makefile(self, _: str) -> io.BufferedReader:
-        """Return a buffered reader; `http.client` calls this method as it would that of a socket."""
+        """Return a buffered reader; `http.client` calls this method as if this object were a socket."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:

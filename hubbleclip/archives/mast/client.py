@@ -58,10 +58,10 @@ Name = TypeVar("Name", str, int)
 
 
 class PortalSession(requests.Session):
-    """Session of one query, which sends astroquery's requests by a transport, with its limits and rules.
+    """Session of one query, which sends astroquery's requests through a `Transport` and its limits.
 
-    While the server executes the query, astroquery asks it again without a pause: the session pauses, twice as long
-    each time. Pages that a server announces without end are refused, and bodies that would take too much memory.
+    astroquery polls a running query without a pause, so this session pauses before each poll, twice as long each time.
+    It refuses further pages from a server that announces them without end, and bodies that need too much memory.
     """
 
     def __init__(self, transport: Transport, limit_bytes: int) -> None:
@@ -71,7 +71,7 @@ class PortalSession(requests.Session):
         self.wait_s, self.answers_left = 0.0, ANSWERS_PER_QUERY
 
     def request(self, method: str | bytes, url: str | bytes, *_: Any, **content: Any) -> requests.Response:
-        """Send one request, a POST of `data`, without retries, and read the whole response."""
+        """Send `data` in one POST request without retries, and read the whole response."""
         time.sleep(self.wait_s)
         response = self.transport.ask(str(url), self.limit_bytes, headers=content["headers"], data=content["data"])
         is_executing = b"EXECUTING" in response.content[:200]
@@ -125,7 +125,7 @@ class MastClient:
             portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
             portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
             try:
-                # astroquery loads the columns once per process; they are not used here, so that any are good enough
+                # astroquery loads the columns here, once per process; they are not used, so that any are good enough
                 with suppress(InvalidQueryError, AttributeError, TypeError):
                     portal.build_filter_set(COLUMNS, service, dataproduct_type="image")
                 # without a page, astroquery would request pages as long as a hostile server announces more
@@ -143,7 +143,7 @@ class MastClient:
         return self.retried(send, tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries. After timeouts, at most `tries` are made (0: as many as after other failures).
+        """Send one query with retries. If it times out, at most `tries` are made (0 means `RequestLimits.attempts`).
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
@@ -185,7 +185,7 @@ class MastClient:
         return [row for batch in batches(obsids) for row in self._products(",".join(map(str, batch)))]
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """Return those observation ids of `obsids` that the archive knows."""
+        """Return the numbers in `obsids` for which the archive has an observation."""
         pages = (
             self.observations({"obsid": list(batch)}, page=1, page_size=PRODUCT_PAGE_ROWS) for batch in batches(obsids)
         )
@@ -291,7 +291,7 @@ def _table(body: bytes) -> dict[str, Any]:
 
 
 def failed_query(words: str) -> DamagedError:
-    """Create the error for a query that failed at the server, which may say that it took too long."""
+    """Create the error for a query that failed at the server; `words` is the server's message."""
     return DamagedError(words, "timeout" if "time" in words.lower() and "out" in words.lower() else "error")
 
 

@@ -49,7 +49,7 @@ def release_window(settings: ArchiveSettings, since_mjd: float, until_mjd: float
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
-    """Convert the settings to the criteria of queries that together return all observations of any release date.
+    """Convert the settings to criteria of queries that together return the selected observations of all release dates.
 
     `numbers` are proposal numbers; an empty sequence means all proposals.
     """
@@ -81,15 +81,15 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Choose the collections of the settings that belong to no other mission; if none do, the mission's main one."""
+    """Return the settings' collections without those of other missions; the mission's main one if none is left."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Choose the instruments of the settings that belong to no other mission; if none are left, those of the mission.
+    """Return the settings' instruments without those of other missions; all of the mission's if none is left.
 
-    If the settings name no instrument, the result is empty, which means all.
+    If the settings name no instrument, the result is empty, which means all instruments.
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
     own = tuple(name for name in settings.instruments if _family(name) not in foreign)
@@ -127,10 +127,10 @@ def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
 
 
 def boxes_around(ra_deg: float, dec_deg: float, radius_deg: float) -> list[Criteria]:
-    """Enclose a circle on the sky in a box of RA and Dec (degrees), or in two if it crosses RA 0."""
+    """Enclose a circle on the sky in a box of RA and Dec (degrees), or in two boxes if the circle crosses RA 0."""
     low, high = dec_deg - radius_deg - MARGIN_DEG, dec_deg + radius_deg + MARGIN_DEG
     base: Criteria = {"s_dec": [max(low, -90.0), min(high, 90.0)]}
-    if low <= -90 or high >= 90:  # a circle around a pole has all RA
+    if low <= -90 or high >= 90:  # the circle contains a pole, so any RA is possible
         return [base]
     ratio = math.sin(math.radians(radius_deg)) / math.cos(math.radians(dec_deg))
     half_deg = math.degrees(math.asin(min(ratio, 1.0))) + MARGIN_DEG

@@ -45,7 +45,7 @@ class Window:
         return self.high - self.low > MIN_DAYS
 
     def halves(self) -> tuple[Window, Window]:
-        """Split the window in two."""
+        """Split the window in two halves that do not overlap."""
         middle = self.low + (self.high - self.low) / 2
         return Window(self.low, middle), Window(math.nextafter(middle, math.inf), self.high)
 
@@ -53,7 +53,7 @@ class Window:
 class WindowedQuery:
     """A query over a span of release dates, which is split into windows of at most `page_size` rows.
 
-    `criteria` are those of the query for any release date.
+    `criteria` select observations of all release dates; the dates of a window are added to them.
     """
 
     def __init__(self, client: MastClient, criteria: Criteria, page_size: int) -> None:
@@ -63,7 +63,7 @@ class WindowedQuery:
         self.num_rows = 0
 
     def _within(self, window: Window) -> Criteria:
-        """Add a window to the criteria."""
+        """Return the criteria for the observations in a window."""
         return {**self.criteria, "t_obs_release": [window.low, window.high]}
 
     def _request(self, window: Window, page: int) -> ResultPage:
@@ -78,7 +78,7 @@ class WindowedQuery:
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
-        # far too many rows mean that the archive ignores the dates; some more may have been released since the count
+        # far more rows than counted mean that the archive ignores the dates; a few more may be new since the count
         while todo and (promised is None or self.num_rows <= 2 * promised + self.page_size):
             window, expected = todo.pop()
             if expected is not None and expected > self.page_size and window.is_divisible:
@@ -147,7 +147,7 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts of at most `max_rows` rows; yield each, by date, with its number of rows per query."""
+    """Split a window into parts of at most `max_rows` rows; yield the parts by date, with the rows per query."""
     todo = [whole]
     while todo:
         window = todo.pop()

@@ -1,8 +1,8 @@
 """Client of MAST's search API, which lists the datasets of one mission, as `astroquery.mast.MastMissions` does.
 
 It is another source of the two tables that `MastClient` requests by CAOM queries, for `archive.listing = "missions"`. A
-row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that everything after the
-request is the same code. The API has no observation ids (`obsid`); an id is made from the dataset's name.
+row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that it is processed like a
+row of a CAOM query. The API has no observation ids (`obsid`); an id is made from the dataset's name.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, 
 
 
 def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str, str]:
-    """Make the condition for calibration levels, if not all are wanted; SettingsError if levels cannot be searched."""
+    """Make the condition for calibration levels; {} for all levels, SettingsError if levels cannot be searched."""
     if set(levels) >= set(columns.levels):
         return {}
     if not columns.level_values:

@@ -32,8 +32,8 @@ Reason = tuple[str, str]
 COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
 POINTING_ARCSEC = 60.0
-"""Observations whose centres are nearer than this show one field, because the fields of the wide cameras of Hubble are
-130 to 200 arcseconds wide.
+"""Observations of a proposal whose centres are less than this angle apart show the same field. The fields of Hubble's
+wide cameras are 130 to 200 arcseconds wide.
 """
 FILTERS = 3
 """Position of the filters in a group's key."""
@@ -46,8 +46,8 @@ class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
     `refused` has the files of the product lists that must not be chosen, each with the reason. `product` is the file
-    that is chosen for the group, or None. Observations without a chosen file are rejected: those in `too_large`, whose
-    own file would be chosen if it were smaller, for the reason given there, and all others for the reason `rejection`.
+    that is chosen for the group, or None. The other observations are rejected for the reason `rejection`, except those
+    whose file would be chosen if it were smaller; `too_large` has the reasons of these observations.
     """
 
     key: Key
@@ -146,7 +146,7 @@ def group_files(
             files.setdefault(candidate.uri, (candidate, owner))
     for candidate, owner in files.values():
         key = group_key(owner, visits, mission.products)
-        if candidate.is_colour:  # a picture in colour is chosen besides the one in grey
+        if candidate.is_colour:  # a colour picture is chosen in addition to a grey picture
             key = (*key, COLOUR)
             groups.setdefault(key, Group(key, members[key[:-1]]))
         group = groups[key]

@@ -15,12 +15,12 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 
 BLOCK_BYTES = 40 * 2**10
-"""Number of bytes requested ahead: 512 rows of an image of ACS/WFC take 171 requests and 6.1 MB; of one that was turned
-north up and is 6,000 px wide, 256 and 6.7 MB."""
+"""Number of bytes that are requested ahead. Reading 512 rows of an ACS/WFC image takes 171 requests (6.1 MB); for an
+image of 6,000 px that was rotated to north up, it takes 256 requests (6.7 MB)."""
 
 
 class RangeFile(io.RawIOBase):
-    """A file at a URL; DownloadError before more than `max_bytes` of it are read, or if the server ignores ranges."""
+    """A file at a URL, read by ranges; DownloadError if more than `max_bytes` are needed, or ranges are ignored."""
 
     def __init__(self, transport: Transport, url: str, max_bytes: int) -> None:
         self._transport, self._url, self._left = transport, url, max_bytes

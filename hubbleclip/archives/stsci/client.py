@@ -42,7 +42,7 @@ PROGRAMS_URL = "https://www.stsci.edu"
 ADS_URL = "https://api.adsabs.harvard.edu"
 DENIED_STATUS = frozenset({401, 403})
 MAX_DENIED = 5
-"""Number of consecutive proposals whose pages the server denies, after which it counts as down."""
+"""Maximum number of consecutive proposals whose pages the server may deny before the server counts as down."""
 DAMAGED_TRIES = 3
 """Maximum number of times that a response is requested if the responses cannot be parsed."""
 STAGE = "proposals"
@@ -52,7 +52,7 @@ BOTH = ("title", "abstract")
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
 """Names of the sources in the provenance."""
 MAX_PROVENANCE_CHARS = 120
-"""Maximum length of a value that the provenance quotes from a source that was not chosen; longer ones are truncated."""
+"""Length in characters to which the provenance truncates a value of a source that was not chosen."""
 
 
 # The APT file has the proposers' own text. The bulk list and the listing have broken its lines and lost characters. The
@@ -68,7 +68,7 @@ Parsed = TypeVar("Parsed")
 
 
 class DeniedError(ArchiveError):
-    """The server denies access to a page, which says nothing about the proposal."""
+    """The server denies access to a page, so that it is unknown whether the proposal has a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> tuple[ProposalText,
 
     Returns the text, the source of its title, and the provenance: JSON with sorted keys, such as
     `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The key `from` has the source of the value, the key
-    `other` the values of those sources that give another value.
+    `other` the differing values of other sources.
     """
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
@@ -167,8 +167,8 @@ class ProposalSource:
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
 
-        If the host goes down, the proposals that were not requested are in neither list. Raises ArchiveDownError if it
-        is down at the first proposal.
+        If the host goes down, the proposals that were not requested are in neither list. Raises ArchiveDownError if the
+        host is down at the first proposal.
         """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []

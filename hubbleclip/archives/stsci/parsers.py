@@ -69,7 +69,7 @@ CATEGORY_CHARS = 50
 CATEGORIES_FILE = Path(__file__).with_name("categories.txt")
 """File of the categories that are longer than `CATEGORY_CHARS`, one per line."""
 RawRecord = dict[str, str]
-"""Texts of a record of the bulk list as they are there, by field of ProposalText."""
+"""Uncleaned texts of one record of the bulk list, by field of ProposalText."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def index_abstracts_cat(text: str) -> dict[str, list[RawRecord]]:
 
 
 def parse_records(records: Iterable[RawRecord]) -> ProposalText:
-    """Clean the records of a proposal; the record with the longest abstract is used, and others fill its gaps."""
+    """Clean and merge the records of a proposal: the record with the longest abstract, with gaps filled from others."""
     return reduce(_merge_two, map(clean_proposal_text, records))
 
 
@@ -192,7 +192,7 @@ def _parse_record(lines: list[str]) -> RawRecord:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file of any year; ArchiveError if it is no APT file, or that of another programme."""
+    """Parse a programme's APT file of any year; ArchiveError if it is no APT file, or is of another programme."""
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
