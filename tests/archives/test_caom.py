@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbleclip.archives.base import proposal_id_of
 from hubbleclip.archives.mast.caom_rows import (
     COLUMNS,
     fingerprint_of,
     fold_rows,
-    is_moving_class,
     observation_from_row,
     plain_row,
-    rows_by_day,
     rows_by_observation,
 )
-from hubbleclip.archives.mast.criteria import boxes_around, criteria_of, proposal_numbers, separation_deg
-from hubbleclip.config.settings import ArchiveSettings, read_settings
+from hubbleclip.archives.mast.criteria import boxes_around, separation_deg
+from hubbleclip.config.settings import read_settings
 from hubbleclip.contracts.schema import read_contract
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import Observation
 from hubbleclip.missions.hst import HST
-from tests.archives.conftest import archive_at, observation, observe
-from tests.made_archive import MadeArchive
+from tests.archives.conftest import observation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -57,23 +52,6 @@ def test_numbers_that_are_none_and_texts_that_are_numbers_are_put_right() -> Non
     assert (found.obsid, found.calib_level, found.target_name) == (None, 3, "7")
 
 
-@pytest.mark.parametrize(
-    ("target_class", "is_moving"),
-    [
-        ("SOLAR SYSTEM;COMET", True),
-        ("PLANET;JUPITER", True),
-        ("GALAXY;PLANETARY NEBULA", False),
-        (None, False),
-        ("EXTRA-SOLAR PLANETARY SYSTEM", False),
-        ("KUIPER BELT OBJECT", True),
-        ("SIMULATED;PLANETARY NEBULA", False),
-    ],
-)
-def test_moving_targets_are_known_by_their_class(target_class: str | None, is_moving: bool) -> None:
-    assert is_moving_class(target_class) is is_moving
-    assert observation(target_classification=target_class, s_region=None).is_moving is is_moving
-
-
 values = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, width=32) | st.text()
 
 
@@ -94,38 +72,6 @@ def test_all_columns_that_are_read_and_no_others_are_hashed_however_a_float_is_w
     changes |= dict.fromkeys(("s_ra", "s_dec", "t_min", "t_exptime"), 1.0)
     changes |= dict.fromkeys(COLUMNS.keys() - {*changes, "t_obs_release"}, "other") | {"t_obs_release": 5.0}
     assert len({observation(**{name: value}).fingerprint for name, value in changes.items()} - {first}) == len(COLUMNS)
-
-
-def test_many_proposals_are_asked_for_in_chunks() -> None:
-    criteria = criteria_of(ArchiveSettings(instruments=()), HST, list(map(str, range(450))))
-    assert [len(item["proposal_id"]) for item in criteria] == [200, 200, 50]
-    assert "instrument_name" not in criteria[0]
-
-
-def test_press_images_are_asked_for_by_programme_and_place_alone_and_are_no_images_to_cut(tmp_path: Path) -> None:
-    settings = ArchiveSettings(collections=("HST", "OPO"), instruments=("ACS*",))
-    images, press = criteria_of(settings, HST)
-    assert (images["obs_collection"], press) == (["HST"], {"obs_collection": ["OPO"]})
-    assert len(criteria_of(settings.model_copy(update={"listing": "missions"}), HST)) == 1
-    (press,) = criteria_of(ArchiveSettings(collections=("OPO",), targets=("M51",)), HST, ["1"])
-    assert press == {"obs_collection": ["OPO"], "proposal_id": ["1"]}
-    row = {"obs_id": "hs-2004-32-a", "proposal_id": "10246", "obs_title": "A cloud"}
-    with MadeArchive("HST", [(row, {})]) as world:
-        world.rows[0]["obs_collection"] = "OPO"
-        archive = archive_at(world.url, tmp_path, name="hst", collections=["HST", "OPO"])
-        (found,) = observe(archive)
-        assert (found.instrument, found.title, found.proposal_id) == ("PRESS", "A cloud", "hst:10246")
-        _, (rejection,) = archive.list_products([found])
-        assert (rejection.reason, rejection.detail) == ("not_an_image", "the mode PRESS takes no images")
-
-
-def test_cycles_and_numbers_that_have_nothing_in_common_are_refused() -> None:
-    settings = ArchiveSettings(cycles=(20,), proposal_numbers=("1", "2"))
-    assert proposal_numbers(settings, ["2", "3"]) == ("2",)
-    assert proposal_numbers(ArchiveSettings(cycles=(20,)), ["3"]) == ("3",)
-    assert proposal_numbers(ArchiveSettings(proposal_numbers=("1",)), []) == ("1",)
-    with pytest.raises(SettingsError, match=r"archive\.cycles"):
-        proposal_numbers(settings, ["3"])
 
 
 @pytest.mark.parametrize(
@@ -162,22 +108,6 @@ def test_the_boxes_share_no_position_and_stay_on_the_sky(ra: float, dec: float, 
     spans = sorted(box.get("s_ra", [0, 360]) for box in boxes)
     assert all(0 <= low < high <= 360 for low, high in spans)
     assert all(spans[i][1] < spans[i + 1][0] for i in range(len(spans) - 1))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [((0, 90), (123, 90), 0), ((359.9, 0), (0.1, 0), 0.2), ((10, 20), (190, -20), 180), ((0, 60), (180, 60), 60)],
-)
-def test_separations_on_the_sky(first: tuple[float, float], second: tuple[float, float], expected: float) -> None:
-    assert separation_deg(*first, *second) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [("05092", "hst:5092"), (None, "hst:unknown"), (" ", "hst:unknown"), ("000", "hst:unknown"), ("0a1", "hst:0a1")],
-)
-def test_proposal_ids(number: str | None, expected: str) -> None:
-    assert proposal_id_of("hst", number) == expected
 
 
 PLANES: list[dict[str, Any]] = [
@@ -217,11 +147,3 @@ def test_the_order_of_the_rows_does_not_matter_and_a_change_of_any_plane_is_seen
 def test_a_single_plane_stays_as_it_is() -> None:
     assert folded(PLANES[:1]) == observation_from_row(PLANES[0], "hst", NOW, HST.products)
     assert fold_rows([{}], "hst", NOW, HST.products) is None
-
-
-def test_two_numbers_under_one_name_are_one_observation_with_the_newest_number() -> None:
-    assert folded([PLANES[0], PLANES[0] | {"obsid": "6"}]).obsid == 6
-
-
-def test_rows_are_counted_by_the_day_of_their_release() -> None:
-    assert rows_by_day([*PLANES, {"t_obs_release": None}, {"t_obs_release": "soon"}]) == {58999: 1, 59000: 2, 59001: 1}

@@ -12,12 +12,8 @@ from PIL import Image
 from hubbleclip.archives.check import check_archive
 from hubbleclip.archives.check.estimate import (
     Estimate,
-    duration,
     estimate,
     estimate_lines,
-    files_s,
-    metadata_s,
-    tiles_per_file,
 )
 from hubbleclip.archives.check.probe import CheckReport, Level, Measured, Probe
 from hubbleclip.archives.mast.client import read_result
@@ -172,20 +168,6 @@ def test_files_and_bytes_are_estimated_within_a_factor_of_two(tmp_path: Path) ->
     num_bytes = sum(product.size_bytes or 0 for product in products)
     for estimated, true in ((made.num_files, len(products)), (made.fetched_bytes, num_bytes)):
         assert true / 2 <= estimated <= true * 2
-
-
-def test_a_request_takes_no_less_than_the_rate_limit_allows() -> None:
-    assert files_s(1.0, 1000, 1e9, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx(100)
-    assert metadata_s(50_000, 0.0, 0.0, FetchSettings(requests_per_s=10)) == pytest.approx((10 + 500) / 10)
-
-
-def test_times_have_the_largest_unit_that_fits() -> None:
-    lengths = (59.94, 60, 3_600, 86_400)
-    assert [duration(seconds) for seconds in lengths] == ["59.9 s", "1.0 minutes", "1.0 hours", "1.0 days"]
-
-
-def test_a_preview_of_the_size_of_the_recorded_one_has_81_tiles_in_its_grid() -> None:
-    assert tiles_per_file(4543 * 4423, TileSettings(views=("native",))) == 81 / 2
 
 
 def test_the_pins_of_hst_are_twelve_files_of_six_visits() -> None:

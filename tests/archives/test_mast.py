@@ -9,8 +9,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from hubbleclip.archives.http.responses import DamagedError
-from hubbleclip.archives.mast.client import MAX_PRODUCT_PAGES, PRODUCT_PAGE_ROWS, MastClient, read_result
+from hubbleclip.archives.mast.client import MAX_PRODUCT_PAGES, PRODUCT_PAGE_ROWS, MastClient
 from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, PartialResultError, SettingsError
 from hubbleclip.simulator.server.mast_tables import columns_config
 from tests.archives.conftest import make_transport, observation
@@ -231,11 +230,3 @@ def test_a_token_is_sent_over_https_or_within_the_machine(
     monkeypatch.setenv("MAST_API_TOKEN", "two words")
     with pytest.raises(SettingsError, match="MAST_API_TOKEN holds odd characters"):
         MastClient(url, transport)
-
-
-@pytest.mark.parametrize(("page", "num_rows"), [(1, 10), (2, 10), (3, 4), (4, 0)])
-def test_each_page_has_the_rows_that_fall_to_it(page: int, num_rows: int) -> None:
-    rows = [{"obsid": i} for i in range(num_rows)]
-    assert read_result(table(rows, 24), ("obsid",), page=page, pagesize=10).total == 24
-    with pytest.raises(DamagedError):
-        read_result(table([*rows, {"obsid": 99}], 24), ("obsid",), page=page, pagesize=10)

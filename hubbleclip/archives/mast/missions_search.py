@@ -137,10 +137,10 @@ def _level_condition(levels: Sequence[int], columns: SearchColumns) -> dict[str,
     """Make the condition for calibration levels; {} for all levels, SettingsError if levels cannot be searched."""
     if set(levels) >= set(columns.levels):
         return {}
-    if not columns.level_values:
+    wanted = [value for level in levels for value in columns.level_values.get(level, ())]
+    if not wanted:
         words = f"archive.calib_levels = {list(levels)} cannot be requested from MAST's search API"
         raise SettingsError(f'{words}: add 2 and 3, or set archive.listing = "caom"')
-    wanted = [value for level in levels for value in columns.level_values.get(level, ())]
     return {columns.columns["calib_level"]: ",".join(wanted)}
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hubbleclip.archives.check.probe import Finding, Measured, Probe
+from hubbleclip.archives.mast.client import Criteria, ResultPage
 from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
 from hubbleclip.missions.archive import PinnedFile
@@ -30,7 +31,7 @@ __all__ = [
     "give",
     "make_transport",
 ]
-__all__ += ["choose", "findings", "observation"]
+__all__ += ["choose", "findings", "observation", "probe"]
 
 
 def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[Any]:
@@ -45,6 +46,15 @@ def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[A
     return [[one.file_name for one in products], {one.entity_id: f"{one.reason}: {one.detail}" for one in rejections}]
 
 
+def probe(rows: Callable[[Criteria], list[Any]] = lambda _: [], **given: Any) -> Probe:
+    """A probe that gets these rows for each query, with attributes that other checks set."""
+    made = Probe(archive_at("http://h", Path(), name="hst"), HST.pins, None)
+    mast = SimpleNamespace(observations=lambda query, **more: ResultPage(rows=rows(query | more), total=9))
+    for name, value in {"mast": mast, **given}.items():
+        setattr(made, name, value)
+    return made
+
+
 def findings(
     check: Callable[[Probe], Iterator[Finding]],
     edit: Callable[[MadeArchive], object] = lambda _: None,
@@ -55,8 +65,9 @@ def findings(
     with hst_archive() as world:
         pins = made_pins(world)
         edit(world)
-        probe = Probe(archive_at(world.url, Path(), **{"name": "hst", "attempts": 1} | settings), pins, None)
-        for name, value in {"files": {"file": pins.file}, **(given or {})}.items():
-            setattr(probe, name, value)
-        found = [[one.level.name, one.what, one.found] for one in check(probe)]
-    return without([*found, *probe.abstract_sources], (world.host, "HOST"))
+        archive = archive_at(world.url, Path(), **{"name": "hst", "attempts": 1} | settings)
+        about = {name: getattr(archive, name) for name in ("mast", "settings", "transport", "mission")}
+        about |= {"pins": pins, "fetch": archive.transport.fetch, "files": {"file": pins.file}, **(given or {})}
+        made = probe(**about)
+        found = [[one.level.name, one.what, one.found] for one in check(made)]
+    return without([*found, *made.abstract_sources, *filter(None, [made.num_in_all])], (world.host, "HOST"))
