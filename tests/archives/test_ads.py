@@ -77,8 +77,9 @@ def test_the_last_request_of_a_quota_is_used_and_no_more(ads, caplog: pytest.Log
     assert len(server.seen) == len(caplog.records) == 1
 
 
-def test_an_invalid_token_is_an_error_that_names_the_variable(ads) -> None:
-    client, url, _ = ads(give(b"{}", 401))
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_invalid_token_is_an_error_that_names_the_variable(ads, status: int) -> None:
+    client, url, _ = ads(give(b"{}", status))
     with pytest.raises(SettingsError, match="ADS_API_TOKEN"):
         client.get(url)
 

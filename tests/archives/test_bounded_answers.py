@@ -16,7 +16,6 @@ from hubbleclip.archives.http.responses import (
     VALUE_BYTES,
     RefusedError,
     parse_json,
-    rows_limit,
 )
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.client import MastClient
@@ -92,10 +91,6 @@ def test_a_page_has_a_largest_size(scripted) -> None:
     bomb = gzip.compress(bytes(PAGE_BYTES + 1), 1)
     with pytest.raises(ArchiveError, match=f"more than {PAGE_BYTES} bytes"):
         make_transport().get(scripted(give(bomb, Content_Encoding="gzip")).url)
-
-
-def test_a_query_may_have_as_many_bytes_as_its_rows_need() -> None:
-    assert (rows_limit(2), rows_limit(10**6)) == (1_032_000, 128_000_000)
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "[[]]", '{"":[]}', "0", '"ab"'])

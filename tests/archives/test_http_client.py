@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 import ssl
 import threading
 import time
@@ -33,7 +32,7 @@ from hubbleclip.archives.http.responses import DamagedError, IncompleteError, Re
 from hubbleclip.archives.mast.client import MastClient
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core import io
-from hubbleclip.core.errors import ArchiveDownError, ArchiveError, ArchiveTimeoutError, DownloadError
+from hubbleclip.core.errors import ArchiveDownError, ArchiveError, DownloadError
 from tests.archives.conftest import fetch, make_transport
 from tests.bad_server import FITS, Respond, drip, drip_headers, give
 
@@ -190,22 +189,6 @@ def test_a_long_pause_of_a_host_that_is_not_waited_for_ends_the_tries(scripted) 
     with pytest.raises(ArchiveDownError, match="asks for a pause of 600 s"):
         transport.retried(script.url, lambda: transport.ask(script.url), is_waited_for=False)
     assert len(script.seen) == 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "3"}, 3.0),
-        ({"Retry-After": "99999"}, MAX_RETRY_AFTER_S),
-        ({"Retry-After": "Tue, 24 Nov 2026 10:00:07 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 7.0),
-        ({"Retry-After": "Tue, 24 Nov 2026 09:00:00 GMT", "Date": "Tue, 24 Nov 2026 10:00:00 GMT"}, 0.0),
-        ({"Retry-After": "soon"}, None),
-        ({"Retry-After": "-1"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_in_either_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers) == seconds
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
@@ -370,24 +353,6 @@ def error_of(status: int) -> requests.HTTPError:
     response = requests.Response()
     response.status_code = status
     return requests.HTTPError(response=response)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "words"),
-    [
-        (error_of(429), ArchiveError, "mast.example responded with 429 to /hst: "),
-        (error_of(503), ArchiveError, "mast.example responded with 503 to /hst: "),
-        (error_of(404), ArchiveError, "mast.example responded with 404 to /hst: "),
-        (requests.ReadTimeout(), ArchiveTimeoutError, "mast.example did not respond in time: "),
-        (requests.ConnectTimeout(), ArchiveDownError, "cannot reach mast.example: .*PROFILE=demo"),
-        (DamagedError("a page", "html"), ArchiveError, r"mast.example gave no usable response \(a page\): "),
-        (IncompleteError("cut"), ArchiveError, r"mast.example gave no usable response \(cut\): "),
-    ],
-)
-def test_a_failed_request_is_a_typed_error_of_one_line(error: Exception, kind: type[ArchiveError], words: str) -> None:
-    found = to_archive_error(error, "https://mast.example/hst?a=b")
-    assert type(found) is kind
-    assert re.match(words, str(found))
 
 
 LIMITS = {"attempts": 3, "breaker_failures": 6, "breaker_s": 0}

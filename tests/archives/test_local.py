@@ -14,7 +14,7 @@ from hubbleclip.archives import open_archive
 from hubbleclip.archives.local import LocalArchive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.contracts.validation import contract_violations
-from hubbleclip.core.errors import DownloadError, SettingsError
+from hubbleclip.core.errors import DownloadError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Observation, Product
 
@@ -95,21 +95,6 @@ def test_a_file_that_vanished_or_is_too_large_is_rejected(tmp_path: Path) -> Non
     assert [(item.entity_id, item.reason) for item in rejections] == [("a.fits", "no_file"), ("b.fits", "too_large")]
     with pytest.raises(DownloadError, match="cannot be read"):
         archive.fetch_product(product)
-
-
-def test_a_missing_folder_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
-    for settings in (
-        {"folder": None},
-        {"folder": tmp_path / "none"},
-        {"folder": tmp_path, "proposals_file": tmp_path / "no"},
-    ):
-        with pytest.raises(SettingsError, match=r"archive\.(folder|proposals_file)"):
-            open_archive(ArchiveSettings(name="local", **settings), FetchSettings(), Layout(tmp_path))
-
-
-def test_an_unknown_archive_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="hst, jwst, local, simulated"):
-        open_archive(ArchiveSettings(name="nasa"), FetchSettings(), Layout(tmp_path))
 
 
 def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Path) -> None:

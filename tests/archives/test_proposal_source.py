@@ -134,6 +134,10 @@ def test_numbers_of_cycles_are_those_of_the_newest_list(tmp_path: Path) -> None:
     with BadServer(table=PAGES | {"/hst/abstracts.cat": give(b"", 304)}) as server:
         assert source_at(server.url, tmp_path).numbers_in_cycles([20]) == ["3"]
         assert server.seen[-1]["If-None-Match"] == '"1"'
+    Layout(tmp_path).raw.joinpath("abstracts.cat").unlink()
+    with BadServer(table=PAGES) as server:
+        assert source_at(server.url, tmp_path).numbers_in_cycles([19]) == ["1"]
+        assert "If-None-Match" not in server.seen[-1]
     newer = bulk((1, "19", "First."), (10, "20", "Tenth."), (9, "20", "Ninth."))
     with BadServer(table=PAGES | {"/hst/abstracts.cat": give(newer)}) as server:
         source = source_at(server.url, tmp_path)

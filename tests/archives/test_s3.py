@@ -12,7 +12,7 @@ from stages import product
 
 from hubbleclip.archives.http.client import Transport
 from hubbleclip.archives.mast.client import MastClient
-from hubbleclip.archives.mast.product_sources import SOURCES, FileSources, object_url
+from hubbleclip.archives.mast.product_sources import SOURCES, FileSources
 from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import ArchiveDownError, DownloadError
 from hubbleclip.core.layout import Layout
@@ -37,18 +37,6 @@ def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -
     with BadServer(give(FITS)) as server, pytest.raises(DownloadError, match="missing"):
         source_at(server.url, tmp_path).deliver(product_of(uri="mast:JWST/product/a.fits"))
     assert server.seen == []
-
-
-@pytest.mark.parametrize(
-    ("root", "endpoint", "url"),
-    [
-        ("s3://stpubdata/hst/public", "", "https://stpubdata.s3.amazonaws.com/hst/public"),
-        ("s3://stpubdata", "", "https://stpubdata.s3.amazonaws.com"),
-        ("s3://stpubdata/hst/public/", "http://127.0.0.1:9/", "http://127.0.0.1:9/stpubdata/hst/public"),
-    ],
-)
-def test_a_bucket_is_read_at_its_own_host_or_below_another_server(root: str, endpoint: str, url: str) -> None:
-    assert object_url(root, endpoint) == url
 
 
 @pytest.mark.parametrize(
@@ -121,6 +109,20 @@ def test_the_last_source_that_is_down_means_that_the_archive_is(scripted, files,
     for _ in range(2):
         with pytest.raises(ArchiveDownError):
             fetched(both, files[0][0])
+
+
+def test_a_source_is_waited_for_when_all_behind_it_are_down(
+    scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubbleclip.archives.http.client.FIRST_CONTACT_S", 0.1)
+    bucket, limits = (
+        scripted(give(b"", 404), *[give(b"", 503)] * 5, give(FITS)),
+        {"breaker_failures": 1, "breaker_s": 0, "outage_s": 60.0},
+    )
+    both = sources_of(NOWHERE, bucket.url, tmp_path, "s3", "mast", **limits)
+    with pytest.raises(DownloadError, match="cannot reach"):
+        fetched(both, product_of())
+    assert fetched(both, product_of()).source == "s3"
 
 
 def test_a_single_source_that_comes_back_is_asked_again(simulator: str, files, tmp_path: Path) -> None:

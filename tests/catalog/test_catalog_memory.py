@@ -12,7 +12,8 @@ from hubbleclip.catalog.working_copy import REOPEN_EVERY, writing_catalog
 from hubbleclip.core.errors import CatalogLockedError
 from hubbleclip.core.layout import Layout
 
-BOUNDS = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"
+BOUNDS = """SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory,
+current_setting('checkpoint_threshold') AS log, current_setting('temp_directory') AS spill"""
 
 
 def in_memory_bytes(catalog: Catalog) -> int:
@@ -22,7 +23,8 @@ def in_memory_bytes(catalog: Catalog) -> int:
 
 def test_writers_bound_memory_and_threads_and_readers_memory_and_time(layout: Layout) -> None:
     with writing_catalog(layout, memory_mb=256) as catalog:
-        assert (catalog.rows(BOUNDS), catalog.max_s) == ([{"threads": 1, "memory": "256.0 MiB"}], math.inf)
+        expected = {"threads": 1, "memory": "256.0 MiB", "log": "4.0 MiB", "spill": str(layout.spill)}
+        assert (catalog.rows(BOUNDS), catalog.max_s) == ([expected], math.inf)
     with read_catalog(layout) as catalog:
         assert (catalog.rows(BOUNDS)[0]["memory"], catalog.max_s) == ("2.0 GiB", 120)
 

@@ -34,7 +34,11 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TileFacts]:
     )
     rows = {
         "proposal": [make(Proposal, title="Dust"), make(Proposal, proposal_id="jwst:2", number="2", **of_comets)],
-        "observation": [observation("o1", **galaxy), observation("o2", proposal_id="jwst:2", **comet)],
+        "observation": [
+            observation("o1", **galaxy),
+            observation("o2", proposal_id="jwst:2", **comet),
+            observation("o3", **galaxy | {"target_name": "ngc 1", "dec_deg": 42.5}),
+        ],
         "product": [product("mast:p1")],
         "tile": [tile("1", **one), tile("2", obs_id="o2", **two), tile("3", view="overview", **three)],
         "split": [assignment("1", "g1", "train"), assignment("3", "g1", "test")],
@@ -80,6 +84,6 @@ def test_the_answers_about_all_tiles_are_those_recorded(facts: TileFacts) -> Non
     }
     assert [facts.proposal_text(number) for number in ("1", "jwst:2", "9")] == ["Stars.", "Ice and dust.", None]
     assert [facts.nearest_word(word) for word in ("borisof", "comet", "quasars")] == ["borisov", "comets", None]
-    assert (facts.target_cone("ngc 1"), facts.target_cone("borisov")) == ((11.0, 42.0, 0.0), None)
+    assert (facts.target_cone("ngc 1"), facts.target_cone("borisov")) == ((11.0, 42.0, pytest.approx(0.5)), None)
     scores = facts.word_scores([("dust", 1.0), ("borisov", 2.0)])
     assert scores == pytest.approx([0.211109, 0, 0.211109, 1.670269], rel=1e-5)  # BM25, by hand

@@ -82,16 +82,15 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("max_rows", [3, BATCH_ROWS + 3])
-def test_rows_are_limited(max_rows: int, layout: Layout) -> None:
+def test_rows_are_limited(layout: Layout) -> None:
+    max_rows = BATCH_ROWS + 3
     for num, is_more in ((1_000_000_000, True), (max_rows, False)):
         table, is_cut = run_user_sql(layout, f"FROM range({num})", max_rows=max_rows)
         assert (table.column(0).to_pylist(), is_cut) == (list(range(max_rows)), is_more)
 
 
-@pytest.mark.slow
 def test_time_is_limited(layout: Layout) -> None:
-    with pytest.raises(CatalogError, match="stopped after"):
+    with pytest.raises(CatalogError, match="stopped after 0.3 s"):
         run_user_sql(layout, "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b", max_s=0.3)
 
 

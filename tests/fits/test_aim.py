@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from synthetic_fits import starry_sky, wcs_header, with_sip, write_drz
 
 from hubbleclip.config.settings import TileSettings
-from hubbleclip.fits.pointing import aim_point, aim_start
+from hubbleclip.fits.pointing import aim_point
 from hubbleclip.images.tiling import tile_file
 
 SHA, SHAPE = "ab" * 32, (700, 1100)
@@ -42,10 +42,6 @@ def write(path, **aims):
 def test_the_target_goes_before_the_aperture_and_that_before_the_reference_pixel(aims, expected):
     places = [sky_at(*aims[kind]) for kind in ("TARG", "APER") if kind in aims]
     assert aim_point(places, TRUTH, SHAPE) == pytest.approx(expected, abs=0.01)
-
-
-def test_without_a_wcs_there_is_no_aim():
-    assert aim_point([(150.0, 2.0)], None, SHAPE) is None
 
 
 def test_an_image_whose_aim_lies_outside_is_left_out_for_that(tmp_path):
@@ -108,21 +104,3 @@ def test_a_position_on_the_other_side_of_the_sky_is_no_pixel(distort):
     wcs, antipode = WCS(distort(wcs_header(SHAPE))), (150.1 + 180, -2.2)
     near = tuple(float(degrees) for degrees in wcs.all_pix2world(10, 20, 0))
     assert aim_point([antipode, near], wcs, SHAPE) == pytest.approx((20, 10), abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("aim_yx", "shape_yx", "size_px", "start_yx"),
-    [
-        ((50.0, 60.0), (100, 200), 11, (45, 55)),
-        ((50.5, 60.5), (100, 200), 10, (46, 56)),
-        ((50.0, 60.0), (100, 200), 10, (46, 56)),
-        ((2.0, 197.0), (100, 200), 20, (0, 180)),
-        ((97.0, 3.0), (100, 200), 20, (80, 0)),
-        ((50.0, 60.0), (100, 200), 100, (0, 10)),
-        ((50.0, 60.0), (100, 200), 101, (-1, 10)),
-        ((9.0, 60.0), (15, 200), 20, (-3, 50)),
-        ((9.0, 60.0), (30, 40), 50, (-10, -5)),
-    ],
-)
-def test_a_tile_is_centred_moved_into_the_image_or_padded_along_each_axis(aim_yx, shape_yx, size_px, start_yx):
-    assert aim_start(aim_yx, shape_yx, size_px) == start_yx

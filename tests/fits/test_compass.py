@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hubbleclip.fits.positions import angle_label, compass_of_corners, make_compass, sexagesimal
+from hubbleclip.fits.positions import compass_of_corners, make_compass
 
 
 def corners_of(ra_deg, dec_deg, half_deg=0.005, turn_deg=0.0, is_mirrored=False):
@@ -59,38 +59,3 @@ def test_the_axes_of_a_picture_may_have_different_lengths():
 def test_the_bar_is_the_longest_round_one_below_three_tenths_of_the_side(side_arcsec, bar_arcsec, label):
     found = compass_of_corners(corners_of(10.0, 10.0), side_arcsec)
     assert (found.bar_share, found.bar_label) == (pytest.approx(bar_arcsec / side_arcsec), label)
-
-
-@pytest.mark.parametrize(
-    ("arcsec", "label"), [(0.05, "0.05″"), (59.0, "59″"), (60, "1′"), (100, "1.67′"), (3600, "60′")]
-)
-def test_an_angle_is_in_minutes_from_sixty_seconds_on(arcsec, label):
-    assert angle_label(arcsec) == label
-
-
-@pytest.mark.parametrize(
-    ("corners_deg", "side_arcsec"),
-    [
-        ([], 36.0),
-        ([1.0] * 6, 36.0),
-        ([np.nan, *corners_of(10, 10)[1:]], 36.0),
-        ([np.inf, *corners_of(10, 10)[1:]], 36.0),
-        (corners_of(10, 10), 0.0),
-        (corners_of(10, 10), -1.0),
-        (corners_of(10, 10), np.nan),
-    ],
-)
-def test_without_corners_or_side_there_is_no_compass(corners_deg, side_arcsec):
-    assert compass_of_corners(corners_deg, side_arcsec) is None
-
-
-@pytest.mark.parametrize(
-    ("ra_deg", "dec_deg", "expected"),
-    [
-        (83.822083, -5.391111, ("05 35 17.30", "-05 23 28.0")),
-        (0.0, 0.05, ("00 00 00.00", "+00 03 00.0")),
-        (359.0, 89.5, ("23 56 00.00", "+89 30 00.0")),
-    ],
-)
-def test_a_position_is_written_in_hours_and_degrees(ra_deg, dec_deg, expected):
-    assert sexagesimal(ra_deg, dec_deg) == expected

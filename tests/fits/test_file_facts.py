@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from hubbleclip.fits import keywords as facts
-from hubbleclip.fits.keywords import read_facts, read_keywords, title_of
+from hubbleclip.fits.keywords import read_facts, read_keywords
 
 NEPTUNE = {
     "TELESCOP": "HST",
@@ -132,11 +132,6 @@ def test_a_target_moves_if_its_flag_says_so(tmp_path, flag, is_moving) -> None:
 
 def test_the_names_of_the_investigator_are_joined_without_the_missing_ones(tmp_path: Path) -> None:
     assert facts_of(tmp_path, {"PR_INV_M": "", "PR_INV_F": "Dr.  Amy"}).pi == "Amy Simon"
-
-
-def test_a_title_joins_what_is_known() -> None:
-    assert title_of("a__b c", "ACS/WFC", ("F1", "F2"), None) == "a b c with ACS/WFC in F1 and F2"
-    assert title_of("a", None, (), "M 1") == "M 1"
 
 
 def test_the_primary_header_comes_before_the_image_and_a_table_gives_nothing(tmp_path: Path) -> None:

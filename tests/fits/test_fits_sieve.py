@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from hubbleclip.fits import sieve as sieving
 from hubbleclip.fits.cards import UnsoundError
-from hubbleclip.fits.sieve import FitsSieve, filtered, is_sieved
+from hubbleclip.fits.sieve import FitsSieve, filtered
 
 SMALL = 30_000
 
@@ -82,11 +82,6 @@ def test_an_extension_is_skipped_from_the_least_size_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(sieving, "MIN_SKIP_BYTES", BLOCKS + num_missing)
     whole = fits_bytes("SCI", "ERR")
     assert filtered(whole)[1].num_skipped == (0 if num_missing else BLOCKS)
-
-
-def test_large_plain_fits_files_are_sieved_alone() -> None:
-    assert is_sieved("a.fits", 2 * SMALL) and is_sieved("A.FITS", 2 * SMALL)
-    assert not any((is_sieved("a.fits", 2 * SMALL - 1), is_sieved("a.fits.gz", 10**9), is_sieved("a.fits", None)))
 
 
 @pytest.mark.parametrize("name", ["ERR", "SCI"])

@@ -14,7 +14,6 @@ from hubbleclip.core.errors import ImageError
 from hubbleclip.fits import header_guard
 from hubbleclip.fits.cards import Cards, UnsoundError, end_of
 from hubbleclip.fits.header_guard import check_header, check_start, load_all
-from hubbleclip.fits.integrity import content_name
 
 
 def block_of(*cards: str, blocks: int = 1) -> bytes:
@@ -169,21 +168,3 @@ def test_every_extension_is_loaded_and_the_largest_number_is_allowed(monkeypatch
         refusal = refused_if(is_refused, "unreadable: .*more than 3 HDUs")
         with (tmp_path / "a.fits").open("rb") as file, fits.open(file, lazy_load_hdus=True) as hdus, refusal:
             load_all(hdus, file)
-
-
-@pytest.mark.parametrize(
-    ("start", "name"),
-    [
-        (b"\x89PNG\r\n", "a PNG file"),
-        (b"BZh9", "a bzip2 file"),
-        (b"PK\x03\x04", "a zip file"),
-        (b"a" * 257 + b"ustar", "a tar archive"),
-        (b"\x1f\xef\xbf\xbd\x08", "a file that was decoded as text (U+FFFD)"),
-        (b"BZh0\0", None),
-        (b"\0\1\2", None),
-        (b"", None),
-        (b"a\0b", None),
-    ],
-)
-def test_a_format_is_named_by_its_first_bytes(start, name):
-    assert content_name(start) == name

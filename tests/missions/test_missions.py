@@ -14,7 +14,6 @@ from hubbleclip.archives.mast.criteria import criteria_of
 from hubbleclip.archives.registry import ARCHIVES, open_archive
 from hubbleclip.archives.stsci.ads import ads_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.card import notices
 from hubbleclip.fits.instruments import camera_of, mission_of
@@ -109,12 +108,6 @@ def test_an_archive_requests_its_own_mission_whatever_the_defaults(mission: Miss
     assert {name for item in criteria for name in item["obs_collection"]} == {mission.collections[0]}
     requested = {name for item in criteria for name in item["instrument_name"]}
     assert requested <= set(mission.instruments) and requested
-
-
-def test_collections_of_no_mission_are_refused() -> None:
-    with pytest.raises(SettingsError, match="no known collection: use one of HLA, HST, JWST"):
-        mission_of_collections(["TESS"])
-    assert mission_of_collections(["TESS", "JWST", "HST"]) is JWST
 
 
 def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:
