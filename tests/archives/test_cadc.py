@@ -20,7 +20,7 @@ from hubbleclip.archives.registry import open_archive
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.errors import ArchiveError, DownloadError, PartialResultError
 from hubbleclip.core.layout import Layout
-from tests.archives.conftest import LIMITS, observe
+from tests.archives.conftest import LIMITS, observation, observe
 from tests.bad_server import FITS, BadServer, give
 
 NUM = 30
@@ -131,18 +131,17 @@ def test_the_settings_choose_the_rows(part: dict[str, Any], names: set[str], cad
     assert {item.obs_id for item in observe(archive_at(cadc.url, tmp_path, **part))} == names
 
 
-@pytest.mark.slow
 def test_more_files_than_a_response_may_list_are_asked_for_in_halves(
     cadc: Cadc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive = archive_at(cadc.url, tmp_path)
-    observations = observe(archive)
-    expected = archive.list_products(observations)[0]
-    monkeypatch.setattr("hubbleclip.archives.cadc.MAX_PRODUCTS", 7)
-    assert {one.uri for one in archive.list_products(observations)[0]} == {one.uri for one in expected}
+    client, few = archive_at(cadc.url, tmp_path).mast, [observation(obs_id=f"j8ck0{n}010") for n in (0, 2, 1, 0)]
+    for most in (9, 8, 3):
+        monkeypatch.setattr("hubbleclip.archives.cadc.MAX_PRODUCTS", most)
+        names = [f"j8ck0{n}010_{kind}" for n in range(3) for kind in ("drz.fits", "drz.jpg", "raw.fits")]
+        assert sorted(row["productFilename"] for row in client.products_of(few)) == names
     monkeypatch.setattr("hubbleclip.archives.cadc.MAX_PRODUCTS", 2)
     with pytest.raises(PartialResultError, match="more than 2 files"):
-        archive.list_products(observations)
+        client.products_of(few)
 
 
 def test_the_token_of_mast_is_not_sent_to_another_archive(

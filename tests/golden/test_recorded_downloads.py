@@ -60,6 +60,7 @@ CASES: dict[str, tuple[list[Respond], dict[str, Any]]] = {
     "chunks, more than listed": ([chunked(LARGE_FITS)], {"size_bytes": len(LARGE_FITS) - 2880}),
     "chunks, fewer than listed": ([chunked(FITS)], {"size_bytes": len(FITS) + 2880}),
     "broken off": ([CUT(**TAG), give_range(FITS, **TAG)], {}),
+    "broken off, then elsewhere": ([CUT(**TAG), give(b"", 302, Location="/b"), give_range(FITS, **TAG)], {}),
     "broken off, large": ([LARGE_CUT(**TAG), give_range(LARGE_FITS, **TAG)], {}),
     "broken off, by date": ([LARGE_CUT(**DATE), give_range(LARGE_FITS, **DATE)], {}),
     "broken off, without version": ([LARGE_CUT(), give(LARGE_FITS)], {}),

@@ -223,6 +223,8 @@ def test_proposals_of_a_night_are_those_recorded(
             about.write_text(json.dumps(json.loads(about.read_text()) | landed))
         add("after a day", source(relist_days=1), ("2", "5"))
         add("without limit", source(relist_days=0), ("2", "5"))
+        Layout(tmp_path).raw_response("proposals", "apt:2", ".apt").write_bytes(b"<html>")
+        add("damaged", source(), ("2",))
         found = without(found, (server.url, "URL"), (server.host, "HOST"))
     compare_recorded("proposals.json", found)
 
