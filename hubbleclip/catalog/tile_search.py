@@ -194,7 +194,7 @@ class TileFacts:
         scores = np.zeros(self._num_documents + 1)  # the last score stays 0, for the document number -1
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
-            for word in row["words"]:
+            for word in dict.fromkeys(row["words"]):
                 document_n, weight_n = self.words.of(word)
                 scores[document_n] += weight * weight_n
         return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])

@@ -1,8 +1,13 @@
-"""Responses and disks for the calls in `archives_files.json`."""
+"""Servers, responses and disks for the calls in `archives_files.json`."""
 
 from typing import Any
 
 import requests
+
+from tests.archives.test_cadc import votable
+from tests.bad_server import BadServer, give, give_range
+
+__all__ = ["BadServer", "disks", "error_of", "give", "give_range", "response", "votable"]
 
 
 def response(status: int, **headers: str) -> requests.Response:
