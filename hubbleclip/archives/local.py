@@ -104,7 +104,7 @@ class LocalArchive(ProcessLocal):
 
     @cached_property
     def files(self) -> tuple[list[Path], dict[str, str]]:
-        """Files of the folder that are read, and those that are skipped; see `scan_folder`."""
+        """The files that are read, and the skipped files, each with an explanation; see `scan_folder`."""
         return scan_folder(self.folder, SUFFIXES[self.settings.products], self.own_folder)
 
     @cached_property

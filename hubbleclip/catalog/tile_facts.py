@@ -15,8 +15,8 @@ TEXT, REAL, INTEGER = pa.string(), pa.float64(), pa.int64()
 class Column:
     """A column of a table of tiles: its type, meaning, UCD and unit, and how the catalog computes it.
 
-    In `sql`, the tables tile, observation, proposal and split are `t`, `o`, `p` and `s`; it is empty if the value is
-    not from the catalog.
+    In `sql`, the tables tile, observation, proposal and split are `t`, `o`, `p` and `s`; `sql` is empty if the value
+    is not from the catalog.
     """
 
     name: str

@@ -27,7 +27,7 @@ from hubbleclip.core.layout import Layout
 
 IN_MEMORY, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
-"""Scripts that fill the database in memory; the catalog's word index is built by the last two as well."""
+"""Scripts that fill the database in memory; the last two also build the catalog's word index, in each migration."""
 Bound = Sequence[Any] | Mapping[str, Any]
 """Values of the parameters of a query, in order or by name."""
 WORDS_OF = "SELECT words(?) AS words"
@@ -35,7 +35,7 @@ NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
 """
-"""Query for the number of the proposal and the number of the target (-1 without one) of each row of the index."""
+"""Query for the proposal number and the target number (-1 without a target) of each row of the index."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -157,7 +157,7 @@ class TileFacts:
         self.row_n: npt.NDArray[np.int64] = found["row"]
         """Rows of the index whose tiles are in the catalog, ascending."""
         self.proposal_group_n, self._target_n = np.full((2, len(tile_ids)), -1)
-        """Numbers of the proposal and of the target of each row of the index; -1 if the catalog has none."""
+        """Proposal number and target number of each row of the index; -1 if the catalog has none."""
         self.proposal_group_n[self.row_n], self._target_n[self.row_n] = found["proposal_group"], found["target"]
         self._num_documents = 1 + max(self.proposal_group_n.max(initial=-1), self._target_n.max(initial=-1))
 
@@ -225,7 +225,7 @@ class TileFacts:
         return found["row"], np.asarray(found["value"])
 
     def details(self, start: str) -> list[dict[str, Any]]:
-        """Read all facts of the tile, indexed or not, whose id begins with `start`; if several ids do, of two tiles."""
+        """Read all facts of the tile, indexed or not, whose id begins with `start`; of two tiles if several do."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def ingest(
 
 @app.command
 def retry(reasons: list[str], options: Options = Options()) -> None:
-    """Withdraw the rejections for some reasons, so that the next run tries the items again.
+    """Withdraw the rejections that have the given reasons, so that the next run tries the items again.
 
     Parameters
     ----------

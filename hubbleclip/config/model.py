@@ -156,8 +156,8 @@ class TrainSettings(Section):
     """Relative share of each kind of caption among the tokens of the training texts, such as `{abstract_sentences = 2,
     summary = 1}`. `abstract` is the whole main caption, `abstract_sentences` are consecutive sentences of it, and every
     other name is a kind of `shards.caption_kinds`; of `phrases`, one phrase is drawn. If it is empty, a text is the
-    whole main caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main one with
-    0.7.
+    whole main caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main caption
+    with 0.7.
     """
     hard_share: float = Field(0.0, ge=0, le=1)
     """Share of each batch that the sampler fills, as far as possible, with tiles of proposals of the same category and

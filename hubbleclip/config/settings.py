@@ -66,7 +66,7 @@ class SplitSettings(Section):
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
     """Two proposals are in one split if their abstracts share at least this part of their word 5-grams: of all 5-grams
-    of both (Jaccard similarity), or of those of the shorter abstract (containment).
+    in either abstract (Jaccard similarity), or of the 5-grams in the shorter abstract (containment).
     """
     guard_arcsec: float = Field(1.0, ge=0)
     """Tiles of the train split are excluded if their distance from a val or test tile on the sky, in arcseconds, is at

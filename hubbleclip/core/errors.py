@@ -22,7 +22,7 @@ NO_MEMORY_TEXT = "can't allocate memory"
 NO_ACCESS_ERRNOS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
-"""Error numbers for a missing permission, an invalid path, or a file in the place of a folder and the reverse."""
+"""Error numbers for a missing permission, an invalid path, and a file where a folder is needed or vice versa."""
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters except tab and line feed, and marks that change the direction of the text."""
@@ -116,9 +116,9 @@ class DiskFullError(MachineError):
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
     """Return a MachineError if an error, its cause or its context shows a failure of the machine; otherwise None.
 
-    `place` is what the message names if the error has no file name. Libraries in other languages raise errors without
-    an error number, but with the system's message for it. Errors of this project are not searched for such messages,
-    because they may quote another machine.
+    The message names `place` if the error has no file name. Errors of libraries that are not written in Python have no
+    error number, but quote the system's message. Errors of this project are not searched for such messages, because
+    they may quote the message of another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):

@@ -25,7 +25,7 @@ STDERR = 2
 
 @contextmanager
 def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
-    """Exit with one line on the first Ctrl-C in a `with` block; ignore later ones, which would disturb the cleanup."""
+    """Exit with one line on Ctrl-C in a `with` block; ignore further Ctrl-C, which would disturb the cleanup."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         write_stopped(can_resume=can_resume)

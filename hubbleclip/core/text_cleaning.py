@@ -16,7 +16,7 @@ The longest real abstract has about 5,000 characters.
 
 ESCAPE_LEVELS = 2
 """Number of times that HTML entities are decoded: twice, because some texts were escaped twice (`&amp;gt;`)."""
-# Matches numeric character references beyond the range of Unicode. The longest ones would make `int` raise an error.
+# Matches numeric character references beyond the range of Unicode. The longest numbers would make `int` raise an error.
 HUGE_ENTITY = re.compile(r"&#[0-9]{8,};?")
 # Matches control characters, soft hyphens, zero-width and bidirectional marks, lone surrogates and non-characters.
 INVISIBLE = re.compile(

@@ -91,7 +91,7 @@ def _sum_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fill_gaps(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace each NaN by the nearest earlier value of its line, or else by the nearest later one."""
+    """Replace each NaN by the nearest earlier value of its line, or else by the nearest later value."""
     is_known = ~np.isnan(lines)
     nearest = np.maximum.accumulate(np.where(is_known, np.arange(lines.shape[1]), -1), axis=1)
     nearest = np.where(nearest < 0, is_known.argmax(axis=1)[:, None], nearest)

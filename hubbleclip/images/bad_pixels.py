@@ -98,7 +98,7 @@ def _neighbour_medians(values_yx: Any, good_yx: Any, places: Any) -> Any:
                     near[SIDE_PX * dy + dx, lane] = values_yx[y, near_x[dx]] if good else F32(np.inf)
                     num_good[lane] += good
         _sort_lower_half(near)
-        for lane in range(batch_size):  # bad pixels are sorted last, so the median is in the middle of the good ones
+        for lane in range(batch_size):  # bad pixels are sorted last, so the median is in the middle of the good pixels
             low, high = (num_good[lane] - 1) // 2, num_good[lane] // 2
             medians[first + lane] = F32(near[low, lane] + near[high, lane]) / F32(2)
     return medians

@@ -126,7 +126,7 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the least difference, in sigmas, of a pixel above both limits and its lowest side neighbour."""
+    """Return the minimum difference, in sigmas, between a pixel above both limits and its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
@@ -173,7 +173,7 @@ def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast:
 
 @compiled
 def _local_level(near_yx: Any) -> Any:
-    """Return the median of four means, each of the two ends of a line through the middle of 5x5 pixels."""
+    """Return the median of four means; each is over the two ends of a line through the middle of 5x5 pixels."""
     one, two = near_yx[2, 0] + near_yx[2, 4], near_yx[0, 2] + near_yx[4, 2]
     three, four = near_yx[0, 0] + near_yx[4, 4], near_yx[0, 4] + near_yx[4, 0]
     low, high = max(min(one, two), min(three, four)), min(max(one, two), max(three, four))

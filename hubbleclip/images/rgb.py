@@ -58,7 +58,7 @@ def cut_colour(
 
 
 def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list[PreparedImage]:
-    """Prepare the images that have a WCS. If no image can be prepared, the ImageError of the first one is raised."""
+    """Prepare the images that have a WCS. If no image can be prepared, the ImageError of the first image is raised."""
     placed = [image for image in images if image.wcs is not None]
     if not placed:
         raise ImageError("no_wcs", "no image has a WCS, so none can be aligned with another")
@@ -159,7 +159,7 @@ def _cut_image(
 
 
 def _grey_where_missing(heights_yxc: NDArray[np.float32], sky: np.float32) -> NDArray[np.float32]:
-    """Set all colours of a pixel that lacks a colour to the mean of its known colours, or to the sky without any."""
+    """Set all colours of a pixel that lacks a colour to the mean of its known colours, or to the sky if it has none."""
     is_known = np.isfinite(heights_yxc)
     num_known = is_known.sum(axis=-1, keepdims=True)
     means_yxc = np.where(is_known, heights_yxc, 0).sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)

@@ -95,7 +95,7 @@ class ProposalPages:
     listing
         Path of a proposal's text listing.
     apt_copy, listing_copy
-        Second paths of the two files, which are requested if the first ones have no abstract.
+        Second paths of the two files, which are requested if the first paths give no abstract.
     page
         Path of a proposal's web page.
 

@@ -69,7 +69,7 @@ def estimate(measured: Measured, fetch: FetchSettings, tiles: TileSettings) -> E
 def files_s(
     num_bytes: float, num_files: float, bytes_per_s: float | None, wait_s: float, fetch: FetchSettings
 ) -> float:
-    """Compute the time (s) to fetch files, as if each connection were as fast as the one that was measured."""
+    """Compute the time (s) to fetch files if each connection is as fast as the measured connection."""
     busy_s = num_bytes / (bytes_per_s or 1.0) + num_files * wait_s
     return max(busy_s / fetch.connections, num_files / fetch.requests_per_s)
 

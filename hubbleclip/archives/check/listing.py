@@ -164,7 +164,7 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of a sample of proposals and of the pinned proposal, and choose files of both."""
+    """List the products of the drawn proposals and the pinned proposal, and choose the files of each."""
     own, pinned = _pinned_observations(probe)
     queries, weights = _sampled_proposals(probe)
     sample = [item for query in queries for item in _observations_of(probe, query, sorted(weights))]

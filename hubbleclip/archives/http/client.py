@@ -1,4 +1,4 @@
-"""The HTTP client for all hosts of an archive. It limits the rate and the time of requests, and retries failed ones."""
+"""The HTTP client for all hosts of an archive. It limits the rate and the time of requests, and retries failures."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class Transport:
         self.tokens: dict[str, str] = {}  # MAST tokens by host, so that a redirect sends no token to another host
 
     def breaker_of(self, host: str) -> CircuitBreaker:
-        """Return the circuit breaker of a host. A host that is down does not stop the others."""
+        """Return the circuit breaker of a host. If one host is down, requests to other hosts continue."""
         # setdefault is atomic, so two threads that both create a breaker get the same one
         limits = self.limits
         breaker = CircuitBreaker(limits.breaker_failures, limits.breaker_s, limits.outage_s)

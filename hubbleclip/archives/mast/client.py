@@ -258,7 +258,7 @@ def is_pattern(text: str) -> bool:
 def read_result(body: bytes, keys: Sequence[str] = (), page: int = 1, pagesize: int = PRODUCT_PAGE_ROWS) -> ResultPage:
     """Read the rows of a query's response.
 
-    Raises DamagedError if the response is not valid or has another number of rows than it announces, if a column of
+    Raises DamagedError if the response is not valid, if its number of rows is not the announced number, if a column of
     `keys` is null in every row, or if a plane of an observation is repeated.
     """
     table = _table(body)

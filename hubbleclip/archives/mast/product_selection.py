@@ -261,7 +261,7 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
     for group, pointing in zip(chosen, pointings_of(group.owner for group in chosen), strict=True):
         visit = num_visits[pointing, group.key[FILTERS]]
         num_visits[pointing, group.key[FILTERS]] += 1
-        # A repeat visit comes after every new band. New bands of a pointing are numbered; band 0 is its first one.
+        # A repeat visit comes after every new band. New bands of a pointing are numbered; band 0 is the first band.
         places[group.draw] = (is_new[group.draw], visit, num_bands[pointing] if visit == 0 else 0, group.draw)
         num_bands[pointing] += visit == 0
     return sorted(chosen, key=lambda group: places[group.draw])
