@@ -80,7 +80,7 @@ def writing_catalog(
 
 
 def is_unpublished(layout: Layout) -> bool:
-    """Return whether there is no snapshot, or whether a killed process wrote rows that the snapshot lacks."""
+    """Return whether there is no snapshot, or the working copy is newer, for example after a process was killed."""
     working, published = layout.working_catalog, layout.catalog
     if not published.exists() or _log_of(working).exists():
         return True

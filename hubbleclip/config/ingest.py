@@ -85,9 +85,9 @@ class ArchiveSettings(Section):
     use_ads: bool = False
     """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal, including the files that are in use already. Further files are chosen in
-    this order: new pointings, new bands of a pointing, repeat visits; a hash decides among equals, so that every run
-    makes the same choice. In the archive `local`, the hash alone decides.
+    """Maximum number of files per proposal. Files that are in use already stay and are counted. Further files are
+    chosen in this order: new pointings, new bands of a pointing, repeat visits; a hash decides among equals, so that
+    every run makes the same choice. In the archive `local`, the hash alone decides.
     """
     max_product_mb: int = Field(600, ge=1)
     """Maximum size in MB of the fetched part of a file, that is, without the extensions that no stage reads; files with

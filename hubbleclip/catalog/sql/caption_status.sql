@@ -1,5 +1,5 @@
--- How many abstracts a writer has written about, how many failed or are pending, and how many phrases were not in the text. The
--- pending ones are those that the query `pending_captions` lists.
+-- Numbers of abstracts for which a writer has written captions, of failed abstracts and of pending abstracts, which `pending_captions`
+-- lists; and the number of phrases that were not in the text.
 WITH source AS MATERIALIZED (SELECT DISTINCT sha256(abstract) AS abstract_sha256 FROM proposal WHERE abstract IS NOT NULL),
 written AS (FROM abstract_summary SEMI JOIN source USING (abstract_sha256) WHERE writer = $writer),
 failed AS (SELECT entity_id AS abstract_sha256 FROM rejection WHERE stage = 'captions'

@@ -1,5 +1,5 @@
--- Count the tiles again by proposal and tile settings: samples of the newest dataset; current tiles that have no split, and those
--- that have one but are neither in the dataset nor rejected. Hashes in place of names take a tenth of the memory; among 100 million
+-- Count the tiles again by proposal and tile settings: samples of the newest dataset; current tiles without a split, and current tiles
+-- with a split that are neither in the dataset nor rejected. Hashes in place of names take a tenth of the memory; among 100 million
 -- tiles a count is wrong with a probability of 1 in 1,000.
 DELETE FROM tile_count;
 INSERT INTO tile_count

@@ -1,4 +1,4 @@
--- Number of samples of a dataset that are not in the dataset $trained, the last one that was trained on. If nothing was trained yet,
+-- Number of samples of a dataset that are not in the dataset $trained of the last training. If nothing was trained yet,
 -- all samples count.
 SELECT count(*) AS num FROM placement p
 WHERE p.dataset_digest = $digest AND NOT EXISTS (

@@ -1,6 +1,6 @@
 -- Proposals that known observations refer to and that were never fetched, or have no abstract and were fetched in an
 -- earlier slot (see schedule.sql).
--- If $again is true, all proposals of known observations. Proposals that wait for a retry or were rejected are not listed.
+-- If $again is true, all proposals of known observations are listed. Proposals that wait for a retry or were rejected are not listed.
 SELECT DISTINCT o.proposal_id, coalesce(p.abstract IS NULL AND slot_of(o.proposal_id, p.fetched_at, $days)
                                         < slot_of(o.proposal_id, $now::TIMESTAMP, $days), false) AS is_stale
 FROM observation o LEFT JOIN proposal p USING (proposal_id)
