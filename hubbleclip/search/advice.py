@@ -43,7 +43,8 @@ def notes_on(query: Query) -> Iterator[Note]:
         if weight > 0 and not stays_text(text):
             notes = list(_on_text(opened, text))
             if not notes and params.mode is not Mode.MODEL and _is_chance(opened, text):
-                notes = [Note(text="No tile fits well by words; the order is mainly that of the model.")]
+                order = "; the order is mainly that of the model" if params.mode is Mode.BOTH else ""
+                notes = [Note(text=f"No tile fits well by words{order}.")]
             yield from notes
 
 

@@ -23,6 +23,7 @@ from pydantic_core import to_jsonable_python
 
 from hubbleclip.catalog.tile_facts import FACTS, INTEGER, REAL, TEXT, Column
 from hubbleclip.core.csv_tables import csv_bytes
+from hubbleclip.core.errors import NotFoundError
 from hubbleclip.core.layout import Layout
 from hubbleclip.search.records import Hits, IndexStatus
 from hubbleclip.search.stores.base import Floats
@@ -180,16 +181,20 @@ def hit_table(hits: Hits, layout: Layout) -> HitTable:
 
 def thumbnail(path: str) -> str:
     """Render a tile as an HTML `img` element whose source is a data URI."""
-    if not Path(path).is_file():
+    try:
+        data = base64.b64encode(draw_thumbnail(Path(path), THUMBNAIL_PX)).decode()
+    except NotFoundError:
         return "-"
-    data = base64.b64encode(draw_thumbnail(Path(path), THUMBNAIL_PX)).decode()
     return f'<img alt="tile {html.escape(Path(path).stem)}" src="data:image/jpeg;base64,{data}">'
 
 
 def draw_thumbnail(path: Path, side_px: int) -> bytes:
     """Make a small picture of a tile, as JPEG."""
     content = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.thumbnail((side_px, side_px))
-        picture.save(content, "JPEG", quality=QUALITY)
+    try:
+        with Image.open(path) as picture:
+            picture.thumbnail((side_px, side_px))
+            picture.save(content, "JPEG", quality=QUALITY)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NotFoundError(f"the picture of tile {path.stem} cannot be read on this machine") from error
     return content.getvalue()

@@ -38,7 +38,7 @@ RADIUS_ARCMIN = 60 * RADIUS_DEG
 
 def _day(value: Any) -> Any:
     """Refuse what pydantic would read as seconds since 1970, such as a year."""
-    if not isinstance(value, date) and not re.fullmatch(r"\s*\d{4}-\d\d-\d\d\s*", str(value)):
+    if not isinstance(value, date) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value := str(value).strip()):
         raise ValueError("write a day as 2009-05-24")
     return value
 
@@ -311,5 +311,6 @@ def _parse_box(text: str) -> dict[str, float]:
         parts = []
     if len(parts) != 4 or not all(map(math.isfinite, parts)) or not (-90 <= parts[2] <= parts[3] <= 90):
         raise ValueError("a box is ra_min,ra_max,dec_min,dec_max in degrees")
-    ra_max = parts[1] if parts[1] == 360 else parts[1] % 360
-    return {"ra_min": parts[0] % 360, "ra_max": ra_max, "dec_min": parts[2], "dec_max": parts[3]}
+    west, east = (0.0, 360.0) if parts[1] - parts[0] >= 360 else (parts[0] % 360, parts[1])
+    east = east if east == 360 else east % 360
+    return {"ra_min": west, "ra_max": east, "dec_min": parts[2], "dec_max": parts[3]}

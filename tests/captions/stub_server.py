@@ -39,6 +39,7 @@ def responses_about(abstract: str) -> dict[str, Respond]:
     body = completion(content)
     return {
         "": give(body),
+        "no usage": give(completion(content, usage=None)),
         "not json": give(completion(content[:-9])),
         "bad schema": give(completion(content.replace("Stars", "Sorcery"))),
         "half": give(body[: len(body) // 2], length=len(body)),

@@ -19,7 +19,7 @@ SOURCE = SourceText(abstract_sha256="ab" * 32, abstract="A barred spiral galaxy.
 
 
 class Queued:
-    """A backend that waits 5 s for its turn, as the embedded model does, and then asks for 2 s."""
+    """A backend that waits 5 s for its turn, as the embedded model does, and then asks twice, each for 1 s."""
 
     is_model, version, model = True, 1, "queued"
 
@@ -32,7 +32,9 @@ class Queued:
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
         self.now_s += 5
         count_call()
-        self.now_s += 2
+        self.now_s += 1
+        count_call()
+        self.now_s += 1
         if isinstance(self.tokens, type):
             raise self.tokens
         return Reply(answer=Answer.model_validate(GOOD), prompt_tokens=self.tokens, answer_tokens=7)
@@ -58,7 +60,7 @@ def test_the_row_says_how_the_answer_was_made_and_a_killed_run_loses_no_count(
         "seed": 7,
         "ungrounded": ["NGC 1300"],
         "num_named": 2,
-        "num_calls": 2,
+        "num_calls": 4,
         "prompt_tokens": 90,
         "answer_tokens": 7,
         "duration_s": 2.0,
@@ -91,5 +93,5 @@ def test_an_answer_that_breaks_the_contract_is_not_kept_and_a_stored_one_is_aske
     (path,) = [path for path in tmp_path.rglob("*") if path.suffix not in {".calls", ""} and path.is_file()]
     path.write_text(path.read_text().replace('"prompt_tokens":90,', f'"prompt_tokens":{10**19},'))
     again = write_summary(SOURCE, Queued(), 1, layout)
-    assert (again.summary, again.prompt_tokens, again.num_calls) == (good.summary, 90, 3)
+    assert (again.summary, again.prompt_tokens, again.num_calls) == (good.summary, 90, 6)
     assert f"{path} is set aside" in caplog.text and path.with_suffix(".refused").exists()

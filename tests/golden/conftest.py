@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from hubbleclip.core.layout import Layout
+from hubbleclip.search.engine import Search
+
 FOLDER = Path(__file__).parent
 
 
@@ -35,3 +38,15 @@ def compare_recorded() -> Callable[..., None]:
         assert not changed, advice
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def search(made_once: Callable[..., Path]) -> Search:
+    """The search of a made sky."""
+    from search_sky import MadeModel, make_sky
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hubbleclip.training.checkpoints.load_run_model", lambda _: MadeModel())
+        search = Search(Layout(made_once("made-sky", lambda data: make_sky(Layout(data)))), asks_sesame=False)
+        search.load_model()
+    return search

@@ -3,8 +3,8 @@
 An expression is evaluated in the namespace of its module, or of several (`module, module: expression`).
 `catch(lambda: ...)` gives the error of a call, `seen` also what it prints and logs, `make(Record, ...)` a valid record, and
 `path` is an empty folder; `enter` opens a context, such as `patch(...)`, until the end of the entry. Names that one part
-alone needs are in `PART.py` beside its table. A new one is written with the value null, and `make golden UPDATE=1` records
-what it gives.
+alone needs are in `PART.py` beside its table; `sky` is the search of a made sky. A new one is written with the value null,
+and `make golden UPDATE=1` records what it gives.
 """
 
 import io
@@ -72,9 +72,12 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("part", sorted(path.stem for path in CALLS.glob("*.json")))
-def test_calls_give_what_is_recorded(part: str, tmp_path: Path, compare_recorded: Callable[..., None]) -> None:
+def test_calls_give_what_is_recorded(
+    part: str, tmp_path: Path, compare_recorded: Callable[..., None], request: pytest.FixtureRequest
+) -> None:
     found, is_helped = {}, (CALLS / f"{part}.py").is_file()
     more = vars(import_module(f"tests.golden.calls.{part}")) if is_helped else {}
+    more = {"sky": request.getfixturevalue("search")} if part == "search" else more
     for number, name in enumerate(json.loads((CALLS / f"{part}.json").read_text(encoding="utf-8"))):
         modules, _, expression = name.partition(": ")
         (path := tmp_path / str(number)).mkdir()

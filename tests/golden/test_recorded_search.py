@@ -8,7 +8,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,10 +20,9 @@ from bs4 import BeautifulSoup, NavigableString
 from mcp import Client
 from PIL import Image
 from search_sky import IDS as T
-from search_sky import MadeModel, make_sky, png_of
+from search_sky import png_of
 from starlette.testclient import TestClient
 
-from hubbleclip.core.layout import Layout
 from hubbleclip.search.agents import make_agent_server
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server.application import create_app
@@ -62,6 +60,7 @@ SESSION: dict[str, list[str]] = {
         "/?q=spirel&fitler=F606W&refs=1&utm_source=mail",
         "/?q=galaxy&not=&mode=both&group=proposal&place=&radius=6&moving=",
         "HX /?q=M51+F814W+gas&place=&mode=words&k=2",
+        *(f"/?group=none&k=8&page={page}" for page in (3, 4)),
     ],
     "places": [
         "/?place=120+10&radius=30",
@@ -140,10 +139,10 @@ SESSION: dict[str, list[str]] = {
     "tiles": [
         *(f"/api/v1/tiles/{tile_id}" for tile_id in (T[0][:5], T[12], "a", "unknown")),
         *(f"/api/v1/tiles/{T[0]}/image.png{form}" for form in ("", "?format=png", "?format=jpg", "?format=gif")),
-        *(f"/api/v1/tiles/{T[number]}/thumbnail.jpg" for number in (0, 14)),
+        *(f"/api/v1/tiles/{T[number]}/thumbnail.jpg" for number in (0, 14, 16)),
         f"/api/v1/tiles/{T[0][:9]}/image.png",
         "/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/image.png",
-        *(f"/api/v1/tiles/{T[number]}/cutout.fits" for number in (5, 15, 16)),
+        *(f"/api/v1/tiles/{T[number]}/cutout.fits" for number in (3, 5, 15, 16)),
         *(f"/tiles/{T[number]}/footprint.reg" for number in (0, 7)),
     ],
     "selections": [
@@ -202,6 +201,9 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("explain", {"tile_id": T[0]}),
     ("sql", {"query": "SELECT proposal_id, count(*) AS num, max(cut_at) AS last FROM tile GROUP BY ALL ORDER BY 1"}),
     ("sql", {"query": "SELECT range AS n FROM range(201)"}),
+    ("sql", {"query": "SELECT 1 AS n FROM range(200)"}),
+    ("sql", {"query": "SELECT 'NaN'::DOUBLE AS a, NULL AS b, TIMESTAMP '2009-05-24 01:02:03.5' AS c"}),
+    ("search", {"k": 50, "group": "none", "instrument": ["FGS"]}),
 ]
 
 
@@ -214,15 +216,6 @@ def open_remote(uri: str) -> io.BytesIO:
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data, header)]).writeto(content)
     content.seek(0)
     return content
-
-
-@pytest.fixture(scope="module")
-def search(made_once: Callable[..., Path]) -> Iterator[Search]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hubbleclip.training.checkpoints.load_run_model", lambda _: MadeModel())
-        search = Search(Layout(made_once("made-sky", lambda data: make_sky(Layout(data)))), asks_sesame=False)
-        search.load_model()
-        yield search
 
 
 def explain(tile_id: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import valid_catalog
+from astropy.io import fits
 from PIL import Image
 from search_site import wcs_at
 
@@ -148,6 +149,14 @@ def make_sky(layout: Layout) -> None:
         if split := SPLITS.get(proposal):
             rows["split"].append(SplitAssignment(tile_id=IDS[number], group_id=proposal, split=split, reason=None))
         features.append(feature_of(int(levels[0, 0]), levels.tobytes()))
+    file = layout.root / "products/j03_drz.fits"
+    file.parent.mkdir(parents=True)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(picture_of("spiral", 2))]).writeto(file)
+    rows["product"].append(
+        valid_catalog.product(
+            "mast:HST/product/j03_drz.fits", obs_id="j03", proposal_id="hst:10001", path=layout.relative(file)
+        )
+    )
     run = valid_catalog.make(Run, run_id=RUN, model="made-model", dataset_digest="d" * 32)
     with writing_catalog(layout) as catalog:
         catalog.upsert(rows | {"run": [run], "promotion": [valid_catalog.promotion(RUN, None, None)]})

@@ -1,5 +1,6 @@
 """The command `search`: its options, its formats, and what it imports."""
 
+import gc
 import io
 import json
 import sys
@@ -13,12 +14,15 @@ from search_site import tile_id_of
 from stub_server import StubServer
 
 from hubbleclip.cli.app import main
+from hubbleclip.config.model import OPEN_CLIP_CONFIG
 from hubbleclip.config.settings import Settings
 from hubbleclip.core.layout import Layout
-from hubbleclip.search.embedding_process import TextsAhead, embed_ahead
+from hubbleclip.search import embedding_process
+from hubbleclip.search.embedding_process import TextsAhead, embed_ahead, hide_unused_libraries
 from hubbleclip.search.engine import Search
 from hubbleclip.search.params import SearchParams
 from hubbleclip.search.selections import change_selection
+from hubbleclip.training.runs import BASE
 
 
 @pytest.fixture
@@ -118,6 +122,28 @@ def test_the_other_process_gets_the_run_and_the_texts(
     words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), "a b", "c"]
     assert ahead.process.communicate()[0].decode().splitlines() == words
     assert (ahead.run, ahead.texts) == (run, ["a b", "c"])
+
+
+def test_a_process_embeds_each_text_and_hides_what_its_model_does_not_need(
+    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    texts, opened = ["spiral", "a galaxy"], Search.open(site)._opened
+    monkeypatch.setattr(embedding_process, "USED_BY", {})
+    monkeypatch.setattr(sys, "argv", ["", str(opened.layout.absolute(opened.current.run)), *texts])
+    embedding_process.main()
+    gc.enable()
+    gc.unfreeze()
+    found = np.load(io.BytesIO(capsysbinary.readouterr().out))
+    assert np.array_equal(found, [opened.model.embed_text(text) for text in texts])
+    monkeypatch.setattr(embedding_process, "USED_BY", {"made_one": '"timm_', "made_two": '"hf_', "json": '"a_'})
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    hide_unused_libraries(tmp_path)
+    assert "made_one" not in sys.modules
+    config = tmp_path / BASE / OPEN_CLIP_CONFIG
+    config.parent.mkdir()
+    config.write_text('{"timm_model_name": "a"}')
+    hide_unused_libraries(tmp_path)
+    assert [sys.modules.get(name, 0) for name in ("made_one", "made_two", "json")] == [0, None, json]
 
 
 def test_nothing_is_embedded_without_an_index_or_a_text(site: Settings, tmp_path: Path) -> None:

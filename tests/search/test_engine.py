@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from astropy.io import fits
 from PIL import Image
 from search_site import NUM_PROPOSALS, NUM_TILES, TILES_EACH, add_tiles, settings_of, sky_of, tile_id_of
 
@@ -47,7 +48,13 @@ def test_a_picture_of_a_tile_finds_the_tile(search: Search, site: Settings, tmp_
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"text", "no readable"), (b"\x89PNG\r\n\x1a\nbroken", "no readable"), (b"SIMPLE  = garbage", "gives no tile")],
+    [
+        (b"text", "no readable"),
+        (b"\x89PNG\r\n\x1a\nbroken", "no readable"),
+        (b"SIMPLE  = garbage", "gives no tile: truncated"),
+        (b"\x1f\x8b", "gives no tile: truncated"),
+        (fits.PrimaryHDU().header.tostring().encode(), "gives no tile: no_image"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_line(
     search: Search, tmp_path: Path, content: bytes, words: str
@@ -177,6 +184,8 @@ def test_counting_ranks_no_deeper_than_the_page_needs(search: Search, monkeypatc
     first, whole = (search.run(SearchParams(q="galaxy", mode="model", k=k)) for k in (1, NUM_PROPOSALS))
     assert 1 < first.num_hits < whole.num_hits == NUM_PROPOSALS
     assert (first.is_counted, first.has_more, whole.is_counted, whole.has_more) == (False, True, True, False)
+    two = search.run(SearchParams(q="galaxy", mode="model", group="none", proposal=["3", "4"], k=1))
+    assert (two.num_hits, two.is_counted, two.has_more) == (NUM_PROPOSALS, False, True)  # 12 tiles are ranked
 
 
 def test_hits_that_a_new_index_lacks_are_not_saved(search: Search) -> None:

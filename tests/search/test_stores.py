@@ -51,8 +51,8 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(
     open_store: Open, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores_embedded, "BLOCK_ROWS", 1500)
-    monkeypatch.setattr(stores_embedded, "RESCORE_ROWS", 300)
+    for name, num in {"BLOCK_ROWS": 1500, "RESCORE_ROWS": 300, "QUANTISE_ROWS": 1900}.items():
+        monkeypatch.setattr(stores_embedded, name, num)
     feat_nd = features(9000)
     store = open_store()
     store.append(ids(0, 5000), feat_nd[:5000])

@@ -1,15 +1,11 @@
-"""Queries and positions as astronomers type them, each with the search that it means."""
+"""Queries as astronomers type them, each with the search that it means."""
 
-from dataclasses import astuple
 from datetime import date
 
 import pytest
 
-from hubbleclip.core.errors import SearchError
 from hubbleclip.search.params import SearchParams
-from hubbleclip.search.records import Cone
 from hubbleclip.search.server.search_service import PageParams
-from hubbleclip.search.sky import RADIUS_DEG, find_cone
 from hubbleclip.search.typed_queries import Known, understand
 
 WORDS = """a age accretion active arm arms and bar barred bright cepheid cepheids cluster clusters comet core dark deep
@@ -234,67 +230,3 @@ def test_the_file_of_a_picture_stays_while_the_text_beside_it_is_understood() ->
     params = PageParams(image=["a" * 32], q=["M51 spiral"]).model_copy(update={"image": ["/uploads/a.png"]})
     found = understand(params, KNOWN)
     assert (found.image, found.place, found.q) == (["/uploads/a.png"], "M51", ["spiral"])
-
-
-def in_catalog(name: str) -> tuple[float, float, float] | None:
-    return {"M 31": (10.68, 41.27, 2.0), "NGC 7331": (339.27, 34.42, 0.01), "ANY": (1.0, 1.0, 2.1)}.get(name)
-
-
-ORION = (83.82208, -5.39111, RADIUS_DEG)
-
-
-@pytest.mark.parametrize(
-    ("text", "radius_deg", "cone"),
-    [
-        ("83.82 -5.39", None, (83.82, -5.39, RADIUS_DEG)),
-        ("83.82,-5.39", 0.0, (83.82, -5.39, 0)),
-        (" 10, +20 ", 0.5, (10, 20, 0.5)),
-        ("-10 5", None, (350, 5, RADIUS_DEG)),
-        ("1e1 .5", None, (10, 0.5, RADIUS_DEG)),
-        ("360 90", None, (0, 90, RADIUS_DEG)),
-        ("10 20 0", None, (10, 20, 0)),
-        ("10.5° −20d, 180", 0.5, (10.5, -20, 180)),
-        ("05 35 17.3 -05 23 28", None, ORION),
-        ("5:35:17.3 -5:23:28", None, ORION),
-        ("05h35m17.3s, −05°23′28″", None, ORION),
-        ("J053517.3-052328", None, ORION),
-        ("RA 83.82208 Dec -5.39111", None, ORION),
-        ("l=90 b=0", None, (318.00439, 48.32964, RADIUS_DEG)),
-        ("gal 0 -90", 0.0, (12.85948, -27.12825, 0)),
-        ("NGC 7331", None, (339.27, 34.42, RADIUS_DEG)),
-        ("M 31", None, (10.68, 41.27, 2.0)),  # as far as its observations
-        ("M 31", 0.2, (10.68, 41.27, 0.2)),
-    ],
-)
-def test_positions_and_names_become_cones(
-    text: str, radius_deg: float | None, cone: tuple[float, float, float]
-) -> None:
-    assert astuple(find_cone(text, radius_deg, in_catalog)) == pytest.approx(cone, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("texts", "said"),
-    [
-        (["10 95", "400 1", "-361 1 0.1"], "is no position: give RA"),
-        (["3C 273", "25 99 99 -95 00 00", "1413+117", "", "ANY", "nan nan 1"], "and the catalog has no target '[^;]*$"),
-    ],
-)
-def test_what_is_no_place_is_one_clear_line(texts: list[str], said: str) -> None:
-    for text in texts:
-        with pytest.raises(SearchError, match=said):
-            find_cone(text, None, in_catalog)
-
-
-def test_sesame_is_asked_only_where_a_caller_says_so_and_the_catalog_does_not_know() -> None:
-    asked: list[str] = []
-
-    def elsewhere(name: str) -> tuple[float, float] | None:
-        asked.append(name)
-        return (187.28, 2.05) if name == "3C 273" else None
-
-    assert find_cone("3C 273", None, in_catalog, elsewhere) == Cone(ra_deg=187.28, dec_deg=2.05, radius_deg=RADIUS_DEG)
-    for known in ("M 31", "10 20", "05 35 17.3 -05 23 28"):
-        find_cone(known, None, in_catalog, elsewhere)
-    with pytest.raises(SearchError, match="Sesame does not know it"):
-        find_cone("Nowhere 7", None, in_catalog, elsewhere)
-    assert asked == ["3C 273", "Nowhere 7"]

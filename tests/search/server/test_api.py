@@ -127,12 +127,13 @@ def test_a_control_character_is_replaced_in_xml() -> None:
 
 
 def test_metrics_count_by_route(client: TestClient, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
-    for tile_id in (*IDS[:3], "unknown"):
-        client.get(f"/api/v1/tiles/{tile_id}")
+    for path in (*(f"api/v1/tiles/{tile_id}" for tile_id in (*IDS[:3], "unknown")), "nothing"):
+        client.get(f"/{path}")
     text = client.get("/metrics").text
     assert 'hubbleclip_requests_total{route="/api/v1/tiles/{tile_id}",status="200"} 3.0' in text
     assert 'hubbleclip_requests_total{route="/api/v1/tiles/{tile_id}",status="404"} 1.0' in text
     assert 'hubbleclip_request_seconds_count{route="/api/v1/tiles/{tile_id}"} 4.0' in text
+    assert 'hubbleclip_requests_total{route="other",status="404"} 1.0' in text
     assert "hubbleclip_searches_open 0.0" in text
     assert IDS[0] not in text
     monkeypatch.setattr(search, "run", Mock(side_effect=RuntimeError("odd")))
