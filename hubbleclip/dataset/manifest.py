@@ -280,7 +280,8 @@ def _is_column_valid(name: str, values: pa.ChunkedArray) -> bool:
 def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
     """Return whether the byte range of every image is in its shard; all shards of the manifest must be in `shards`."""
     sizes = pa.array([shard["size_bytes"] for shard in shards], pa.int64())
-    size = sizes.take(pc.index_in(manifest["shard"].combine_chunks(), pa.array([shard["shard"] for shard in shards])))
+    names = pa.array([shard["shard"] for shard in shards], pa.string())
+    size = sizes.take(pc.index_in(manifest["shard"].combine_chunks(), names))
     offset, length = manifest["offset"].combine_chunks(), manifest["length"].combine_chunks()
     is_sized = pc.and_(pc.greater(length, 0), pc.less_equal(length, size))  # so that the next line cannot overflow
     is_placed = pc.and_(pc.greater_equal(offset, 0), pc.less_equal(offset, pc.subtract(size, length)))

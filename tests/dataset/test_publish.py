@@ -28,7 +28,6 @@ from synthetic_samples import built_in, contents, make_samples_with_pngs
 from hubbleclip.core.io import sha256_file
 from hubbleclip.core.records import to_row
 from hubbleclip.dataset.build import read_dataset
-from hubbleclip.dataset.card import size_category
 from hubbleclip.dataset.hats_catalog import sky_index, write_hats_catalog
 from hubbleclip.dataset.manifest import SPLITS
 from hubbleclip.dataset.publish import publish
@@ -58,11 +57,6 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("datasets")
     built_in(root, SAMPLES[:40], PNGS)
     return built_in(root, SAMPLES, PNGS, released_on=date(2026, 1, 2))
-
-
-@pytest.mark.parametrize(("num", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (2_500_000, "1M<n<10M")])
-def test_the_size_of_a_dataset_has_the_name_of_the_hub(num, category):
-    assert size_category(num) == category
 
 
 def partitions_of(catalog):

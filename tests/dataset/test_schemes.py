@@ -14,7 +14,7 @@ from hubbleclip.config.settings import SplitSettings, read_settings
 from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.dataset.splits.assign import PROPOSAL_CAP, assign_splits, sky_patches
-from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN, program_number
+from hubbleclip.dataset.splits.schemes import GROUP_CHANGED, MIXED_GROUP, SCHEMES, UNKNOWN
 from hubbleclip.pipeline.shards import split_tiles
 
 BY_INSTRUMENT = SplitSettings(scheme="instrument", test_instruments=("WFPC2*",), val_share=0.3)
@@ -113,22 +113,6 @@ def test_a_new_tile_whose_group_is_elsewhere_is_excluded_for_every_pair_of_split
         old |= plan_of(one, old_split)
     expected = (planned, None) if {*old_splits} - {"excluded"} <= {planned} else ("excluded", GROUP_CHANGED)
     assert outcome(split([*tiles, new], [], wanted, old), new) == expected
-
-
-@pytest.mark.parametrize(
-    ("proposal_id", "number"),
-    [
-        ("hst:0123", "123"),
-        ("a:b:77", "77"),
-        ("55", "55"),
-        ("hst:", None),
-        ("hst:12a", None),
-        ("hst:1²", None),
-        ("hst:٣", None),
-    ],
-)
-def test_the_number_of_a_programme_is_in_ascii_digits_after_the_last_colon(proposal_id, number):
-    assert program_number(proposal_id) == number
 
 
 def test_the_kind_of_a_new_tile_comes_before_the_split_of_its_group_as_the_reason():
