@@ -21,7 +21,9 @@ NIGHTS = (30, 50, 60)
 
 @pytest.fixture
 def nights(tmp_path):
-    return tmp_path, [build(SAMPLES[:num], PNGS, tmp_path) for num in NIGHTS]
+    """Datasets of three nights, for each of which only the pictures of its new tiles can be read."""
+    parts = zip((0, *NIGHTS), NIGHTS, strict=False)
+    return tmp_path, [build(SAMPLES[:num], dict([*PNGS.items()][old:num]), tmp_path) for old, num in parts]
 
 
 def test_a_night_packs_only_what_is_new(nights):
@@ -30,6 +32,7 @@ def test_a_night_packs_only_what_is_new(nights):
     assert [{path.name for path in (root / one.dataset.digest).glob("*.tar")} for one in built] == own
     assert [one.dataset.num_new_samples for one in built] == [None, 20, 10]
     assert [one.dataset.parent_digest for one in built] == [None, built[0].dataset.digest, built[1].dataset.digest]
+    assert [read_dataset(root / one.dataset.digest).description["num_parents"] for one in built] == [0, 1, 2]
     assert built[2].dataset.num_samples == len({place.tile_id for place in built[2].placements}) == 60
 
 

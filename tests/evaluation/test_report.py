@@ -137,10 +137,11 @@ def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread
     assert all("i2t_accuracy_at_10pct is 6" in one and "54 proposal groups" in one for one in caplog.messages)
 
 
-def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation):
+def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation, caplog):
     root, dataset_dir, run_dir, shuffled_dir = trained
     again = root / "reports/b"
     report.evaluate(dataset_dir, run_dir, {"shuffled": shuffled_dir}, again, SETTINGS, code_version="1.2.3+gabc")
+    assert "raise splits.test_share" in caplog.text
     names = ("metrics.json", "index.html")
     assert all((evaluation.path / name).read_bytes() == (again / name).read_bytes() for name in names)
     written = json.loads((evaluation.path / "metrics.json").read_text())

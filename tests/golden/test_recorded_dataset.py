@@ -50,7 +50,9 @@ def recorded(folder: Path, built: BuiltDataset) -> dict[str, Any]:
     """What is compared: hashes of Parquet files are left out, since they depend on the library that writes them."""
     info, row = read_dataset(folder), asdict(built.dataset)
     croissant = json.loads((folder / "croissant.json").read_text())
-    del row["built_at"], croissant["@context"], croissant["recordSet"], croissant["distribution"][0]["sha256"]
+    late_s = abs(row["built_at"].timestamp() - (folder / "dataset.json").stat().st_mtime)
+    row["built_at"] = f"{late_s:.1f} s after the description, {row['built_at'].tzinfo}"
+    del croissant["@context"], croissant["recordSet"], croissant["distribution"][0]["sha256"]
     texts = [path for path in folder.rglob("*") if path.suffix in {".md", ".txt", ".properties", ".csv"}]
     return {path.relative_to(folder).as_posix(): path.read_text().splitlines() for path in texts} | {
         "card on a hub": dataset_card(dict(info.description), info.manifest, "png", "there/").splitlines(),

@@ -39,7 +39,7 @@ RECIPES = {
     "average": {"ema": 0.5},
     "distillation": {"distillation_weight": 2.0, "micro_batch": 3},
     "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits"},
-    "mixtures": {"wise_alphas": (0.0, 0.3, 1.0)},
+    "mixtures": {"wise_alphas": (1.0, 0.0, 0.3)},
     "captions": {"captions": {"abstract": 1, "abstract_sentences": 2, "title": 0.5}},
     "hard negatives": {"hard_share": 0.5},
     "clipped": {"grad_clip": 0.05},

@@ -100,7 +100,7 @@ def _grey_levels(item: Path | Image.Image | npt.NDArray[np.uint8], size_px: int)
             return decode_resized(item.read_bytes(), size_px)
         image = item if isinstance(item, Image.Image) else Image.fromarray(item)
         return resized(image.convert("L"), size_px)
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, AttributeError) as error:
         name = item if isinstance(item, Path) else type(item).__name__
         raise TrainingError(f"no picture can be read from {name} ({error}): give PNG, JPEG or uint8 levels") from error
 
