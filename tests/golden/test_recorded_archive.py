@@ -147,10 +147,15 @@ def test_a_night_at_mast_is_the_recorded_one(tmp_path: Path, compare_recorded: C
             assert facts(delivery.product) == facts(replace(kept, path=None)), "a small file comes in memory alone"
             assert sha256_bytes(delivery.data or b"") == kept.sha256
         requests(world)
+        unsteady = in_turn(give(b"", ETag='"2"'), give(b"", ETag='"3"'))
         changed = {"ibol01010/": give(b"x", ETag='"2"'), "ibol04010/": give(b"", 503)}
         world.table |= {f"/stpubdata/hst/public/ibol/{folder}": response for folder, response in changed.items()}
+        world.table["/api/v0.1/Download/file?uri=mast%3AHST%2Fproduct%2FIBOL02010"] = unsteady
         found["renewed"] = without(archive.renewed_files(known), (world.url, "URL"))
         found["renewed, requests"] = requests(world)
+        for dates in ((60_300.0, None), (50_000.0, 51_825.0), (50_000.0, 51_825.5), (0.0, 1.0)):
+            list(archive.query_observations(*dates))
+            found[f"asked from {dates}"] = [query["params"]["columns"] for _, query in requests(world)]
     compare_recorded("archive_mast.json", found)
 
 

@@ -17,6 +17,7 @@ from hubbleclip.missions.jwst import JWST
 from tests.archives.conftest import archive_at, make_transport, observation
 from tests.archives.test_choice import file_of
 from tests.archives.test_choice import observation as visited
+from tests.archives.test_windows import Server
 from tests.bad_server import give
 from tests.golden.plain import without
 from tests.made_archive import MadeArchive, hst_archive, made_pins
@@ -31,7 +32,7 @@ __all__ = [
     "give",
     "make_transport",
 ]
-__all__ += ["choose", "findings", "observation", "probe"]
+__all__ += ["Server", "choose", "findings", "observation", "pinned", "probe", "ranges"]
 
 
 def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[Any]:
@@ -46,6 +47,10 @@ def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[A
     return [[one.file_name for one in products], {one.entity_id: f"{one.reason}: {one.detail}" for one in rejections}]
 
 
+def pinned(**about: Any) -> PinnedFile:
+    return PinnedFile(**{"proposal": "", "obs_id": "", "uri": "mast:a", "size_bytes": 1, "preview_uri": ""} | about)
+
+
 def probe(rows: Callable[[Criteria], list[Any]] = lambda _: [], **given: Any) -> Probe:
     """A probe that gets these rows for each query, with attributes that other checks set."""
     made = Probe(archive_at("http://h", Path(), name="hst"), HST.pins, None)
@@ -53,6 +58,18 @@ def probe(rows: Callable[[Criteria], list[Any]] = lambda _: [], **given: Any) ->
     for name, value in {"mast": mast, **given}.items():
         setattr(made, name, value)
     return made
+
+
+def ranges(whole: bytes, sent: list[str]) -> Any:
+    """A transport of one file by ranges; `sent` gets those that are requested."""
+
+    def get(_: str, headers: Mapping[str, str], limit: int) -> Any:
+        first, last = map(int, headers["Range"].removeprefix("bytes=").split("-"))
+        sent.append(f"{first}-{last}, at most {limit}")
+        given = {"Content-Range": f"bytes {first}-{last}/{len(whole)}"}
+        return SimpleNamespace(headers=given, content=whole[first : last + 1])
+
+    return SimpleNamespace(get=get)
 
 
 def findings(
