@@ -140,7 +140,7 @@ def target_of(keywords: Keywords) -> str | None:
 
 def title_of(stem: str, instrument: str | None, filters: tuple[str, ...], target: str | None) -> str:
     """Compose the title of an observation."""
-    title = target or re.sub(r"[_\s]+", " ", stem)
+    title = target or " ".join(stem.replace("_", " ").split()) or stem
     if instrument:
         title += f" with {instrument}"
     return f"{title} in {' and '.join(filters)}" if filters else title
