@@ -36,6 +36,7 @@ from hubbleclip.contracts.schema import contract_tables, tables, to_arrow
 from hubbleclip.contracts.validation import contract_violations, reject_broken_rows
 from hubbleclip.core import records
 from hubbleclip.core.errors import HubbleclipError
+from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 from hubbleclip.pipeline.status import read_status, status_lines
@@ -301,7 +302,9 @@ def test_scripts_change_what_is_recorded(catalog: Catalog, compare_recorded: Cal
     }
     changed: dict[str, list[Record]] = {
         "proposal": [replace(proposal("2"), abstract="Comets."), proposal("6")],
-        "abstract_summary": [summary("a", summary="Galaxies and dust.", answered_at=LATER)],
+        "abstract_summary": [
+            summary("a", abstract_sha256=sha256_bytes(b"A comet, and dust."), summary="Galaxies.", answered_at=LATER)
+        ],
         "split": [assignment("1", "g2", "val")],
         "checkpoint": [make(records.Checkpoint, run_id=RUNS[0], step=0, path="new")],
     }

@@ -106,6 +106,7 @@ CASES: dict[str, tuple[list[Respond], dict[str, Any]]] = {
     "sieved, another version": ([give_range(SIEVED, **TAG), give(SIEVED, **NEW_TAG)], LISTED),
     "sieved, cut": ([give_range(SIEVED[:-2880], **TAG)], LISTED),
     "sieved, cut by bytes": ([give_range(SIEVED[:-100], **TAG)], {"size_bytes": len(SIEVED) - 100}),
+    "sieved, skipped at the end": ([give_range(SIEVED[:-5760], **TAG)], {"size_bytes": len(SIEVED) - 5760}),
     "sieved, no FITS": ([give_range(b"x" * len(SIEVED), **TAG)], LISTED),
     "sieved, more behind": ([give_range(SIEVED + b"\0" * 2880, **TAG)], {"size_bytes": len(SIEVED) + 2880}),
 }
