@@ -327,17 +327,28 @@ def test_the_search_by_a_picture_is_that_recorded(client: TestClient, compare_re
 
 
 def test_tools_for_agents_are_those_recorded(search: Search, compare_recorded: Callable[..., None]) -> None:
+    called: list[str] = []
+
+    def noted(function: Callable[..., Any], *arguments: Any) -> Any:
+        called.append(getattr(function, "__name__", "sql"))
+        return function(*arguments)
+
     async def talk() -> dict[str, Any]:
-        async with Client(make_agent_server(lambda: search, search._layout, explain)) as agent:
+        server = make_agent_server(lambda: search, search._layout, explain, run=noted, run_sql=noted)
+        async with Client(server) as agent:
             tools = {
                 one.name: [one.description, one.annotations.read_only_hint, sorted(one.input_schema["properties"])]
                 for one in (await agent.list_tools()).tools
             }
             found = [(name, arguments, await agent.call_tool(name, arguments)) for name, arguments in CALLS]
-        return tools | {
-            f"{name} {arguments}": one.structured_content or one.content[0].text.split("\n")[0]
-            for name, arguments, one in found
-        }
+        return (
+            tools
+            | {"called": called}
+            | {
+                f"{name} {arguments}": one.structured_content or one.content[0].text.split("\n")[0]
+                for name, arguments, one in found
+            }
+        )
 
     compare_recorded("search_tools.json", short(asyncio.run(talk())))
 
