@@ -36,8 +36,8 @@ def settings_toml(settings: Settings) -> str:
 def _entry(name: str, description: str | None, value: Any) -> str:
     """Format one setting under its comment. A setting of None is commented out, because TOML has no null."""
     is_unset = value is None
-    # JSON strings, numbers, booleans and arrays are also valid TOML.
-    text = '""' if is_unset else json.dumps(value, default=str)
+    # JSON strings, numbers, booleans and arrays are also valid TOML, and objects are with equals signs.
+    text = '""' if is_unset else json.dumps(value, default=str, separators=(", ", " = "))
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
 
 

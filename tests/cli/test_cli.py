@@ -16,7 +16,6 @@ from hubbleclip.cli import running
 from hubbleclip.cli.app import SMALL_DEMO, main
 from hubbleclip.cli.options import Options, complete_advice, given_flags
 from hubbleclip.cli.serving import mcp
-from hubbleclip.config.toml import parse_assignment
 from hubbleclip.core.errors import CatalogLockedError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import pending_work
@@ -146,14 +145,6 @@ def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(
     with pytest.raises(SystemExit):
         main(["sql", place])
     assert "--views" in capsys.readouterr().err
-
-
-def test_assignments_are_toml_values() -> None:
-    assert parse_assignment("train.steps=3") == ("train.steps", 3)
-    assert parse_assignment("archive.instruments=['ACS*']") == ("archive.instruments", ["ACS*"])
-    assert parse_assignment("model.name=ViT-B-16") == ("model.name", "ViT-B-16")
-    with pytest.raises(SettingsError, match="section.name=value"):
-        parse_assignment("train.steps")
 
 
 def test_locked_catalog_names_its_holder_before_a_server_starts(tmp_path: Path) -> None:

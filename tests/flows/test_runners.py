@@ -23,7 +23,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.build import PlannedShard, write_shard
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.batches import map_unordered, work_on
-from hubbleclip.pipeline.engine.runners import RUNNERS, Submit, fetch_share, open_workers, runner_of
+from hubbleclip.pipeline.engine.runners import RUNNERS, Submit, open_workers
 from hubbleclip.pipeline.remote_store import collect_from_store, push
 from hubbleclip.pipeline.shards import pack_shard, read_tile
 from tests.dataset.synthetic_samples import make_samples_with_pngs
@@ -220,17 +220,3 @@ def test_results_come_with_their_items_until_an_error_ends_the_work(
             seen.extend(found)
     assert (0, 0) in seen
     assert runner != "threads" or len(seen) < 240
-
-
-def test_processes_share_the_rate_limit_and_the_connections() -> None:
-    settings = read_settings(
-        "demo", {"flows": {"runner": "dask", "workers": 4}, "fetch": {"connections": 8, "requests_per_s": 10.0}}
-    )
-    share = fetch_share(settings)
-    assert (share.connections, share.requests_per_s) == (2, 2.5)
-    assert fetch_share(read_settings("demo", {"flows": {"workers": 4}})) == read_settings("demo").fetch
-
-
-def test_an_unknown_runner_is_refused() -> None:
-    with pytest.raises(SettingsError, match="one of dask, processes, ray, threads"):
-        runner_of(read_settings("demo", {"flows": {"runner": "slurm"}}))

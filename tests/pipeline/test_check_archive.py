@@ -1,22 +1,19 @@
 """The check of an archive before the first ingest of a profile, and as a command."""
 
 import json
-from collections import namedtuple
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.filesize import decimal
 from stages import NOW
 
-from hubbleclip.archives.check.estimate import Estimate
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.config.settings import Settings, SimulatorSettings, read_settings
-from hubbleclip.core.errors import ArchiveError, SettingsError
+from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Watermark
-from hubbleclip.pipeline.check_archive import check_archive, check_before_first, disk_line
+from hubbleclip.pipeline.check_archive import check_before_first
 from hubbleclip.pipeline.engine.stage import Stage
 from hubbleclip.simulator.server.launcher import running_simulator
 from tests.faulty_archive.archive import running_archive
@@ -48,27 +45,6 @@ def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_a
         check_first(settings_at(url, tmp_path, check_first=False))
         check_first(settings_at(url, tmp_path, from_raw=True))
         check_first(settings_at(url, tmp_path), mark)
-
-
-def test_a_local_archive_has_nothing_to_check(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nothing to check"):
-        check_archive(read_settings("local", {"data": str(tmp_path), "archive": {"folder": str(tmp_path)}}))
-
-
-def test_an_estimate_is_compared_with_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("Usage", "free")(9_000_000))
-    nothing = dict.fromkeys((one.name for one in fields(Estimate)), 0)
-    for file_bytes, tile_bytes, advice in (
-        (4e6, 5e6, ""),
-        (5e6, 5e6, ": set fetch.keep_fits = false"),
-        (5e6, 9.1e6, ": set --data to a larger disk"),
-        (0, 9.1e6, ": set --data to a larger disk"),
-    ):
-        made = Estimate(**nothing | {"file_bytes": file_bytes, "tile_bytes": tile_bytes})
-        fits, line = disk_line(made, settings_at("http://127.0.0.1:9", tmp_path / "data"))
-        figures = " and ".join((f"{decimal(file_bytes)} of files", f"{decimal(tile_bytes)} of tiles"))
-        assert line.startswith(f"{figures}, 9.0 MB are free at {tmp_path}{advice}")
-        assert fits == (not advice) and (advice or line.endswith(str(tmp_path)))
 
 
 def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

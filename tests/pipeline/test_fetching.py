@@ -1,11 +1,9 @@
 """Files: fetched side by side, numbered as their contents follow each other, and kept only where that is asked."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,11 @@ from hubbleclip.catalog.pending import pending_fetch, pending_tiles, product_bat
 from hubbleclip.config.settings import ArchiveSettings, SimulatorSettings
 from hubbleclip.core.errors import ArchiveDownError, DiskFullError, DownloadError
 from hubbleclip.core.io import sha256_bytes, write_bytes
-from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Attempt, Observation, Product
 from hubbleclip.pipeline.engine.attempts import MAX_RUNS, Batch, Step
 from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
-from hubbleclip.pipeline.ingest.fetch import dropped, fetch_pending, is_intact, remove_strays, write_fetched
+from hubbleclip.pipeline.ingest.fetch import fetch_pending, remove_strays, write_fetched
 from hubbleclip.pipeline.shards import read_material
 from hubbleclip.pipeline.tiles.run import cut_product, fetch_and_cut, without_repeated, write_cut
 from hubbleclip.simulator.server.launcher import running_simulator
@@ -308,34 +305,3 @@ def test_strays_of_a_killed_run_are_removed_and_named_files_stay(tmp_path: Path)
         assert [path for path in stage.layout.products.rglob("*") if path.is_file()] == [
             stage.layout.absolute(item.path)
         ]
-
-
-def test_a_file_outside_the_profile_is_never_removed(tmp_path: Path) -> None:
-    own = tmp_path / "own.fits"
-    own.write_bytes(b"x")
-    with stage_at(tmp_path / "data") as stage:
-        item = replace(fetched("a"), path=str(own))
-        assert dropped(item, stage.layout) == item
-        assert own.exists()
-
-
-@pytest.mark.parametrize(
-    ("written_s", "content", "size_bytes", "expected"),
-    [
-        (-1, b"new", 3, True),
-        (-1, b"ne", 3, False),
-        (-1, b"of which extensions were skipped", 9_000_000, True),
-        (1, b"new", 3, False),
-        (1, b"old", 3, True),
-        (0, None, 3, False),
-    ],
-)
-def test_a_file_is_hashed_again_only_if_it_was_written_since_it_was_fetched_or_has_another_size(
-    written_s: int, content: bytes | None, size_bytes: int, expected: bool, tmp_path: Path
-) -> None:
-    path, fetched_at = tmp_path / "a.fits", datetime.now(UTC)
-    if content is not None:
-        path.write_bytes(content)
-        os.utime(path, (fetched_at.timestamp() + written_s,) * 2)
-    one = product("a", path=str(path), fetched_at=fetched_at, sha256=sha256_bytes(b"old"), size_bytes=size_bytes)
-    assert is_intact(one, Layout(tmp_path)) is expected

@@ -15,7 +15,7 @@ from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import run_stage
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.config.toml import nested, read_grid
+from hubbleclip.config.toml import read_grid
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
@@ -147,27 +147,3 @@ def test_a_pipeline_checks_its_training_before_it_asks_the_archive(
         monkeypatch.setattr(f"hubbleclip.pipeline.{name}", lambda _, name=name: begun.append(name))
     run_stage("pipeline", Options(data=tmp_path), server=False)
     assert begun == [*stages]
-
-
-def test_values_by_their_names_are_tables() -> None:
-    values = {"data": "here", "train.seed": 1, "train.captions.summary": 2, "model.name": "towers"}
-    assert nested(values) == {
-        "data": "here",
-        "train": {"seed": 1, "captions": {"summary": 2}},
-        "model": {"name": "towers"},
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[train]\nseed = 3\n", "train.seed"),
-        ("[train]\nseed = []\n", "train.seed"),
-        ("", "any setting"),
-        ("[", "cannot be read"),
-    ],
-)
-def test_what_is_no_grid_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "grid.toml").write_text(text)
-    with pytest.raises(SettingsError, match=message):
-        read_grid(tmp_path / "grid.toml")

@@ -177,15 +177,6 @@ def test_a_file_of_the_same_size_with_other_content_is_sent_and_an_unchanged_one
     assert sends == [[], []]
 
 
-def test_files_that_stand_outside_the_root_are_neither_sent_nor_dropped(tmp_path: Path) -> None:
-    layout = machine(tmp_path, "one", keep_local=False)
-    outside = tmp_path / "elsewhere.fits"
-    write_text(outside, "yours")
-    push(layout, [str(outside)])
-    assert outside.exists()
-    assert files_below(tmp_path / "store") == []
-
-
 def test_a_url_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere://"), synchronised_catalog(Layout(tmp_path, "nowhere://x")):
         pass

@@ -167,13 +167,6 @@ def test_of_a_year_that_is_not_due_the_forgotten_days_alone_are_counted_and_quer
     assert [days for days in archive.asked if days[1]] == [(58020, Days(58020, 58021).last_mjd)]
 
 
-def test_a_range_is_divided_into_halves_and_years() -> None:
-    assert Days(0, 10).halves() == (Days(0, 5), Days(5, 10))
-    assert Days(1, 4).halves() == (Days(1, 2), Days(2, 4))
-    years = [part.end - part.first for part in Days(YEAR_2020.first - 5, YEAR_2020.end + 9).years()]
-    assert years == [5, 366, 9]
-
-
 def test_one_changed_day_is_found_by_few_counts() -> None:
     ours = dict.fromkeys(range(*YEAR_2020), 100)
     counted: list[Days] = []
