@@ -103,7 +103,7 @@ TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, su
 def given_flags(arguments: Sequence[str]) -> list[str]:
     """Find the given options that a command in a message must repeat."""
     flags: list[str] = []
-    for given, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for given, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, is_joined, value = given.partition("=")
         if name in CARRIED and (value := value if is_joined else following):
             flags += [name, value]

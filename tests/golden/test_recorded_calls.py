@@ -11,7 +11,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,7 @@ CALLS = Path(__file__).parent / "calls"
 def catch(call: Callable[[], Any]) -> str:
     try:
         return f"no error: {call()!r}"
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         return f"{type(err).__name__}: {err}"
 
 
@@ -42,7 +42,11 @@ def seen(call: Callable[[], Any]) -> list[Any]:
     printed, logged, logger, handler = io.StringIO(), list[str](), logging.getLogger("hubbleclip"), logging.Handler()
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     level = logger.level
-    with patch.multiple(logger, handlers=[handler], propagate=False), redirect_stdout(printed):
+    with (
+        patch.multiple(logger, handlers=[handler], propagate=False),
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+    ):
         logger.setLevel(logging.INFO)
         result = catch(call).removeprefix("no error: ")
         logger.setLevel(level)
