@@ -11,6 +11,7 @@ from stages import NOW, fetched, observation, product, rejection, stage_at
 from valid_catalog import tile
 
 from hubbleclip.config.settings import Settings
+from hubbleclip.core import records
 from hubbleclip.pipeline.engine.attempts import Step
 from hubbleclip.pipeline.engine.stage import Stage
 
@@ -22,6 +23,7 @@ __all__ = [
     "fetched",
     "observation",
     "product",
+    "records",
     "rejection",
     "replace",
     "tile",
