@@ -37,3 +37,9 @@ def search(site: Settings) -> Search:
 def own_site(made: Path, tmp_path: Path) -> Settings:
     """Settings of a profile that is not indexed yet."""
     return settings_of(shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture
+def own_index(site: Settings, tmp_path: Path) -> Settings:
+    """Settings of an indexed profile of a test's own."""
+    return settings_of(shutil.copytree(site.data, tmp_path / "data"))

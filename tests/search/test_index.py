@@ -150,46 +150,44 @@ def flipped(data: bytes, position: int) -> bytes:
     return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
-@pytest.mark.parametrize("pattern", ["current.json", "*/index.json", "*/*.f16", "*/*.i8", "*/*.parquet"])
-def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(own_site: Settings, pattern: str) -> None:
-    stage.index(own_site)
-    search = Search.open(own_site)
+def test_a_damaged_index_is_one_line_and_the_old_one_answers_where_it_is_open(own_index: Settings) -> None:
+    search = Search.open(own_index)
     expected = search.run(QUERY).hits
-    add_tiles(own_site, range(2), range(6, 7))
-    stage.index(own_site)
-    path = max(Layout(own_site.root).index.glob(pattern))  # of the segments, the new one
-    content = path.read_bytes()
-    places = (min(100, len(content) // 2), len(content) - 9)  # among ids, features or codes, and at the end
-    for damaged in (*(flipped(content, place) for place in places), content[:-9], b"", None):
-        path.unlink(missing_ok=True)
-        if damaged is not None:
-            path.write_bytes(damaged)
-        assert search.run(QUERY).hits == expected
-        with pytest.raises(SearchError, match="hubbleclip index") as error:
-            Search.open(own_site)
-        assert damaged is None or path.name in str(error.value)
-        assert "\n" not in str(error.value)
+    add_tiles(own_index, range(2), range(6, 7))
+    stage.index(own_index)
+    for pattern in ("current.json", "*/index.json", "*/*.f16", "*/*.i8", "*/*.parquet"):
+        path = max(Layout(own_index.root).index.glob(pattern))  # of the segments, the new one
+        content = path.read_bytes()
+        places = (min(100, len(content) // 2), len(content) - 9)  # among ids, features or codes, and at the end
+        for damaged in (*(flipped(content, place) for place in places), content[:-9], b"", None):
+            path.unlink(missing_ok=True)
+            if damaged is not None:
+                path.write_bytes(damaged)
+            assert search.run(QUERY).hits == expected
+            with pytest.raises(SearchError, match="hubbleclip index") as error:
+                Search.open(own_index)
+            assert damaged is None or path.name in str(error.value)
+            assert "\n" not in str(error.value)
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize(("pattern", "name"), [("current.json", "tiles"), ("*/index.json", "format")])
-def test_an_index_of_another_version_is_one_line(own_site: Settings, pattern: str, name: str) -> None:
-    stage.index(own_site)
-    (path,) = Layout(own_site.root).index.glob(pattern)
+def test_an_index_of_another_version_is_one_line(own_index: Settings, pattern: str, name: str) -> None:
+    (path,) = Layout(own_index.root).index.glob(pattern)
     facts = json.loads(path.read_bytes())
     del facts[name], facts["self_sha256"]
     path.write_bytes(description_bytes(facts))
     with pytest.raises(SearchError, match=f"{path.name} is damaged .*{name}.*run `hubbleclip index`"):
-        Search.open(own_site)
+        Search.open(own_index)
 
 
-def test_an_index_without_its_folder_is_one_line(own_site: Settings) -> None:
-    stage.index(own_site)
-    layout, current = Layout(own_site.root), read_current(Layout(own_site.root))
+def test_an_index_without_its_folder_is_one_line(own_index: Settings) -> None:
+    layout, current = Layout(own_index.root), read_current(Layout(own_index.root))
     write_current(layout, replace(current, num_tiles=49))
     with pytest.raises(SearchError, match="48 of 49 tiles"):
-        Search.open(own_site)
+        Search.open(own_index)
     shutil.rmtree(layout.model_index(current.model_digest))
     with pytest.raises(SearchError, match="0 of 49 tiles: run `hubbleclip index`"):
-        Search.open(own_site)
+        Search.open(own_index)
     with pytest.raises(SearchError, match="this version has no store 'other'"):
         open_store(layout, "a", "other")
