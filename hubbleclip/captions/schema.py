@@ -58,7 +58,7 @@ Summary = Annotated[str, Field(min_length=2, max_length=400), *_bounded_words(MA
 
 
 class Answer(BaseModel):
-    """What a backend writes about one abstract. After the grounding, lists may be shorter than the minimum lengths."""
+    """What a backend writes about one abstract. The bounds hold before the grounding removes phrases."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

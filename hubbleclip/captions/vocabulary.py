@@ -16,7 +16,7 @@ MAX_TERM_WORDS = 4
 MAX_MODIFIERS = 3
 TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
 """Matches the type of a supernova, such as `Ia`, or a luminosity class, such as `V`."""
-# A number, coordinates such as J1030+0524, or a supernova such as 1987A; a letter of a component or planet may follow.
+# Matches a number, coordinates such as J1030+0524, or a supernova such as 1987A; a letter of a part or planet may follow.
 NUMBER = r"J?\d+(?:\.\d+)?(?:[+−–-]\d+(?:\.\d+)?)*(?:[A-Za-z]{1,4}\b)?(?: [b-h]\b)?"
 COMETS = r"\b(?:[1-9]\d{0,2}[PD]/[A-Z][\w-]+(?: [A-Z][\w-]+)?|[CP]/\d{4} [A-Z]\d+(?: \([^)]{3,30}\))?)"
 NUMBERED = r"\(\d{3,6}\) [A-Z][\w’']+"
@@ -139,7 +139,8 @@ def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] =
             first = place
             while first > max(start, place - MAX_MODIFIERS) and lower[first - 1] in modifiers:
                 first -= 1
-            while first < place and TYPE.match(words[first]):  # "Ia" belongs to the name only after "type"
+            # A type such as "Ia" is a part of the name only after the word "type".
+            while first < place and TYPE.match(words[first]):
                 first += 1
             term = terms[" ".join(single[place : place + length])]
             found.append(Term(" ".join([*map(_shown, words[first:place]), term.name]), term.category))

@@ -96,7 +96,7 @@ def count_call(path: Path) -> int:
 
 
 class Grounded(NamedTuple):
-    """A grounded answer, the objects and targets that were dropped, and the number of objects and targets before that.
+    """A grounded answer, the dropped objects and targets, and the number of objects and targets that were checked.
 
     The lists of `answer` may be shorter than the schema demands.
     """

@@ -202,7 +202,7 @@ def find_parent(
 ) -> DatasetInfo | None:
     """Find the largest existing dataset whose samples are all in the new dataset too, and unchanged.
 
-    None is returned if no such dataset exists, or if that dataset already has `max_parents` parents.
+    None is returned if there is no such dataset, or if the largest already has `max_parents` parents.
     """
     # With another format, contract version or settings, a build would write other bytes for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
@@ -262,7 +262,7 @@ def _write_shards(
     sidecars: Sidecars,
     map_fn: MapFn[PlannedShard, PackedShard],
 ) -> dict[str, shard_writer.ShardFile]:
-    """Write the shards that an interrupted build did not write, and return all shards' properties; TileFileError."""
+    """Write the missing shards, and return the properties of all shards. Raises TileFileError."""
     tars = {name: shard_writer.read_shard_file(building / name) for name in plan if (building / name).is_file()}
     missing = {name: samples for name, samples in plan.items() if name not in tars}
     planned = [

@@ -48,7 +48,7 @@ LICENCE_FILE = "LICENSE.md"
 LICENCE_IDS = {"CC0 1.0": "cc0-1.0", "unknown": "unknown"}
 """Identifiers of licences on the Hugging Face hub, which describes a licence without an identifier as `other`."""
 SIZES = {10**3: "1K", 10**4: "10K", 10**5: "100K", 10**6: "1M", 10**7: "10M", 10**8: "100M"}
-"""Limits of the size categories of the Hugging Face hub."""
+"""Boundaries, in samples, between the size categories of the Hugging Face hub."""
 
 
 def notice_lines(of_archives: Mapping[str, Mapping[str, str]]) -> str:

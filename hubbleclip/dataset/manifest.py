@@ -235,7 +235,7 @@ def _check_fields(description: object) -> None:
 def check_version(place: str | Path, version: str) -> None:
     """Check that a dataset follows a version of the data contract that this program knows.
 
-    In another major version a column may have another meaning, and a newer version may have columns unknown to the old.
+    In another major version a column may have another meaning, and a newer version may have further columns.
     """
     ours = contract_version("shards")
     parts, known = (
@@ -296,7 +296,7 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
 
 
 def _check_text_size(content: bytes) -> None:
-    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size; rows may share one stored text."""
+    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size, as rows may share a stored text."""
     fields = pq.read_schema(pa.BufferReader(content))
     names = [f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name for one in fields]
     size = 0

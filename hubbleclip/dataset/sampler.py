@@ -49,8 +49,8 @@ class GroupBatchSampler:
         negatives of each other.
     hard_share
         Share of a batch's extra rows whose groups are of one class if possible, or else of few classes. Extra rows
-        remain when every group has the same number of rows: `batch_size` modulo the number of groups. There is no
-        effect if they are more than half the number of groups.
+        remain when every group has the same number of rows: `batch_size` modulo the number of groups. The setting
+        has no effect if there are more extra rows than half the number of groups.
 
     """
 
@@ -82,7 +82,7 @@ class GroupBatchSampler:
         return group_b[order_b], visit_b[order_b]
 
     def _by_class(self, num: int, group_n: Ints, cycle: int) -> Ints:
-        """Reorder the groups of several batches of `num` rows so that a share `hard_share` of each is from few classes.
+        """Reorder the groups of several batches of `num` rows so that few classes make up `hard_share` of each batch.
 
         The groups in this share and the order of the classes are random.
         """

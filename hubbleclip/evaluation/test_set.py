@@ -49,7 +49,7 @@ class TestSet:
 
 
 def make_test_set(samples: Sequence[Sample], split: str | None = "test") -> TestSet:
-    """Make a test set from the rows of one split, or from all rows if it is None.
+    """Make a test set from the rows of one split, or from all rows if `split` is None.
 
     The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
     caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong

@@ -80,7 +80,7 @@ class Entry:
 
 
 def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
-    """Find the rows of some samples in a dataset's manifest, by tile id; EvaluationError if their pictures differ."""
+    """Find the rows of samples in a dataset's manifest; EvaluationError if a picture differs or is missing."""
     wanted = {sample.tile_id: sample.png_sha256 for sample in samples}
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted))).sort_by("tile_id")
     found = dict(zip(rows["tile_id"].to_pylist(), rows["png_sha256"].to_pylist(), strict=True))
@@ -187,7 +187,7 @@ def benchmark(
     names = ("num_objects", "num_in_tiles", "num_in_training")
     totals: dict[str, int | None] = {name: sum(row.get(name, 0) for row in counts) for name in names}
     if seen is None or not totals["num_objects"]:
-        totals["num_in_training"] = None  # it is not known
+        totals["num_in_training"] = None  # the number is unknown
     return common | {
         "catalogue": path and path.name,
         "catalogue_sha256": path and sha256_file(path),

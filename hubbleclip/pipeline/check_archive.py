@@ -46,7 +46,7 @@ def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckRe
 
 
 def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:
-    """Compare an estimate with the free disk; returns whether it fits, and a line that says what to change if not."""
+    """Compare an estimate with the free disk space; return whether it fits, and a line with advice if it does not."""
     place = next(path for path in (settings.root, *settings.root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     needed = estimated.file_bytes + estimated.tile_bytes

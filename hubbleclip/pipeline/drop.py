@@ -27,7 +27,7 @@ UNION ALL SELECT 'run ' || run_id FROM run SEMI JOIN held USING (dataset_digest)
 def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
     """Drop a product (by URI) or a proposal (by number) if `confirm` accepts the summary; return what was dropped.
 
-    Datasets and runs keep its tiles unchanged, and are named in the summary. Raises HubbleclipError for a name that the
+    The summary names the datasets and runs that keep copies of the tiles. Raises HubbleclipError for a name that the
     catalog lacks.
     """
     if settings.store:

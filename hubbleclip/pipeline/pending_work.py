@@ -132,7 +132,7 @@ def newest_run(layout: Layout, dataset_digest: str, *, is_shuffled: bool = False
 def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path | None:
     """Find the finished shuffled-pairs baseline of these settings on a dataset, or else the newest one.
 
-    None if there is none, or if none is wanted.
+    None if there is no baseline, or if the settings want none.
     """
     if not settings.evaluation.shuffled_steps:
         return None

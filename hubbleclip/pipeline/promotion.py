@@ -1,6 +1,6 @@
 """Find a run: by its id, or the promoted one, which is the best on val so far.
 
-Another run replaces the promoted run only when the other run is significantly better.
+Another run replaces the promoted run only if it is significantly better.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def send_to_store(layout: Layout, path: Path) -> None:
 def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
     """Fetch files that other machines sent by `send_to_store`, and delete these files from the store."""
     if not paths:
-        return  # S3 has no file that matches an empty list, which is an error
+        return  # an empty list is an error on S3
     _get(layout, paths)
     with service_errors(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])
@@ -240,7 +240,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
-    """Return whether the store's copy has the content of a local file; a wrong False only sends the file again.
+    """Return whether the store's copy has the content of a local file; if wrongly False, the file is sent again.
 
     On S3, the ETag is compared: the MD5 digest of the file, or, for a file that was sent in parts, the digest of the
     digests of the parts. In other stores, the contents are compared.

@@ -80,7 +80,7 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read the summaries of abstracts by proposal and writer; `""` is a second key of the selected writer."""
+    """Read the summaries of abstracts by proposal and writer; the selected writer's summary also has the key `""`."""
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
     for row in stage.catalog.rows(SUMMARIES):

@@ -24,7 +24,7 @@ SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
 FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
       GROUP BY path HAVING bool_and(superseded_at IS NOT NULL))
 """
-"""Query for the files on disk that no product in use refers to."""
+"""Query for the number and the size of the files on disk to which no product in use refers."""
 NEWEST_REPORT = """
 SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
 LIMIT 1
@@ -35,7 +35,7 @@ GROUP BY stage, reason ORDER BY stage, reason
 """
 EXCLUDED = "SELECT reason, num_tiles AS num FROM split_count WHERE reason IS NOT NULL ORDER BY reason"
 MAX_EXAMPLE = 120
-"""Maximum length of the example of a reason, in characters."""
+"""Maximum length, in characters, of the example that is shown for a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

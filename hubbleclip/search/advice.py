@@ -21,7 +21,7 @@ NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
 best score.
 """
 MIN_LETTERS = 5
-"""Minimum number of letters that a word in no abstract needs, so that a similar word is proposed."""
+"""Minimum number of letters of an unknown word for which a similar known word is proposed."""
 MAX_PROPOSED = 3
 """Maximum number of words of a text for which similar words are proposed; each word takes a scan of all known words."""
 FOREIGN = re.compile(

@@ -1,4 +1,4 @@
-"""Tools for agents by the Model Context Protocol: search, tile, explain, and SQL on the catalog. They only read."""
+"""Read-only tools for agents by the Model Context Protocol: search, tile, explain, and SQL on the catalog."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def make_agent_server(
 
 
 def http_routes(server: MCPServer) -> list[BaseRoute]:
-    """Make the route `/mcp`, whose requests have passed `SecurityMiddleware`, which checks the name of the host too."""
+    """Make the route `/mcp`; it need not check the host's name, because `SecurityMiddleware` has checked it before."""
     checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked_before)
     return app.routes

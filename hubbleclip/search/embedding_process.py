@@ -84,7 +84,7 @@ def main() -> None:
     hide_unused_libraries(run_dir)
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
-    gc.freeze()  # makes the garbage collection at the end of the process, for which the command waits, quick
+    gc.freeze()  # shortens the garbage collection at the end of the process, for which the command waits
 
 
 if __name__ == "__main__":

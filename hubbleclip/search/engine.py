@@ -1,7 +1,7 @@
 """Search the indexed tiles: filters, then the scan of the features and the words, then groups and pages.
 
 The filters are answered by the catalog's published snapshot, the scan by the vector store. Both are opened read-only
-and stay valid while a flow replaces them; the next search after that opens the new ones.
+and stay valid while a flow replaces them; the next search opens the new snapshot and the new store.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class CurrentIndex:
 
     `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
     has the tile settings of the index, with which the FITS file of a query is cut.
-    `num_tiles` is the number of tiles in the finished index: a store with fewer is being rebuilt.
+    `num_tiles` is the number of tiles in the finished index: a store with fewer tiles is being rebuilt.
     """
 
     model_digest: str
@@ -99,7 +99,7 @@ class OpenIndex:
     facts: TileFacts
     model: QueryModel
     chance: dict[int, float] = field(default_factory=dict)
-    """Cache, by number of words, of the best word score that nearly all random texts with this number reach."""
+    """Cache, by a text's number of words, of the best score by words that nearly all random texts reach."""
 
     def is_newest(self) -> bool:
         """Whether neither the catalog nor the index was replaced since this was opened."""

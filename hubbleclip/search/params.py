@@ -82,7 +82,7 @@ class SearchTerms(BaseModel):
     prefers_text: ClassVar[bool] = False
     """Whether a value that is recognised in a text replaces the given value, if a parameter can have only one value."""
     is_strict: ClassVar[bool] = False
-    """Whether an empty value is an error, except of a text; if not, it means that the parameter is not given."""
+    """Whether an empty value is an error except in a text; if false, it means that the parameter is not given."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")

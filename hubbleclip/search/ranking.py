@@ -240,7 +240,7 @@ class Query:
 
     @cached_property
     def found_n(self) -> Mask:
-        """Which rows the search admits, by its filters and, in the mode `words`, by containing a word of the query."""
+        """Which rows pass the filters and, in the mode `words`, contain a word of the query."""
         if self.params.mode is not Mode.WORDS or not (self.ranker.terms and self.mask_n.any()):
             return self.mask_n
         found_n = np.zeros_like(self.mask_n)

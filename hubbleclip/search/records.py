@@ -26,7 +26,7 @@ class Mode(StrEnum):
 
 
 TermKind = Literal["text", "tile", "image", "proposal"]
-"""What a term of a search is."""
+"""Kind of a term: a text, an indexed tile, a picture or FITS file, or the abstract of a proposal."""
 
 
 class GroupBy(StrEnum):
@@ -49,7 +49,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """A text, a tile id, a proposal, or the path of a picture or FITS file; negative weights push tiles away."""
+    """A text, a tile id, a proposal, or the path of a picture or FITS file; a negative weight avoids similar tiles."""
 
     kind: TermKind
     value: str
@@ -137,7 +137,7 @@ class Hits:
     num_hits
         Number of hits on all pages, or a lower bound if not `is_counted`.
     num_admitted
-        Number of tiles that the search admits: by its filters and, in the mode `words`, by a word of the query.
+        Number of tiles that pass the filters and, in the mode `words`, contain a word of the query.
     has_more
         Whether another page follows.
     params

@@ -1,7 +1,7 @@
 """Positions on the sky for the search: patches of sky, and places as people type them.
 
 A place is a position, a position with a radius, or a name. A name is looked up in the catalog. Sesame is asked only
-where a caller says so, and only for a name that the catalog does not have.
+if the caller allows it, and only for a name that the catalog does not have.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from hubbleclip.search.records import GroupBy
 from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
-"""Maximum words and letters of a text in which filters are recognised, and maximum words of a target's name."""
+"""Maximum numbers of words and characters of a text in which filters are recognised, and of words of a target name."""
 TAKEN, QUOTE = "\ue000", "\ue001"
 """Characters that replace a recognised part of a text, and that enclose the number of a part that stays text."""
 Change = dict[str, Any]
@@ -49,11 +49,11 @@ class Known:
 
 
 def understand(params: SearchParams, known: Known) -> SearchParams:
-    """Turn what is recognised in the texts of a search into parameters; understanding the result changes nothing."""
+    """Turn what is recognised in the texts of a search into parameters; a second call would change nothing."""
     values = params.model_dump(by_alias=True, exclude_defaults=True, include=set(SearchParams.model_fields))
     reader = _Reader(known=known, values=values, kept=set() if params.prefers_text else set(values))
     before, texts = None, params.q
-    while texts != before:  # more may be recognised in what is left
+    while texts != before:  # more may be recognised in the remaining text
         before, texts = texts, [rest for text in texts if (rest := reader.read(text))]
     if texts == params.q:
         return params
@@ -166,7 +166,7 @@ def _designation(match: re.Match[str], known: Known) -> Change:
 
 
 def _target(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of a target; general words, such as `star cluster`, and small letters, such as `halo`, are none."""
+    """Read the name of a target; general words, such as `star cluster`, and `halo` in small letters are no names."""
     text = match[0].lower()
     if re.sub("[^a-z0-9]", "", text) not in known.targets or (text.isalpha() and not match[0].isupper()):
         return None

@@ -154,7 +154,7 @@ class LowRankUpdate(nn.Module):
 
 
 def is_down_factor(name: str) -> bool:
-    """Test whether a weight is the factor of a `LowRankUpdate` that is not initially zero."""
+    """Test whether a weight is the factor of a `LowRankUpdate` whose initial values are random and not 0."""
     return ".parametrizations." in name and name.endswith(".down")
 
 

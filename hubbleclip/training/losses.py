@@ -126,7 +126,7 @@ def multi_positive(pairs: Pairs) -> dict[str, Tensor]:
     InfoNCE; with n rows per group its minimum is log(n).
     """
     same_rb = pairs.is_same_group_rb.to(pairs.logits_rb[0].dtype)
-    target_rb = same_rb / same_rb.sum(dim=1, keepdim=True)  # each row sums to 1; that of the row itself is never 0
+    target_rb = same_rb / same_rb.sum(dim=1, keepdim=True)  # each row sums to 1; its own target is above 0
     return {"multi_positive_loss": _symmetric_cross_entropy(pairs.logits_rb, target_rb)}
 
 

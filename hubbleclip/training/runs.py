@@ -31,7 +31,7 @@ READ_FILES = ("*.safetensors", "*.bin", "*.pth", "*.json", "*.model", "vocab.txt
 REQUIRED_FACTS = {
     *("run_id", "dataset_digest", "settings_digest", "is_shuffled", "settings", "started_at", "status", "checkpoints"),
 }
-"""Names in `run.json` without which a folder is no run directory."""
+"""Fields that the `run.json` of a run directory must have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +203,7 @@ def read_train_settings(run_dir: Path) -> TrainSettings:
 
 
 def _read_settings(run_dir: Path, section: str, kind: type[S]) -> S:
-    """Read a section of a run's settings, without its constants. Raises TrainingError if `run.json` is damaged."""
+    """Read a section of a run's settings, without recorded constants. Raises TrainingError if `run.json` is damaged."""
     with reading(run_dir, f"{RUN} has no settings of {section}"):
         values = json.loads(read_facts(run_dir)["settings"])[section]
         return kind(**{name: values[name] for name in kind.model_fields if name in values})

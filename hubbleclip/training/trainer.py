@@ -128,7 +128,7 @@ class Trainer:
             )
 
     def is_due(self, every: int) -> bool:
-        """Test whether an action is due that takes place at every `every`-th step and at the last step."""
+        """Test whether the number of finished steps is a multiple of `every`, or the last step is finished."""
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:

@@ -56,7 +56,7 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 NUM_RANKED = 50
-"""Number of best hits whose pictures a model grades, and which are ranked again by these grades."""
+"""Number of best hits that are ranked again by the grades that a model gives their pictures."""
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
@@ -207,7 +207,8 @@ class OpenAICompatible:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         body = self._body(task, content, num_before)
         response = self._transport.ask(self._url, headers=headers, is_redirected=False, json=body)
-        if response.status_code in REDIRECT_STATI:  # not followed, so that no other address gets key or abstract
+        # A redirect is not followed, so that the key and the abstract are sent to no other address.
+        if response.status_code in REDIRECT_STATI:
             raise requests.HTTPError(response=response)
         try:
             answered = parse_json(response.content)

@@ -93,7 +93,7 @@ def assign_splits(
 
 
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
-    """Find the assigned proposals that must be excluded, because their text links them to one in another split.
+    """Find the assigned proposals to exclude, because their text links them to a proposal in another split.
 
     The abstracts of two proposals may arrive after their titles decided on different splits. A proposal in train is
     then excluded in favour of val or test, and a proposal in val in favour of test.

@@ -106,7 +106,7 @@ def same_pi(one: Proposal, other: Proposal) -> bool:
 
 
 def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
-    """Find the programme numbers in a text: those that it continues, and those that it only mentions."""
+    """Find the numbers of the programmes that a text continues, and of those that it only mentions."""
     continued: set[str] = set()
     named: set[str] = set()
     for sentence in filter(DIGITS.search, SENTENCE_END.split(text)):

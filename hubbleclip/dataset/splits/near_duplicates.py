@@ -45,7 +45,7 @@ def jaccard(a: Shingles, b: Shingles) -> float:
 
 
 def containment(a: Shingles, b: Shingles) -> float:
-    """Compute the share of the smaller of two sets that the larger one contains."""
+    """Compute the share of the smaller set that the larger set contains; 0 below `MIN_CONTAINED` elements."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller >= MIN_CONTAINED else 0.0
 

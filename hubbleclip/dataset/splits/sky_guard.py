@@ -73,7 +73,7 @@ def is_quad(corners_deg: Sequence[float]) -> bool:
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Find the tiles `mine` that show the same sky or moving target as one of `others`, with the cause, by index."""
+    """Map each tile in `mine` that shows the same sky or moving target as a tile in `others` to the cause."""
     bodies = {positions.targets[index] for index in others} - {None}
     conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
     my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))

@@ -131,7 +131,7 @@ def _pixels(wcs: WCS, sky_n2: Floats) -> Floats:
 
 PROTOCOL = "objects"
 TOPS = (1, 5, 10)
-"""Numbers of first tiles of a ranking among which the precision is measured."""
+"""Numbers of top-ranked tiles for which the precision is measured."""
 NAMES = ("ap", "ndcg_at_10", *(f"precision_at_{top}" for top in TOPS))
 COMPARED = ("base", "bm25")
 """Scorers whose mean average precision over the classes is subtracted from that of the model."""
@@ -186,7 +186,7 @@ def make_object_set(
 def class_metrics(
     items: ItemSet, scores: Mapping[str, Floats], seen_proposals: frozenset[str], num_resamples: int
 ) -> list[dict[str, Any]]:
-    """Estimate the metrics of each class and their means, for all candidates and for the unseen ones.
+    """Estimate the metrics of each class and their means, for all candidates and for unseen candidates.
 
     `scores` maps the name of each scorer to its scores (k, t) of the tiles for the classes; one name is `model`.
     """
@@ -257,7 +257,7 @@ def class_counts(
     pairs: Sequence[tuple[int, int]],
     seen_proposals: frozenset[str],
 ) -> list[dict[str, Any]]:
-    """Count each class's objects: all, those in a tile, and those in a tile of a train proposal; and its positives."""
+    """Count each class's objects (all, in a tile, in a tile of a train proposal), and the tiles that are positives."""
     tiles = dict(zip(items.texts, positives_of(items).sum(axis=1).tolist(), strict=True))
     in_tiles = {number for number, _ in pairs}
     seen = {number for number, index in pairs if samples[index].proposal_id in seen_proposals}

@@ -53,7 +53,7 @@ class ItemSet:
         return digest_of(self.to_table())
 
     def to_table(self) -> pa.Table:
-        """Make a table with one row per image, which has its grades above 0, and one row per text."""
+        """Make a table with one row per image, with the image's grades above 0, and one row per text."""
         rows = [
             {
                 "kind": "image",

@@ -58,7 +58,8 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
     values, the modelled ratio is 1.
     """
     num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
-    variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2  # few groups: uncertain
+    # The variance of few groups is uncertain, so it is enlarged as by Student's t.
+    variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2
     if correlation is not None:
         variance = max(variance, product / num_values)
     misses = product**2 / variance if variance * num_values > MIN_VARIANCE else 0.0
@@ -68,7 +69,8 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
         correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
         mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
-        misses *= misses / (misses + 1)  # few misses enlarge the variance, and lower its weight, as it is uncertain
+        # With few misses the variance is uncertain: this enlarges it and lowers its weight.
+        misses *= misses / (misses + 1)
     return float((num_groups * product + weight * modelled) / (misses + weight))
 
 

@@ -16,7 +16,7 @@ from hubbleclip.evaluation.metrics.retrieval import Bools, Floats, Ints, TiedRan
 NUM_TOP = 10
 """Number of top-ranked items that nDCG and diversity are computed from."""
 DISCOUNT = np.r_[0, np.cumsum(1 / np.log2(np.arange(2, NUM_TOP + 2)))]
-"""Sum of the discounts of nDCG over the first n ranks."""
+"""Sum of the discounts of nDCG over the first n ranks, for n from 0 to `NUM_TOP`."""
 NUM_CHANCE = 2000
 """Number of random orders that are simulated for each number of positives."""
 
@@ -58,7 +58,7 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 def resampled_ndcg(scores_i: Floats, gains_i: Floats, weights_bi: Ints) -> Floats:
     """Compute nDCG at `NUM_TOP` of one query, whose items have gains, on resamples; NaN without gains.
 
-    The best possible order is that of the gains.
+    In the best possible order, the items are sorted by gain.
     """
 
     def discounted(scores_i: Floats) -> Floats:

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer[Any] | np.floating[Any]]
-"""Whole numbers, as an integer or a floating-point type."""
+"""Whole numbers, stored as integers or as floating-point numbers."""
 
 Number = TypeVar("Number", int, Ints, int | Ints)
 

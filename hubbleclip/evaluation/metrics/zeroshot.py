@@ -110,7 +110,7 @@ def phrase_retrieval_estimates(
             for scores_t, is_positive_t in zip(scores_kt, labels.is_positive_kt, strict=True)
         ]
     )
-    draws_2b = np.ma.masked_invalid(resampled).mean(axis=0).filled(np.nan)  # without phrases that have no positives
+    draws_2b = np.ma.masked_invalid(resampled).mean(axis=0).filled(np.nan)  # phrases without positives are ignored
     exact = ranking_metrics(scores_kt, labels.is_positive_kt)
     sizes_g = np.bincount(group_t)
     return [
@@ -133,7 +133,7 @@ def classification_estimates(
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
-    _, sizes_g = np.unique(group_t, return_counts=True)  # without groups that have no labelled tile
+    _, sizes_g = np.unique(group_t, return_counts=True)  # of the groups with a labelled tile
     error = recentred(
         ZERO_SHOT, scorer, f"{task}_calibration_error", float(error_b[0]), draws_b=error_b[1:], sizes_g=sizes_g
     )

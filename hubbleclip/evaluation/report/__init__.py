@@ -1,1 +1,1 @@
-"""The evaluation report: an HTML page with figures, a JSON file of the metrics, and the embeddings of all tiles."""
+"""The evaluation report: an HTML page with figures, and a JSON file of the metrics."""

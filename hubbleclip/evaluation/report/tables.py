@@ -74,7 +74,7 @@ def control_text(metrics: Sequence[Metric]) -> str:
 
 
 def equal_rows(num_items: int) -> str:
-    """Say which recall has the same cutoff as the accuracy at the top 10 %, and so equals it; empty if none has."""
+    """Say which recall has the same cutoff as the accuracy at the top 10 %, and so equals it; "" if there is none."""
     num_top = top_count(HEADLINE_PERCENT, num_items)
     if num_top not in RECALLS:
         return ""
@@ -114,7 +114,7 @@ def chance_text(num_tiles: int, num_captions: int) -> str:
 
 
 def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, str]]:
-    """List what differs between two runs, as text; the text is empty for a run without the value."""
+    """List the facts and settings that differ between two runs, as texts; "" for a run that lacks the value."""
     rows = [(name, this.get(key), other.get(key)) for key, name in FACTS.items()]
     mine, theirs = _settings(this["training"]), _settings(other["training"])
     rows += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]

@@ -71,7 +71,7 @@ def archive_step(settings: Settings, name: str, stage: str, entity: str, **furth
 
 
 def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | Rejection:
-    """Call `work` and return its result, or a Rejection if `work` fails because of the item."""
+    """Call `work` and return its result, or a Rejection if it fails; errors that stop the stage are raised."""
     try:
         return work()
     except Exception as error:

@@ -31,8 +31,8 @@ SELECT p.uri FROM product p JOIN listing l USING (obs_id)
 WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
   AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
 """
-"""Query for the files whose ETag is requested with the next list; this is done once a year, on a day that depends on
-the file.
+"""Query for the files whose ETag is requested when their proposal is listed next; each file is due once a year, on a
+day that depends on the file.
 """
 
 

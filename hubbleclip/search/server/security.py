@@ -66,7 +66,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_access(host: str, token: str | None, is_public: bool) -> Access:
-    """Check that a server which other machines can reach has a token, or is public by intention."""
+    """Check that a server which other machines can reach has a token, or is declared public."""
     if not is_loopback(host) and not token and not is_public:
         message = "other machines can reach {}: set HUBBLECLIP_TOKEN, or pass --public to let everybody search"
         raise HubbleclipError(message.format(host))

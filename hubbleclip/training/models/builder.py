@@ -229,7 +229,7 @@ def rebuild_model(
 
 
 def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
-    """Set the logit scale of towers that were not trained together; add the bias of a loss that needs one, in place."""
+    """Set the logit scale of towers that were not trained together, or the scale and bias of a loss, in place."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
@@ -300,7 +300,7 @@ def _create(settings: ModelSettings, weight_bytes: int, *, load_weights: bool = 
     is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
     if is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained):
         options["init_logit_bias"] = 0.0
-    # Not logged: open_clip's warning that weights are random, as intended here, and errors, which are raised anyway.
+    # The log is off: open_clip warns of random weights, which are intended here, and logs errors that it raises anyway.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -33,7 +33,7 @@ SPARE_BYTES = 1 << 26
 """Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
-"""Files of which a tokenizer of transformers needs one."""
+"""Files of a tokenizer of transformers, which needs at least one of them."""
 TOKENIZERS = re.compile(
     "(|Bert|CLIP|Gemma|GPT2|M2M100|MPNet|Nllb|PreTrained|Roberta|Siglip2?|T5|XLMRoberta)Tokenizer(Fast|sBackend)?"
 )
