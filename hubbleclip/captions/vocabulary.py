@@ -16,7 +16,7 @@ MAX_TERM_WORDS = 4
 MAX_MODIFIERS = 3
 TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
 """Matches the type of a supernova, such as `Ia`, or a luminosity class, such as `V`."""
-# Matches a number, coordinates such as J1030+0524, or a supernova such as 1987A; a letter of a part or planet may follow.
+# Matches a number, coordinates such as J1030+0524, or a supernova such as 1987A, with the letter of a part or planet.
 NUMBER = r"J?\d+(?:\.\d+)?(?:[+−–-]\d+(?:\.\d+)?)*(?:[A-Za-z]{1,4}\b)?(?: [b-h]\b)?"
 COMETS = r"\b(?:[1-9]\d{0,2}[PD]/[A-Z][\w-]+(?: [A-Z][\w-]+)?|[CP]/\d{4} [A-Z]\d+(?: \([^)]{3,30}\))?)"
 NUMBERED = r"\(\d{3,6}\) [A-Z][\w’']+"

@@ -260,7 +260,7 @@ def confirm_address(base_url: str) -> None:
             return
         question = f"Send the key in {KEY_VARIABLE} to {base_url}, which a file of settings names? [y/N] "
         if not (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"}):
-            words = f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file names"
+            words = f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file of settings names"
             hint = "give it by --set or by HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
             raise SettingsError(f"{words}: {hint}")
         UNCONFIRMED.discard(base_url)

@@ -48,7 +48,7 @@ def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read the lines of a leaderboard; [] if the file does not exist."""
     if path.suffix == ".html":
-        raise EvaluationError(f"{path} is the name of a page: give that of the lines, {path.with_suffix('.jsonl')}")
+        raise EvaluationError(f"{path} is the name of a page: give the file of results, {path.with_suffix('.jsonl')}")
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         for line in lines:
