@@ -14,7 +14,7 @@ from hubbleclip.core.records import Observation, Product, Proposal, Rejection
 
 NO_PROPOSAL = "unknown"
 STALE_NUMBER = "stale_number"
-"""Reason of the rejection of an observation whose number the archive no longer has; see `Archive.list_products`."""
+"""Rejection reason: the archive no longer has the observation's number. See `Archive.list_products`."""
 BUILT_OBJECTS = 8
 """Largest number of archives that a worker process keeps; the least recently used one is dropped first."""
 _BUILD_LOCK = threading.Lock()
@@ -219,7 +219,8 @@ class ProcessLocal:
     def __new__(cls, *args: Any) -> Self:
         """Create the object, and keep its recipe: a unique name, the class and the arguments of the constructor."""
         instance = super().__new__(cls)
-        # The unique name gives each run a new object: a worker outlives a run, and an open circuit breaker stays open.
+        # A worker process outlives a run, and an open circuit breaker never closes. The unique name gives each run
+        # a new object.
         instance._recipe = uuid4().hex, cls, args
         return instance
 
@@ -229,8 +230,8 @@ class ProcessLocal:
 
 
 def _build(*recipe: Any) -> Any:
-    """Return the object that this process has built from the same recipe, or build it now."""
-    with _BUILD_LOCK:  # two threads that call `lru_cache` at once could build it twice
+    """Return the object that this process has already built from the recipe, or build the object now."""
+    with _BUILD_LOCK:  # two threads at once could otherwise build the object twice
         return _build_once(*recipe)
 
 

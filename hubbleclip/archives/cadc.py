@@ -63,7 +63,7 @@ PRODUCT_COLUMNS = {
     "size": "a.contentLength",
     "prvversion": "a.contentChecksum",
 }
-"""For each column that `product_row` reads, and for some of MAST's columns: the expression in CADC's tables."""
+"""For each column of the query for files: the expression for its value in CADC's tables."""
 
 
 class CadcClient(MissionsClient):

@@ -38,7 +38,7 @@ PACKED = (".fz", ".bz2", ".xz", ".z", ".zip", ".tar", ".tar.gz", ".tgz")
 SUFFIXES = {"science": FITS, "preview": JPEG, "total_preview": JPEG}
 """File name suffixes of the files to use, by the value of `archive.products`."""
 SKIPPED = "skipped"
-"""Reason of the rejection of a file that is not read because of its name."""
+"""Rejection reason: the file is not read because of its name."""
 PROPOSALS_NAME = "proposals.jsonl"
 """Name of the proposals file that is read from the folder if `archive.proposals_file` is not set."""
 BYTES_PER_MB = 1_000_000

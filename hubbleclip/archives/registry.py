@@ -34,5 +34,5 @@ The simulated archive is queried by the same code as MAST; only the URLs differ.
 
 
 def open_archive(settings: ArchiveSettings, fetch: FetchSettings, layout: Layout) -> Archive:
-    """Open the archive whose name is given by `archive.name`."""
+    """Open the archive that the setting `archive.name` selects."""
     return find_registered(ARCHIVES, settings.name, "archive.name")(settings, fetch, layout)

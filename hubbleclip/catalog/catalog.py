@@ -237,7 +237,7 @@ class Catalog:
         Parameters
         ----------
         name
-            A table of the contracts.
+            Name of a table.
         rows
             Records of the table.
 

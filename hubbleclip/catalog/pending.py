@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals whose products must be listed, each with its numbers of pending and of all observations."""
+    """List the proposals whose products must be listed, each with the numbers of its pending and all observations."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the ids of the proposals to fetch; the value is True if a proposal is fetched again for its abstract."""
+    """Return the proposals to fetch, by id; True marks those that are fetched again because they had no abstract."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 

@@ -16,7 +16,7 @@ BANDS = """
 WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
 SELECT row, value FROM tile_band WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR')
 """
-# The comments of `sql/searches.sql` explain the bounds.
+# `sql/searches.sql` explains these ranges of declination and right ascension.
 IN_CONE = """
 dec_deg BETWEEN $dec_deg - $radius_deg - 1e-6 AND $dec_deg + $radius_deg + 1e-6
 AND (half_width_deg($dec_deg, $radius_deg) >= 180

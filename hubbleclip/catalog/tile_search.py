@@ -85,11 +85,11 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Query for the word of abstracts and targets that is most similar to `$word`; if several are, the most frequent."""
+"""Query for the word of abstracts and targets that is most similar to `$word`; of equals, the most frequent one."""
 
 
 class Postings:
-    """Inverted index: for each word, the numbers of the documents (proposals, targets) that have it, and its weights.
+    """Inverted index: for each word, the numbers of the documents (proposals, targets) with it, and its weight in each.
 
     A search by words in DuckDB takes 10 ms per million words; with this index it takes microseconds.
 
@@ -179,7 +179,7 @@ class TileFacts:
             return list(cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist())
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Find the rows that pass all filters in `values`; the value of a place or a box is a dict of numbers."""
+        """Find the rows that pass all filters in `values`; the value of `place` or `box` is a dict of numbers."""
         if not values:
             return self.row_n
         where = " AND ".join(f"({CONDITIONS[name]})" for name in values)
@@ -191,7 +191,7 @@ class TileFacts:
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
         """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
-        scores = np.zeros(self._num_documents + 1)  # the last score stays 0, for the document number -1
+        scores = np.zeros(self._num_documents + 1)  # the last score stays 0; the number -1, no document, selects it
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
@@ -220,16 +220,16 @@ class TileFacts:
         return columns[0], columns[1], columns[2]
 
     def values(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """List all tiles' values of a filter: rows of the index, and a value per row; a row may have several values."""
+        """List all tiles' values of a filter, each with its row of the index. A row with several values is repeated."""
         found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
         return found["row"], np.asarray(found["value"])
 
     def details(self, start: str) -> list[dict[str, Any]]:
-        """Read all facts of the tile, indexed or not, whose id begins with `start`; of two tiles if several do."""
+        """Read all facts of the tile whose id begins with `start`, indexed or not; of two tiles if several match."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts of tiles with a position, also by names of ObsCore 1.1, and where their observations are."""
+        """Read facts of the tiles with a position, also by ObsCore 1.1 names, and their observations' positions."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:

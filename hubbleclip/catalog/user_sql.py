@@ -99,7 +99,7 @@ def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
     except (OSError, pa.ArrowException) as error:
         fault = error
     lines = (process.stderr.read() if process.stderr else b"").decode(errors="replace").splitlines()
-    code = process.wait()  # a stream that is cut between two batches looks complete
+    code = process.wait()  # checked too, because a stream that is cut between two batches looks complete
     if code == -signal.SIGALRM:
         raise CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s") from fault
     if code < 0:  # killed at the memory limit of the process, or by the system for a lack of memory
@@ -115,7 +115,7 @@ def _reading(layout: Layout, sql: str, max_rows: int | None) -> Iterator[pa.Reco
     At most `max_rows` + 1 rows can be read, so that the caller sees whether there are more than `max_rows`.
     """
     with read_catalog(layout):
-        pass  # reports a missing, damaged or old catalog
+        pass  # raises a clear error for a missing, damaged or old catalog
     with closing(duckdb.connect(config={"memory_limit": MEMORY, "threads": 2, "temp_directory": ""})) as connection:
         attach(connection, layout.catalog, "READ_ONLY")
         connection.execute("USE catalog")
@@ -129,10 +129,10 @@ def _reading(layout: Layout, sql: str, max_rows: int | None) -> Iterator[pa.Reco
 
 
 def main() -> None:
-    """Run the query on standard input, and write its rows to standard output as an Arrow stream."""
+    """Read a query from standard input, run it, and write its rows to standard output as an Arrow stream."""
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_MB << 20, DATA_MB << 20))
     sql, max_rows, max_s = json.load(sys.stdin)
-    signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # after the imports; then the system ends the process
+    signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # not counting imports; the signal ends the process
     try:
         with (
             _reading(Layout(Path(sys.argv[1])), sql, max_rows) as reader,

@@ -20,7 +20,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that do not influence the result of a stage. Stored rows stay valid when they change."""
+    """Names of settings that do not influence the result of a stage. Changing them leaves stored rows valid."""
     fixed: ClassVar[Mapping[str, Any]] = {}
     """Constants of the code that decide results. A new value changes the digest, like a new value of a setting."""
     added_later: ClassVar[frozenset[str]] = frozenset()
@@ -50,7 +50,7 @@ def setting_names(settings: type[BaseModel]) -> list[str]:
 
 
 def closest(name: str, known: list[str]) -> list[str]:
-    """Find at most three settings whose names resemble an unknown name as a whole, or else in the last part."""
+    """Find the known name most similar to `name`, or else at most three whose part after the last dot is similar."""
     if found := get_close_matches(name, known, n=1, cutoff=0.8):
         return found
     last = name.rpartition(".")[2]
@@ -63,7 +63,7 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     """Write one line about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
-        if name in setting_names(settings):  # the whole name, with its dot, is one quoted key in TOML
+        if name in setting_names(settings):  # in TOML, quotes around the whole name make it one key with a dot
             return f'the name "{name}" is quoted: write it without quotes, or below its section'
         if isinstance(value, dict) and value:  # a whole section is unknown
             name = f"{name}.{next(iter(value))}"
@@ -76,6 +76,6 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
         return f"setting {name} takes a list: write --set '{name}={example}' (got {value!r})"
     if error["type"] in TABLE_ERRORS:
         return f"{name} is a section of settings: write --set {name}.NAME=VALUE (`hubbleclip settings` lists all)"
-    if isinstance(value, Mapping | BaseModel):  # a rule for several settings, whose message names them
+    if isinstance(value, Mapping | BaseModel):  # a rule for several settings was broken; its message names them
         return str(error["msg"]).removeprefix("Value error, ")
     return f"setting {name}: {error['msg']} (got {value!r})"

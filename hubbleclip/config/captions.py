@@ -22,7 +22,7 @@ class CaptionSettings(Section):
 
     not_in_digest: ClassVar[frozenset[str]] = frozenset({"base_url", "connections", "timeout_s"})
     fixed: ClassVar[Mapping[str, Any]] = {
-        "constrained": True,  # the schema is sent with each request
+        "constrained": True,  # each request has the schema that the answer must match
         "temperature": TEMPERATURE,
         "max_tokens": MAX_ANSWER_TOKENS,
     }

@@ -75,8 +75,8 @@ class ArchiveSettings(Section):
     """
     relist_days: float = Field(30.0, ge=0)
     """Number of days after which each product list (to detect reprocessed files) and each proposal without an abstract
-    is queried again. In the same period, the rows of each year of release are counted once, and queried again where the
-    archive's count differs from the catalog's. The work is spread evenly over the nights. 0 means never.
+    is queried again. In the same period, the archive's rows are counted once for each year of release; a year whose
+    count differs from the catalog's is queried again. The work is spread evenly over the nights. 0 means never.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""

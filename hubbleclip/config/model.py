@@ -43,8 +43,8 @@ class ModelSettings(Section):
     """
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
-    contained in Python packages; empty means no pre-trained weights. It has no effect if `name` is that of a hub's
-    model or of a folder.
+    contained in Python packages; empty means no pre-trained weights. It has no effect if `name` begins with `hf-hub:`
+    or `local-dir:`, because the weights are then those of the named model.
     """
     context_length: int = Field(0, ge=0, le=1024)
     """Number of tokens of a text, for text towers of open_clip such as those of CLIP, PE and SigLIP 2. Embeddings of
@@ -105,8 +105,9 @@ class TrainSettings(Section):
     steps: int = Field(20_000, ge=1)
     """Optimizer steps."""
     resume: str = ""
-    """Id of a run. A new run continues from its last checkpoint, up to a larger number of `steps`, with the same
-    dataset, model, loss, batch size and optimizer. With the scheduler `const`, the result equals that of one training.
+    """Id of an earlier run, from whose last checkpoint a new run continues, up to a larger number of `steps`. Dataset,
+    model, loss, batch size and optimizer must be the same. With the scheduler `const`, the result equals that of one
+    long training.
     """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""
@@ -155,9 +156,8 @@ class TrainSettings(Section):
     captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
     """Relative share of each kind of caption among the tokens of the training texts, such as `{abstract_sentences = 2,
     summary = 1}`. `abstract` is the whole main caption, `abstract_sentences` are consecutive sentences of it, and every
-    other name is a kind of `shards.caption_kinds`; of `phrases`, one phrase is drawn. If it is empty, a text is the
-    whole main caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main caption
-    with 0.7.
+    other name is a kind of `shards.caption_kinds`; of `phrases`, one phrase is drawn. Empty: a text is the whole main
+    caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main caption with 0.7.
     """
     hard_share: float = Field(0.0, ge=0, le=1)
     """Share of each batch that the sampler fills, as far as possible, with tiles of proposals of the same category and

@@ -47,10 +47,10 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
 UNCONFIRMED: set[str] = set()
-"""Addresses `captions.base_url` from a settings file. The user must confirm an address before a key is sent to it."""
+"""Values of `captions.base_url` from settings files. The user must confirm each before a key is sent to it."""
 log = logging.getLogger(__name__)
 FIELD_SHARE = 0.5
-"""Two proposals are in the same split if each has at least this share of its observations in the other's field."""
+"""Two proposals are in one split if at least this share of each one's observations is near those of the other."""
 MAX_PARENTS = 30
 """Maximum number of consecutive datasets that reuse older shards; the next dataset packs all samples again."""
 
@@ -59,7 +59,8 @@ class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
-    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}  # linking rules
+    # the two rules that link proposals
+    fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)

@@ -47,7 +47,7 @@ def check_archive(archive: MastArchive, pins: ArchivePins, keep: Path | None = N
 
 
 def _run(probe: Probe, name: str, check: Callable[[Probe], Iterator[Finding]], failed: Level) -> Iterator[Finding]:
-    """Run one check. A request that fails becomes a finding; a server of MAST that is down ends the check."""
+    """Run one check. A failed request becomes a finding, but ArchiveDownError is raised if a server is down."""
     probe.name = name.replace(" ", "_")
     try:
         yield from check(probe)

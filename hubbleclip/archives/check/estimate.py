@@ -19,7 +19,7 @@ REQUESTS_PER_PAGE = 2.5
 until its rows fit into one page.
 """
 BYTES_PER_TILE = 128_000
-"""Bytes of a tile of 512 px with its row and its sample, as measured by `benchmarks/bench_shards.py`."""
+"""Bytes of the sample of a tile of 512 px: image, record and caption; measured by `benchmarks/bench_shards.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def files_s(
 
 
 def page_s(measured: Measured) -> float:
-    """Estimate the time (s) of all requests for a full page of rows, from the measured page."""
+    """Estimate the time (s) of all requests for a full page of rows, from the time that a smaller page took."""
     num_rows, rows_s = measured.page or (0, 0.0)
     latency_s = min(measured.latency_s or 0.0, rows_s)
     return REQUESTS_PER_PAGE * latency_s + (rows_s - latency_s) * LIMITS.page_rows / max(num_rows, 1)
@@ -91,7 +91,7 @@ def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: Fet
 def tiles_per_file(num_pixels: float, tiles: TileSettings) -> float:
     """Estimate the number of tiles of a square image.
 
-    It is `KEPT_SHARE` of the tiles of a grid for the view `native`, and one tile for each other view.
+    The view `native` cuts a grid of tiles, of which `KEPT_SHARE` are kept. Each other view gives one tile.
     """
     grid = math.ceil(math.sqrt(num_pixels) / tiles.size_px) ** 2
     views = set(tiles.views)

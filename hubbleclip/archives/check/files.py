@@ -39,7 +39,7 @@ def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
     # a file whose size differs from the listed size is never accepted, even if it has the pinned size
     listed = file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
-    # One request for the range of all bytes gives what HEAD and a request without a range would give.
+    # One request for the range of all bytes replaces two requests: a HEAD, and a GET without a range.
     answer = probe.get("file.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=min(2 * listed, FILE_BYTES))
     is_range, total = answer.status == requests.codes.partial_content, answer.total
     otherwise = Level.DIFFERS if total is None else Level.STOPS
@@ -127,7 +127,7 @@ def check_document(
     parse: Callable[[bytes, str], parsers.ProposalText],
     probe: Probe,
 ) -> Iterator[Finding]:
-    """Compare the title in a document of a programme with the known title, if one is pinned."""
+    """Check that a document of a programme has a title, which must equal the pinned title if there is one."""
     path = path_of(probe.mission.proposals)
     numbers = (file.proposal for file in probe.files.values())
     number, title = probe.pins.title or (next(numbers, ""), None)

@@ -34,8 +34,9 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
-"""Sample for the estimate: at most `MAX_SAMPLED` queries, and `DRAWN` proposals from the first `SAMPLE_ROWS` rows of
-each query in each window of dates. The second window has `SAMPLE_DAYS` days.
+"""Sample for the estimate. At most `MAX_SAMPLED` queries are sent for each of two windows of dates, and at most `DRAWN`
+proposals are drawn from the first `SAMPLE_ROWS` rows of each. The pins give the first window; the second has
+`SAMPLE_DAYS` days.
 """
 MIN_WEIGHT = 1e-9
 """Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
@@ -67,7 +68,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # no further count is needed if a query of the profile is the same, and its dates include the window
+    # no further count is needed if `wide` is one of the counted queries, and the counted dates include the window
     known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
@@ -179,11 +180,11 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 
 
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
-    """Draw proposals for the estimate: of the profile in two windows of dates, else of the profile on all dates, else
-    of an instrument in the windows.
+    """Draw proposals for the estimate.
 
-    Returns the queries that find these proposals, and the weight of each proposal: the number of observations that it
-    represents.
+    They are proposals of the profile in two windows of release dates. If there are none, they are proposals of the
+    profile on all dates; if it has none, proposals of an instrument in the two windows. Returns the queries that find
+    the proposals, and the weight of each proposal: the number of observations that it represents.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2
@@ -211,7 +212,7 @@ def _drawn(probe: Probe, query: Criteria) -> list[str]:
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
-    """Request the observations of some proposals that match a query, and use one plane of each observation."""
+    """Request the observations that match `query` and are of the given proposals; one plane of each is used."""
     rows = _first_page(probe, query | {"proposal_id": list(numbers)}).rows
     made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
     return list({one.obs_id: one for one in made if one is not None}.values())
@@ -254,7 +255,7 @@ def _check_sample(
 
 
 def _find_files(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> None:
-    """Find the smallest file of each origin in a list of products, and a preview, for the checks of downloads."""
+    """Choose files for the checks of downloads: the smallest listed file of each origin, and a preview."""
     ranking, by_number = probe.mission.products, {item.obsid: item for item in sample}
     read = (candidate_from_row(row, ranking) for row in listed)
     found = [one for one in read if one and one.size_bytes and one.obsid in by_number]

@@ -46,12 +46,12 @@ class Finding:
 class Measured:
     """Figures of the archive that the requests measured; None if a figure was not measured.
 
-    `page` is the number of rows of a page of observations and the time (s) that it took, `latency_s` the time (s)
-    of the shortest page, and `list_s` the time (s) per list of the products of `OBSIDS_PER_REQUEST` observations.
-    `bytes_per_s` and `copy_bytes_per_s` are the speeds of one connection to the archive and to its public copy, and
-    `wait_s` is the time until a file begins to arrive. `files_each` and `bytes_each` are the files and fetched
-    bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a fetched
-    file, or of a preview, per pixel.
+    `page` is the number of rows of a page of observations and the time (s) that it took. `latency_s` is the time (s)
+    of the fastest request for a page, and `list_s` the time (s) to list the products of `OBSIDS_PER_REQUEST`
+    observations. `bytes_per_s` and `copy_bytes_per_s` are the speeds of one connection to the archive and to its public
+    copy, and `wait_s` is the time until a file begins to arrive. `files_each` and `bytes_each` are the files and
+    fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
+    fetched file, or of a preview, divided by the number of its pixels.
     """
 
     num_observations: int | None = None
@@ -160,7 +160,7 @@ class Probe:
         self._save(f"{self.name or 'answer'}.json", response.content, about)
 
     def _save(self, name: str, body: bytes, about: dict[str, Any]) -> None:
-        """Count an answer, and save it and the index of all answers."""
+        """Count an answer. If answers are kept, write this answer to a file, and update the index of all answers."""
         self.measured.num_requests += 1
         if self.keep is None:
             return

@@ -53,7 +53,7 @@ SMALLER_HELPS: dict[str, type[ArchiveError]] = {
     "partial": PartialResultError,
     "too_large": PartialResultError,
 }
-"""Type of the error for an unusable response, by `ResponseError.reason`, if a smaller query may succeed."""
+"""Values of `ResponseError.reason` after which a smaller query may succeed, each with the type of its error."""
 
 
 Result = TypeVar("Result")
@@ -228,7 +228,7 @@ class Transport:
     def monitored(self, host: str, *, is_waited_for: bool = True) -> Iterator[None]:
         """Wait for the rate limit before a request, and record its outcome in the host's breaker.
 
-        Raises ArchiveDownError if the breaker is open, or if a host that is not waited for asked for a long pause.
+        Raises ArchiveDownError if the breaker is open, or if the host asks for a long pause and is not waited for.
         """
         breaker = self.breaker_of(host)
         self.limiter.wait(host, breaker.is_open, is_waited_for=is_waited_for)
@@ -265,10 +265,10 @@ class Transport:
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
-        The request is a GET or, with the `json` or `data` to send, a POST, which a redirect may turn into a GET. Raises
-        requests.RequestException, also for a failure of the server (see `is_server_failure`), and RefusedError for a
-        redirect to another host that `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow. Unless
-        `is_redirected`, a redirect is yielded.
+        The request is a POST if there is `json` or `data` to send, else a GET. A redirect is followed, by a GET unless
+        its status is 307 or 308; if `is_redirected` is False, it is yielded instead. Raises requests.RequestException,
+        also for a failure of the server (see `is_server_failure`), and RefusedError for a redirect to another host that
+        `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         method, timeout = ("POST", self.timeout) if content else ("GET", self.file_timeout)
@@ -288,7 +288,7 @@ class Transport:
                     return
                 url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
                 if response.status_code not in {307, 308}:
-                    # as in browsers and `requests`; CADC refuses a POST to the address of a result
+                    # a GET follows, as in browsers and `requests`; CADC refuses a POST to the address of a result
                     method, timeout, content = "GET", self.file_timeout, {}
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
@@ -303,7 +303,7 @@ class Transport:
         checkpoint = time.monotonic()
         limit_s = limit_s or limits.file_timeout_s
         deadline = checkpoint + limit_s
-        reader = getattr(response.raw.connection, "reader", None)  # of a `TimedHttp`; None through a proxy
+        reader = getattr(response.raw.connection, "reader", None)  # None for a connection through a proxy
 
         def read(num_bytes: int) -> bytes:
             if reader:  # limits each read, because a server may send trailers one byte at a time

@@ -295,7 +295,7 @@ def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: Downl
         offset = sieve.offset
         if is_at_skip and offset < (info.total or 0):
             return None
-        size_bytes = request.part.stat().st_size  # `_check_headers` compared the listed size with the whole file's
+        size_bytes = request.part.stat().st_size  # a sieved file may be smaller than the listed size
     if info.total not in {None, offset}:
         raise IncompleteError(f"{offset} of {info.total} bytes arrived")
     if sieve and not sieve.is_complete:
@@ -359,7 +359,7 @@ def version_path(part: Path, *, is_filtered: bool) -> Path:
 
 
 def stored_version(part: Path, *, is_filtered: bool) -> str:
-    """Read the version of a partial file; "" if there is no partial file with this `is_filtered`."""
+    """Read the stored version of a partial file that is filtered, or is not; "" if there is no such file."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
 
@@ -393,6 +393,6 @@ def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> I
             delete_versions(part)
             if opened_status.st_size:
                 file.truncate(0)
-        if version:  # written first, because a partial file without a version cannot be resumed
+        if version:  # the version is written first: a partial file without it cannot be resumed
             version_path(part, is_filtered=is_filtered).write_text(version, encoding="latin-1")
         yield file

@@ -84,7 +84,7 @@ class CircuitBreaker:
     def __init__(self, max_failures: int, min_s: float, outage_s: float = 0.0) -> None:
         self.is_open = threading.Event()
         self._max_failures = max_failures
-        self._min_s = min_s  # because a brief outage can break many connections at once
+        self._min_s = min_s  # a minimum, because a brief outage can break many connections at once
         self._outage_s = outage_s
         self._num_failures = 0
         self._first_failure_at = self._logged_at = 0.0  # values of time.monotonic(), in seconds
@@ -114,7 +114,7 @@ class CircuitBreaker:
                 LOG.warning("waiting for %s, which failed for %.0f of at most %.0f min: %s", host, *minutes, reason)
 
     def is_down(self, outage_s: float = 0.0) -> bool:
-        """Return whether enough requests have failed, for at least `outage_s`."""
+        """Return whether enough consecutive requests have failed, over at least `outage_s` and at least `min_s`."""
         lasted_s = time.monotonic() - self._first_failure_at
         return self._num_failures >= self._max_failures and lasted_s >= max(self._min_s, outage_s)
 
@@ -168,7 +168,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
 
 
 def is_private(host: str) -> bool:
-    """Check whether an IP address of a host is not globally routable, or the host is unknown."""
+    """Check whether a host is unknown, or has an IP address that is not globally routable."""
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:

@@ -125,7 +125,7 @@ class MastClient:
             portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
             portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
             try:
-                # astroquery loads the columns here, once per process; they are not used, so that any are good enough
+                # astroquery loads its table of columns here, once per process; which columns it has does not matter
                 with suppress(InvalidQueryError, AttributeError, TypeError):
                     portal.build_filter_set(COLUMNS, service, dataproduct_type="image")
                 # without a page, astroquery would request pages as long as a hostile server announces more
@@ -143,7 +143,7 @@ class MastClient:
         return self.retried(send, tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries. If it times out, at most `tries` are made (0 means `RequestLimits.attempts`).
+        """Send one query with retries, but at most `tries` times if it times out (0 means `RequestLimits.attempts`).
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
@@ -154,7 +154,7 @@ class MastClient:
                 return send()
             except (requests.RequestException, ResponseError) as error:
                 failure = to_archive_error(error, self.url)
-                # counted here too, because the transport does not count the tries while a host is down
+                # timeouts are counted here too, because the transport does not count the tries while a host is down
                 most = tries or self.transport.limits.attempts
                 if isinstance(failure, ArchiveTimeoutError) and next(num_timeouts) >= most:
                     raise failure from error

@@ -81,13 +81,13 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Return the settings' collections without those of other missions; the mission's main one if none is left."""
+    """Return the settings' collections that belong to no other mission; if there are none, the mission's first."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Return the settings' instruments without those of other missions; all of the mission's if none is left.
+    """Return the settings' instruments that belong to no other mission; if there are none, all of the mission's.
 
     If the settings name no instrument, the result is empty, which means all instruments.
     """

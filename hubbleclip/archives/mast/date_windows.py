@@ -25,7 +25,7 @@ requested without counting their rows first, because each half probably fits int
 TIMEOUTS_PER_WINDOW = 2
 """Number of timeouts after which a window is halved, because a smaller query may be fast enough."""
 MAX_DENSE_PAGES = 1000
-"""Largest number of pages of a window that cannot be halved."""
+"""Largest number of pages that are requested of a window that cannot be halved; a query with more pages fails."""
 MAX_ROUNDS = 5
 """Maximum number of times that all pages of a window are requested, if the window cannot be halved. The requests end
 as soon as no row is missing.
@@ -147,7 +147,7 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts of at most `max_rows` rows; yield the parts by date, with the rows per query."""
+    """Split a window into parts of at most `max_rows` rows. Yield each part, and the number of its rows per query."""
     todo = [whole]
     while todo:
         window = todo.pop()

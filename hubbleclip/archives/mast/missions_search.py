@@ -1,8 +1,8 @@
 """Client of MAST's search API, which lists the datasets of one mission, as `astroquery.mast.MastMissions` does.
 
-It is another source of the two tables that `MastClient` requests by CAOM queries, for `archive.listing = "missions"`. A
-row of the search API is a dataset. The client converts it to a row with CAOM's columns, so that it is processed like a
-row of a CAOM query. The API has no observation ids (`obsid`); an id is made from the dataset's name.
+With `archive.listing = "missions"`, this client replaces `MastClient`, which sends CAOM queries. A row of the API is a
+dataset. The client converts it to a row with CAOM's columns, so that it is processed like a row of a CAOM query. The
+API has no observation ids (`obsid`); an id is made from the dataset's name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_PRODUCTS = 8_000
 NUMBER_DIGITS = 17
 """Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
 CAOM_ONLY = frozenset({"obs_collection"})
-"""Columns of criteria that the search API does not need, because it has one table per mission."""
+"""CAOM columns whose criteria are not sent to the search API, because the API has one table per mission."""
 
 
 class MissionsClient(MastClient):

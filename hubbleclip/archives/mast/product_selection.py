@@ -45,9 +45,9 @@ ALL_FILTERS = "TOTAL"
 class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
-    `refused` has the files of the product lists that must not be chosen, each with the reason. `product` is the file
-    that is chosen for the group, or None. The other observations are rejected for the reason `rejection`, except those
-    whose file would be chosen if it were smaller; `too_large` has the reasons of these observations.
+    `refused` has the listed files that must not be chosen, each with the reason. `product` is the chosen file, or None.
+    All observations without a chosen file are rejected: for the reason in `too_large` if the observation's file would
+    be preferred but is too large, else for the reason `rejection`.
     """
 
     key: Key
@@ -73,7 +73,7 @@ class Group:
     def draw(self) -> str:
         """Sort key that puts a proposal's groups in pseudo-random order.
 
-        The sort key depends only on the group's `key`, so later observations and groups do not change the sort key.
+        It depends only on the group's `key`, so that later observations and groups do not change it.
         """
         return hashlib.sha256("\n".join(self.key).encode("utf-8", "replace")).hexdigest()
 
@@ -218,7 +218,7 @@ def _choose_file(group: Group, settings: ArchiveSettings) -> None:
 
 
 def _rejection_without_file(group: Group) -> Reason:
-    """Return the reason for which no file of a group can be chosen, with the first file that was refused."""
+    """Return the reason for which no file of a group can be chosen; its text names the first refused file, if any."""
     refused = next((f"{name} {problem}" for name, problem in sorted(group.refused.items())), "")
     if group.candidates:
         reason, detail = group.too_large[group.candidates[0][1].obs_id]

@@ -69,7 +69,7 @@ class RawResponses:
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[CaomRow]:
-    """Read the rows of a response file, and drop the rows of its observations that are not in `numbers`."""
+    """Read a response file's rows, without those of the file's observations that are not in `numbers`."""
     about, rows = _read(path, 2)
     others = set(about) - set(numbers)
     return [row for row in rows if str(row.get("parent_obsid") or row.get("obsID")) not in others]

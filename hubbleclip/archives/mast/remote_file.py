@@ -20,7 +20,7 @@ image of 6,000 px that was rotated to north up, it takes 256 requests (6.7 MB)."
 
 
 class RangeFile(io.RawIOBase):
-    """A file at a URL, read by ranges; DownloadError if more than `max_bytes` are needed, or ranges are ignored."""
+    """A file at a URL, read by ranges; DownloadError if more than `max_bytes` are needed, or no ranges are sent."""
 
     def __init__(self, transport: Transport, url: str, max_bytes: int) -> None:
         self._transport, self._url, self._left = transport, url, max_bytes
@@ -28,7 +28,7 @@ class RangeFile(io.RawIOBase):
         self._parts = [(0, self._fetch(BLOCK_BYTES))]
 
     def _fetch(self, num_bytes: int) -> bytes:
-        """Request bytes of the file from the position on."""
+        """Request `num_bytes` bytes of the file from the current position on."""
         if num_bytes > self._left:
             raise DownloadError("too_large", f"{self._url}: more bytes than allowed are needed")
         self._left -= num_bytes
@@ -64,8 +64,8 @@ class RangeFile(io.RawIOBase):
             return 0
         found = next((one for one in self._parts if one[0] <= first and last <= one[0] + len(one[1])), None)
         if found is None:
-            # Parts of rows are read at equal distances. The request ends with such a part, so that the rest of the row
-            # is not read.
+            # A box of pixels is one part of each of many rows, and these parts begin at equal distances. The request
+            # ends where a part ends, so that the rest of that row is not read.
             step = first - self._former
             ahead = BLOCK_BYTES // step * step if 0 < step < BLOCK_BYTES else BLOCK_BYTES
             found = first, self._fetch(ahead + len(buffer))

@@ -298,8 +298,8 @@ class ProposalSource:
     def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, list[RawRecord]]:
         """Return the records of the bulk list by proposal number.
 
-        If `numbers` is None, or one of them is not in the stored list, the list is refreshed first, but at most once
-        in the life of this object.
+        If `numbers` is None, or one of them is not in the stored list, the list is refreshed first. This object
+        refreshes the list at most once.
         """
         if not self._bulk and self.bulk_path.is_file():
             self._bulk = parsers.index_abstracts_cat(decode(self.bulk_path.read_bytes()))
