@@ -12,7 +12,7 @@ from hubbleclip.config.base import Section
 RECIPE = 10
 """Version of the algorithm that turns FITS files into tiles; a change of the algorithm gives tiles new ids."""
 MIN_SIGNAL_SHARE = 0.0005
-"""Minimum share of valid pixels that exceed `signal_sigma` after smoothing; other tiles are rejected as empty sky."""
+"""Share of a tile's valid pixels that must exceed `signal_sigma` after smoothing; other tiles are rejected as empty."""
 FLUX_BLACK, FLUX_WHITE, FLUX_SOFTENING = -0.05, 500.0, 0.5
 """Black point, white point and softening with `limits = "flux"`, in e-/s/arcsec2 above the sky. They cover the range
 from empty sky to the core of a bright galaxy.

@@ -28,7 +28,7 @@ def settings_toml(settings: Settings) -> str:
         if isinstance(section, Section):
             lines = [_entry(n, f.description, getattr(section, n)) for n, f in type(section).model_fields.items()]
             blocks.append(f"[{name}]\n" + "\n".join(lines))
-        elif name != "profile":  # the profile is named after its file
+        elif name != "profile":  # not written, because the file's name is the profile's name
             blocks.append(_entry(name, field.description, section))
     return "\n".join(blocks)
 

@@ -212,7 +212,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
-    """List the rules on single values of a column; a contract has four places for such rules."""
+    """List the rules on single values: `required`, the options of the column's and its items' type, and `quality`."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():

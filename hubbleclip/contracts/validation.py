@@ -85,7 +85,7 @@ def contract_violations(table_name: str, rows: Sequence[Any]) -> dict[RowKey, Vi
 
 
 def _propagate(rows: Rows, item: str, violations: dict[RowKey, Violation]) -> None:
-    """Add to `violations` the rows that refer to rejected rows, and the parents whose rows are all rejected.
+    """Add to `violations` the rows that refer to rejected rows, and the parents whose dependent rows are all rejected.
 
     This is repeated until nothing is added.
     """
@@ -115,7 +115,7 @@ def _dependants(rows: Rows, violations: Mapping[RowKey, Violation]) -> Iterator[
 def _emptied_parents(
     rows: Rows, item: str, violations: Mapping[RowKey, Violation]
 ) -> Iterator[tuple[RowKey, Violation]]:
-    """Yield the items and rows whose dependent rows are all rejected, with the violation of the first of them."""
+    """Yield each item or row whose dependent rows are all rejected, with the violation of its first dependent row."""
     for name, children in rows.items():
         origin = next(iter(tables()[name].references), None)
         if origin is None or origin.to_table not in {item, *rows}:
@@ -172,7 +172,7 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
 
 
 def joined_contract(catalog: Path) -> str:
-    """Join all contracts to one YAML text whose server is a catalog.
+    """Join all contracts into one YAML text, which names a catalog as the database to check.
 
     One file is needed because datacontract-cli does not follow references from one file to another.
     """

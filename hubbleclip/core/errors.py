@@ -36,7 +36,7 @@ def without_control(text: str) -> str:
 class HubbleclipError(Exception):
     """Base class of all errors that end a command with exit code 2 and a one-line message.
 
-    Control characters of the message are replaced, because it may quote a text from outside and is stored and printed.
+    The message is stored and printed. Its control characters are replaced, because it may quote a text from outside.
     """
 
     def __init__(self, *args: object) -> None:

@@ -19,7 +19,7 @@ INTERRUPTED = 128 + signal.SIGINT
 STOPPED = b"hubbleclip: stopped\n"
 RESUMABLE = b"hubbleclip: stopped; run the same command again to resume\n"
 SHOW_CURSOR = b"\x1b[?25h"
-"""Code that shows the cursor of a terminal, which a live bar hides."""
+"""Code that shows the cursor of a terminal, which a live progress bar hides."""
 STDERR = 2
 
 
@@ -32,15 +32,15 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
-    # `atexit` calls this function last, because it is registered first. It ends the process at once, which Python would
-    # do only after seconds.
+    # `atexit` calls this function last, because it is registered first. Without it, the process would end only after
+    # seconds.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # interrupted; a library may have raised another error
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # after Ctrl-C, whatever error it led to
             signal.setitimer(signal.ITIMER_REAL, 0)
             exit_codes.append(INTERRUPTED)
             sys.exit(INTERRUPTED)
@@ -68,7 +68,7 @@ def silence() -> None:
 
 def write_stopped(*, can_resume: bool = False) -> None:
     """Write to standard error that the command was stopped."""
-    is_terminal = os.isatty(STDERR)  # a terminal shows ^C on the same line, and a live bar may hide its cursor
+    is_terminal = os.isatty(STDERR)  # a terminal shows ^C on the same line, and a live progress bar may hide the cursor
     os.write(STDERR, (b"\n" + SHOW_CURSOR) * is_terminal + (RESUMABLE if can_resume else STOPPED))
 
 

@@ -160,7 +160,7 @@ def lock_file(folder: Path) -> Path:
 
 
 def lock_at_once(file: IO[str]) -> None:
-    """Lock an open file without waiting; BlockingIOError if another process still holds the lock after 0.2 s."""
+    """Lock an open file, with one retry after 0.2 s; BlockingIOError if another process still holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -109,8 +109,8 @@ def _braced_accent(match: re.Match[str]) -> str:
 def _bare_accent(match: re.Match[str]) -> str:
     r"""Replace an accent command without braces, as in `caf\'e` and `\"Opik`, by the accented letter.
 
-    The same characters may also be an escaped quotation mark, as in `\"Open\"`; they are then kept. Inside a word, they
-    are an accent. At the start of a word, they are an accent only if the mark is `'` or `"`, the letter is upper-case,
+    The same characters may also be an escaped quotation mark, as in `\"Open\"`, which is kept. Inside a word, a mark
+    is always an accent. At the start of a word, it is an accent only if it is `'` or `"`, the letter is upper-case,
     and no equal mark that closes a quotation follows.
     """
     before, mark, letter = match.groups()

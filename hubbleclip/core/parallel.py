@@ -26,9 +26,9 @@ class MapFn(Protocol[Item, Result]):
 
 
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
-    """Yield `work(item)` of finitely or infinitely many items, in order; compute at most `most` results ahead.
+    """Yield `work(item)` for each item, in order; compute at most `most` results ahead.
 
-    If the caller stops iterating early, calls that have not started are cancelled.
+    The number of items may be infinite. If the caller stops iterating early, calls that have not started are cancelled.
     """
     # `Executor.map` would submit all items at once
     futures: deque[Future[Result]] = deque()

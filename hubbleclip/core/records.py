@@ -49,8 +49,8 @@ class Observation:
     `obs_id` is the observation's name; `obsid` is MAST's internal number for the same observation. `footprint` is an
     s_region string. `visit` names the proposal's visit that the observation belongs to. `fingerprint` is a hash of
     the archive's columns that are read; a different hash shows that the archive has changed the observation.
-    `query_digest` is the digest of the archive settings whose query returned the observation last. `withdrawn_at` is
-    set when the archive no longer lists the observation.
+    `query_digest` is the digest of the archive settings of the last query that returned the observation. `withdrawn_at`
+    is set when the archive no longer lists the observation.
     """
 
     obs_id: str
@@ -202,7 +202,7 @@ class AbstractSummary:
     """Texts that rules or a language model wrote about one abstract; `is_model` is true for a language model.
 
     `writer` names the model, the versions of the prompt and the schema, and the seed. `objects` and `target_names` hold
-    grounded phrases only; `ungrounded` holds the phrases that the title and abstract lack. `num_named` is the
+    only phrases that are in the title or abstract; `ungrounded` holds the phrases that are not. `num_named` is the
     number of phrases that were checked. `num_calls` counts the requests to the model, with retries.
     """
 
@@ -381,7 +381,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayCount:
-    """Number of rows that an archive query returned for one day of release; None if the day must be queried again."""
+    """Number of rows that an archive query returned for releases of one day; None if the day must be queried again."""
 
     archive: str
     query_digest: str

@@ -56,9 +56,9 @@ def clean_text(text: str | None) -> str | None:
 
     Text is repaired only where the repair is unambiguous. A word that is broken after a hyphen is joined
     (`self-\nconsistent` and `radio- quiet`, but not `pre- and post-`). A missing space between two sentences is
-    inserted, as in `ways.Spiral`, where two lower-case letters precede the mark and a capitalised word follows it. Two
-    words without a space between them (`currentlybelieved`) and characters that STScI has replaced by `?` are kept,
-    because a rule that guesses would damage other texts.
+    inserted, as in `ways.Spiral`, where two lower-case letters precede the punctuation mark and a capitalised word
+    follows it. Two words without a space between them (`currentlybelieved`) and characters that STScI has replaced by
+    `?` are kept, because a rule that guesses would damage other texts.
     """
     is_cut = len(text or "") > MAX_CHARS
     text = (text or "")[:MAX_CHARS]
@@ -115,6 +115,6 @@ def without_zeros(name: str) -> str:
 
 
 def clean_cycle(text: str | None) -> int | None:
-    """Extract the first number of at most 3 digits, an observing cycle."""
+    """Extract an observing cycle, the first number of at most 3 digits; None if there is none."""
     match = re.search(r"(?<![0-9])[0-9]{1,3}(?![0-9])", text or "")
     return int(match[0]) if match else None

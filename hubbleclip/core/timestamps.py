@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def next_time(newest: datetime | None, kind: str, step: timedelta = timedelta(microseconds=1)) -> datetime:
-    """Return the current time in UTC, or `step` after the newest event if that event is not in the past."""
+    """Return the current time in UTC, or the time `step` after the newest event if that event is not in the past."""
     now = datetime.now(UTC)
     newest = newest and newest.replace(tzinfo=UTC)
     if newest is None or newest < now:

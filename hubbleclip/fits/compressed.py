@@ -25,11 +25,11 @@ PIECE_BYTES = 1 << 20
 GZIP_OR_ZLIB = 47
 """Value of zlib's argument `wbits` that accepts the formats gzip and zlib."""
 BAND_BYTES_PER_PIXEL = 24
-"""Upper estimate of the memory in bytes per pixel for unpacking a band and one compression tile in three forms."""
+"""Upper estimate of the memory for unpacking a band, in bytes per pixel of the band."""
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
-    """Check the parameters of an image's compression, and that no compression tile unpacks to more than its pixels."""
+    """Check an image's compression parameters, and that no compression tile unpacks to more bytes than its pixels."""
     info = hdu.fileinfo()
     file.seek(info["hdrLoc"])
     # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
@@ -47,7 +47,7 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
     packed &= set(header["TTYPE*"].values())
     if packed:
         file.seek(0)
-        # astropy closes the file object that it is given, so it gets another one
+        # a second file object is opened, because astropy closes the one that it reads from
         with (
             open(os.dup(file.fileno()), "rb") as again,  # noqa: PTH123 - the file may have no path
             pyfits.open(again, disable_image_compression=True) as hdus,
@@ -62,7 +62,7 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
 
 
 def _check_gzip(cells: Any, max_bytes: int) -> None:
-    """Unpack gzip cells piece by piece. Raises ImageError where a cell unpacks to more than `max_bytes` bytes."""
+    """Unpack gzipped table cells in pieces. Raises ImageError if a cell unpacks to more than `max_bytes` bytes."""
     for cell in cells:
         data, num_bytes = np.asarray(cell).tobytes(), 0
         while data:

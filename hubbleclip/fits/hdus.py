@@ -65,7 +65,7 @@ class UnusedImage:
 
 
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
-    """Find the images of the sky in a file, in file order, and list the other images with the reason of omission.
+    """Find the images of the sky in a file, in file order, and the other images, each with the reason not to use it.
 
     The images of the sky are the extensions named SCI; without these, the primary image; without a primary image, every
     image whose name marks no weight, error or mask. Of the reads of an infrared ramp, only the last (EXTVER 1) is used.

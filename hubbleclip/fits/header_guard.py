@@ -58,7 +58,7 @@ def check_start(file: IO[bytes]) -> None:
 
 
 def _reject_text(file: IO[bytes]) -> None:
-    """Raise ImageError where many bytes of a file are U+FFFD, because it was decoded as text and encoded again."""
+    """Raise ImageError if a file was decoded as text and encoded again, which turns many of its bytes into U+FFFD."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size % BLOCK_BYTES == 0:  # U+FFFD has three bytes in place of one, which makes the last block incomplete

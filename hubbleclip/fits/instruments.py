@@ -52,7 +52,7 @@ def instrument_name(look: Look) -> str | None:
     keyword, prefix = header.detectors.get(name, (header.detector_keyword, ""))
     detector = _text(look(keyword)).upper() if keyword else ""
     # In WFPC2 headers, DETECTOR is a chip number, which is not part of the name. In NICMOS headers, CAMERA is a number
-    # too, but with the prefix from `detectors` it is the detector's name.
+    # too, but the prefix from `detectors` turns it into the detector's name.
     return f"{name}/{prefix}{detector}" if detector and detector.isdigit() == bool(prefix) else name
 
 

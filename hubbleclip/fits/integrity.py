@@ -25,7 +25,7 @@ SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""Maximum unpacked size of a gzip file in bytes; a larger size is allowed up to `MAX_RATIO` times the packed size."""
+"""Unpacked size in bytes up to which a gzip file is always allowed; beyond, up to `MAX_RATIO` times the packed size."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 START_OF_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -200,7 +200,8 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
         raise UnsoundError("damaged", f"the JPEG file has no sound header: {error}") from error
     if max(width, height) > MAX_SIDE_PX:
         raise UnsoundError("damaged", f"the JPEG file declares an impossible size: {width} x {height} px")
-    # Pixels are not decoded, because that would take as long as cutting tiles. Coded pixels contain no end marker.
+    # Pixels are not decoded, because that would take as long as cutting tiles. Coded pixels contain no end marker, so
+    # an end marker behind the last start of scan is the end of the picture.
     if not data.rstrip(b"\0").endswith(JPEG_END):
         if data.rfind(JPEG_END) > data.rfind(START_OF_SCAN):
             raise UnsoundError("damaged", "bytes follow the end of the JPEG file")

@@ -14,11 +14,11 @@ from typing import BinaryIO
 from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HEADER_BYTES, Cards, UnsoundError, end_of
 
 MIN_SKIP_BYTES = 2_000_000
-"""Minimum size in bytes of data that are skipped; fewer bytes arrive as fast as the response to another request."""
+"""Minimum size in bytes of data that are skipped; reading fewer bytes takes no longer than another request."""
 UNREAD = re.compile(r"CTX|CON|ERR|SAMP|TIME|AREA|VAR_(POISSON|RNOISE|FLAT)")
 """Names of image extensions that no stage reads. SCI, DQ, WHT, and the distortion tables of the WCS are read."""
 SKIPPED = b"NOTREAD"
-"""Keyword of the number of skipped data bytes, in the header of a skipped extension."""
+"""Keyword in the header of a skipped extension whose value is the number of skipped data bytes."""
 LOST_CARDS = re.compile(rb"NAXIS\d+|CHECKSUM|DATASUM|" + SKIPPED)
 """Keywords that describe the data, and are therefore removed from the header of a skipped extension."""
 
@@ -29,7 +29,7 @@ def is_sieved(file_name: str, size_bytes: int | None) -> bool:
 
 
 class FitsSieve:
-    """Filter of the bytes of a FITS file, which are fed in order.
+    """Filter for the bytes of a FITS file, which must be fed in order.
 
     Attributes
     ----------
@@ -40,7 +40,8 @@ class FitsSieve:
     num_pixels
         Number of pixels of the SCI extensions.
     must_skip
-        Whether the next bytes of the original file need not be read. `skip` moves `offset` behind them.
+        Whether the next data of the original file are read by no stage. If so, call `skip`, which moves `offset` behind
+        these data.
 
     """
 
@@ -88,7 +89,8 @@ class FitsSieve:
 
     def resume(self, file: BinaryIO, size: int) -> None:
         """Restore the state that the filter had when it had written the first `size` bytes of a filtered file."""
-        while file.tell() < size and (block := file.read(BLOCK_BYTES)):  # a block of a header
+        # each block that is read belongs to a header, because `seek` moves past the data
+        while file.tell() < size and (block := file.read(BLOCK_BYTES)):
             self.skip()
             list(self.feed(block))
             have = 0 if self.must_skip else min(self._left, size - file.tell())

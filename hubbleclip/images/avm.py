@@ -28,7 +28,7 @@ PACKET = (
 )
 SUBJECT = "<dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject>"
 NUM_POINTS = 5
-"""Number of points along each side of the grid of points to which a tile's linear WCS is fitted."""
+"""Number of points per side of the square grid to which a tile's linear WCS is fitted."""
 
 
 def with_avm(encoded: bytes, facts: Mapping[str, Any], form: str = "") -> bytes:

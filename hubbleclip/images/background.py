@@ -70,7 +70,7 @@ def _midmeans(samples_yx: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @compiled
 def _means_of_middle(ordered: Any) -> Any:
-    """Compute the mean of the middle half of the finite values in each row of sorted values, float32 (n,)."""
+    """Compute for each of n rows the mean of the middle half of its finite values, float32 (n,); each row is sorted."""
     means = np.empty(len(ordered), F32)
     for row in range(len(ordered)):
         num = 0
@@ -84,7 +84,7 @@ def _means_of_middle(ordered: Any) -> Any:
 
 
 def _sum_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sum of each block and its eight neighbours; scipy would add the values in another order."""
+    """Return the sum of each block and its eight neighbours; scipy would add in another order and round differently."""
     (num_y, num_x), padded_yx = blocks_yx.shape, np.pad(blocks_yx, 1)
     neighbours = (padded_yx[y : y + num_y, x : x + num_x] for y in range(3) for x in range(3))
     return sum(neighbours, np.zeros_like(blocks_yx))

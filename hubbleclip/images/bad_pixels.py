@@ -108,7 +108,7 @@ def _neighbour_medians(values_yx: Any, good_yx: Any, places: Any) -> Any:
 def _sort_lower_half(near: Any) -> None:
     """Move the smaller half of the values in each column to the front, in ascending order (selection sort).
 
-    Which elements are compared does not depend on the data, so that the compiler can vectorise the loop over columns.
+    The same elements are compared whatever the data, so the compiler can vectorise the loop over columns.
     """
     num, num_lanes = near.shape
     for k in range(num // 2 + 1):
@@ -130,7 +130,7 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     lengths, regions = np.diff(runs)[:, 0], region_labels(runs, width + 1)
     ends = firsts + lengths
     beside = rows, np.stack([firsts - 1, ends, firsts - 2, ends + 1]).clip(0, width - 1)
-    # heights of the two pixels on each side of a run
+    # heights of the two pixels on each side of a run of invalid pixels
     heights = np.where(valid_yx[beside], data_yx[beside] - np.float64(sky), 0)
     is_rim = (firsts > 0) & (ends < width) & (lengths <= MAX_CORE_PX) & (heights[:2].min(axis=0) > CORE_SIGMA * noise)
     areas, rims, outers, num_open = (

@@ -126,7 +126,7 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the minimum difference, in sigmas, between a pixel above both limits and its lowest side neighbour."""
+    """Return the fewest sigmas by which a pixel above the two limits exceeds its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
@@ -193,7 +193,7 @@ def _is_sharp(near_yx: Any, base: Any, contrast: Any, is_peak: Any) -> Any:
     for y in range(1, 4):
         for x in range(1, 4):
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
-    # The median of nine values is low enough exactly if at least five of them are, so no median is computed.
+    # The median of nine values is low enough if and only if at least five values are, so no median is computed.
     return num_low >= 5 or (is_peak and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
@@ -230,7 +230,7 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: Any) -> Any:
-    """Return whether a valid pixel next to a ray belongs to it; sharpness is not tested without a valid side neighbour.
+    """Return whether a valid pixel next to a ray belongs to it. Without a valid side neighbour it need not be sharp.
 
     `where` is the pixel's row, its column, and an array that is filled with the 5x5 pixels around it, infinite at rays
     and invalid pixels.

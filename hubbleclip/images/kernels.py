@@ -21,8 +21,8 @@ from hubbleclip.core.io import write_bytes
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 """Decorator of every compiled loop.
 
-numba caches the machine code in the `__pycache__` folder of the source, or under `NUMBA_CACHE_DIR`. The first file
-after an installation or a change of the source takes some ten seconds, in which all loops are compiled.
+numba caches the machine code in the `__pycache__` folder of the source, or under `NUMBA_CACHE_DIR`. All loops are
+compiled for the first file after an installation or a change of the source, which takes about ten seconds.
 """
 
 FLAGS_PER_WORD = 8
@@ -72,13 +72,13 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def empty_flags(num: Any) -> Any:
-    """Make `num` false flags, rounded up to a multiple of `FLAGS_PER_WORD`, as `append_places` needs."""
+    """Make `num` false flags or a few more: a multiple of `FLAGS_PER_WORD`, as `append_places` needs."""
     return np.zeros(-(-num // FLAGS_PER_WORD) * FLAGS_PER_WORD, np.bool_)
 
 
 @compiled
 def append_places(flags: Any, first: Any, places: Any, num: Any) -> Any:
-    """Append the index of each true flag, plus `first`, to the `num` used elements of `places`.
+    """Append to `places`, behind its `num` used elements, the index of each true flag, increased by `first`.
 
     Returns the array, which may be a larger copy, and its new number of used elements. Eight flags are tested at once,
     because most are false.

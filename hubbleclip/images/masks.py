@@ -19,7 +19,8 @@ MAX_ROWS_CHECKED = 200
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Find the finite pixels, and the places, int64 (n, 2), at which runs of zeros begin and end.
 
-    A place is the index of a pixel, counted row by row as if each row had one more pixel, so runs end with their row.
+    A place is the index that a pixel would have in the flat image if each row had one more pixel. A run therefore ends
+    with its row.
     """
     valid_yx = np.empty(data_yx.shape, np.bool_)
     return valid_yx, _mark_finite(pixel_words(data_yx), valid_yx).reshape(-1, 2)

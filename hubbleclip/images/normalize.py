@@ -28,7 +28,10 @@ MAX_OBJECT_SHARE = 0.2
 OBJECT_QUANTILES = (0.05, 0.95)
 """Quantiles of the bright pixels' rows and columns that bound an object, so that a few distant pixels do not count."""
 OBJECT_MARGIN = 1.5
-"""Side of the tile around a small object, in units of its longer extent; a disc is 1.2 times as wide as this extent."""
+"""Side of the tile around a small object, in units of the object's longer extent between the `OBJECT_QUANTILES`.
+
+A disc is 1.2 times as wide as this extent.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
         lag_px = STEP_PX if image.is_drizzled else 1
         rays = reject_cosmic_rays(image.data_yx, image.valid_yx, image.star_contrast, image.saturated, lag_px)
     prepared = fit_image(image, image.valid_yx, settings, rays)
-    if image.may_have_cosmic_rays or image.stretch is not None:  # a saturated pixel of a single CCD exposure is valid
+    # saturated pixels of a single CCD exposure and of a preview are valid, so no core needs to be filled
+    if image.may_have_cosmic_rays or image.stretch is not None:
         return prepared
     stretch = prepared.stretch
     return replace(prepared, cores=fill_cores(image.data_yx, image.valid_yx, stretch.sky, stretch.noise))

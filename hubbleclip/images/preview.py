@@ -48,10 +48,10 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Read the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of a returned pixel in file pixels.
+    """Return the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of an array pixel in file pixels.
 
     If `enough_px` is given, the decoder may shrink the image by a factor of up to 8, as long as no side becomes shorter
-    than that. Raises ImageError; an OSError of the system is raised unchanged.
+    than `enough_px`. Raises ImageError; an OSError of the system is raised unchanged.
     """
     try:
         data = content if isinstance(content, bytes) else content.read_bytes()
@@ -80,8 +80,8 @@ def read_luminance(
 def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find the white areas that touch the border, such as the corners outside a rotated detector.
 
-    Areas below a share `MIN_WHITE_SHARE` of the image may be stars and are ignored. The result is empty if it would
-    cover the whole image.
+    Areas that cover a smaller share of the image than `MIN_WHITE_SHARE` may be stars and are ignored. The result is
+    empty if it would cover the whole image.
     """
     from scipy import ndimage  # noqa: PLC0415 - the import takes 0.1 s, and few settings need it
 

@@ -53,7 +53,10 @@ An image with its error and quality arrays has 10 bytes per pixel.
 """
 BLOCK_ROWS = 64
 FULL_COUNTS = 65_535
-"""Value of a pixel of a raw frame at which the 16-bit A/D converter saturates; raw frames have no data quality."""
+"""Value of a pixel of a raw frame at which the 16-bit A/D converter saturates.
+
+Raw frames have no data quality flags, so only this value shows that a pixel is saturated.
+"""
 IMAGE_BYTES, BYTES_PER_PIXEL = 1_000_000_000, 5
 """Maximum memory of an image that is not mapped from its file, and memory per pixel: a float32 value and its mask."""
 CHIP = re.compile(r"\[sci,\d+\]$|_sci\d+(?=\.fits$)", re.IGNORECASE)
@@ -165,7 +168,7 @@ def iter_science_images(path: Path, max_pixels: int, file_name: str | None = Non
 
 @contextmanager
 def _as_image_errors(*more: type[Exception]) -> Iterator[None]:
-    """Convert `DAMAGE` and `more` exceptions of damaged files to ImageError, and suppress the libraries' warnings."""
+    """Convert exceptions of the classes `DAMAGE` and `more` to ImageError, and suppress warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

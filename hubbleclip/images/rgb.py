@@ -1,7 +1,7 @@
 """Colour tiles, made from images in three filters of a visit that are aligned on the sky.
 
-The filter with the longest wavelength is red. All bands have one black and one scale in f_nu, so that a source of equal
-f_nu in the three bands is white. On the display scale of this module, 0 is black and 1 is white.
+The filter with the longest wavelength is red. All bands share one black level and one scale in f_nu, so that a source
+of equal f_nu in the three bands is white. On the display scale of this module, 0 is black and 1 is white.
 """
 
 from __future__ import annotations

@@ -143,13 +143,13 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky
     sky, noise = clipped_sky(ordered)
     filled = _filled_share(noise, pixel_noise)
     faint = _quantile(ordered, FILLED_SKY_QUANTILE)
-    # The sky changes faster than the softening, so that the faint parts of a nebula are not black.
+    # The filled share changes the sky faster than the softening, so that the faint parts of a nebula are not black.
     sky = min(sky + min(FILLED_SKY_RATE * filled, 1) * (faint - sky), edge_sky)
     return sky, noise * (pixel_noise / noise) ** filled if filled else noise, filled * noise
 
 
 def _filled_share(noise: float, pixel_noise: float) -> float:
-    """Return how far an object fills the frame, 0 to 1: the ratio of the two noises on a logarithmic scale."""
+    """Return how far an object fills the frame, 0 to 1, from `noise` / `pixel_noise`; see `FILLED_RATIOS`."""
     low, high = FILLED_RATIOS
     if pixel_noise <= 0 or noise / pixel_noise <= 0:  # the ratio is 0 if the differences of the pixels are infinite
         return 0.0
@@ -275,9 +275,10 @@ def _quantile(ordered: NDArray[np.float32], share: float) -> float:
 
 
 def _spread_quantile(ordered: NDArray[np.float32], share: float) -> float:
-    """Return the quantile `share`, with equal values spread evenly over the interval up to halfway to the next values.
+    """Return the quantile `share` of an ascending sample, computed as if equal values were spread over an interval.
 
-    Otherwise the quantiles of whole numbers would be whole numbers, and a noise of 0.8 counts would be measured as 0.5.
+    The interval ends halfway to the next smaller and the next larger value. Without the spread, the quantiles of whole
+    numbers would be whole numbers, and a noise of 0.8 counts would be measured as 0.5.
     """
     value = _quantile(ordered, share)
     first, end = bisect_left(ordered, value), bisect_right(ordered, value)

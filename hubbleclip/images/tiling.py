@@ -293,11 +293,11 @@ def cut_view(
     settings: TileSettings,
     render: Callable[[int, int, int], NDArray[np.uint8]] | None = None,
 ) -> Iterator[Outcome]:
-    """Yield the tiles and rejections at the placements, which must be sorted by row; a row is rendered at once.
+    """Yield the tiles and rejections at the placements, which must be sorted by row; each row is rendered as a whole.
 
-    `sha256s` has the hash of the product and, for a colour tile, the hashes of its three products. `render` gives the
-    levels (size_px, w, 3) of a row of colour tiles by its first row, its first column and its width w; by default, the
-    pixels are stretched to grey.
+    `sha256s` has the hash of the product and, for a colour tile, the hashes of its three products. `render` takes
+    the first row, the first column and the width w of a row of colour tiles, and returns its levels (size_px, w, 3); by
+    default, the pixels are stretched to grey.
     """
     encode, suffix = (encode_rgb, ".png") if render else ENCODERS[settings.format]
     image, digest = shown.image, settings.digest()

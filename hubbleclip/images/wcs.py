@@ -30,17 +30,17 @@ PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_
 PROBES = np.linspace(0.1, 0.9, 5)
 """Positions along a tile's sides, as fractions of the side, at which the shift by the lookup tables is evaluated."""
 CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
-"""Positions (y, x) of a tile's corners and centre, in sides of the tile from the outer corner of its first pixel."""
+"""Positions (y, x) of a tile's corners and centre, in units of its side, from the outer corner of its first pixel."""
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 """Matches the keyword of a SIP coefficient. The two digits are the powers of the pixel offsets in x and y."""
 SIP_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
 MAX_SIP_ORDER = 9
-"""Largest order of the SIP convention. For a larger order, astropy would look for all coefficients, for minutes."""
+"""Largest order of the SIP convention. For a larger order, astropy would take minutes to look for all coefficients."""
 DATES = ("DATE-OBS", "MJD-OBS", "MJDREF")
 """Cards that astropy adds to a WCS header although they do not describe the geometry."""
 BAD_WCS = (ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, OverflowError, UnboundLocalError)
-"""Exceptions that astropy raises for inconsistent headers. Its WcsError is a subclass of ValueError, and it raises
-UnboundLocalError for a polynomial D2IM correction.
+"""Exceptions that astropy raises for inconsistent headers: astropy's WcsError, which is a subclass of ValueError;
+UnboundLocalError for a polynomial D2IM correction; and others.
 """
 
 

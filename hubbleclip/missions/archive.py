@@ -18,15 +18,15 @@ class SearchColumns:
     dataset
         Column of the dataset's name, from which the observation's name is made.
     columns
-        Column of the search API, by the column of CAOM that it corresponds to.
+        Columns of the search API, by the corresponding column of CAOM.
     images
         Search conditions, by column, that select images of the sky.
     intents
         Search conditions, by column, for each value of `archive.intent`.
     levels
-        Pattern of the values of the column for `calib_level`, by calibration level.
+        For each calibration level, a pattern of the values in the column for `calib_level`.
     level_values
-        All values of the column for `calib_level`, by calibration level; empty if it cannot be filtered by level.
+        For each calibration level, all values in the column for `calib_level`; empty if the API cannot filter by level.
     detector, detectors
         Column whose value begins with the name of a detector, and for each instrument the pattern of these names;
         both are empty if the detector is not taken from such a column.

@@ -158,7 +158,8 @@ class ProductRanking:
         Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
         chosen.
     single_cameras
-        Instruments of which one file holds the images of all detectors, although MAST's instrument name has a detector.
+        Instruments of which one file holds the images of all detectors, although MAST's name of the instrument contains
+        one detector.
     no_previews
         Suffixes of previews that are never chosen.
     tunable

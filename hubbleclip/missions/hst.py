@@ -20,25 +20,25 @@ WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
 FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTNAM4"))
 
-# Data quality bits that make a pixel invalid, by camera. The comment above a camera's bits lists the bits whose pixels
-# stay valid. A "?" marks an uncertain meaning.
+# Data quality bits that make a pixel invalid, by camera. The comment above a camera's bits lists the harmless bits,
+# whose pixels stay valid. A "?" marks an uncertain meaning.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
 RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
 # As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are valid, because the dark corrects them. Unstable
 # pixels and charge traps are not valid. docs/tiles.md compares each bit.
 CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
-# DQ bits of valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a satellite
-# trail)
+# Harmless DQ bits: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a
+# satellite trail)
 ACS_BAD = CCD_BAD | {8: "masked by the finger", 32: "unstable", 1024: "sink pixel"}
-# DQ bits of valid pixels: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps crosstalk)
+# Harmless DQ bits: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps crosstalk)
 UVIS_BAD = CCD_BAD | {8: "deviant?", 32: "unstable or tail of a hot pixel", 1024: "charge trap"}
-# DQ bits of valid pixels: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray, corrected in
-# the ramp
+# Harmless DQ bits: 16 hot, 256 saturated, 512 blob, 2048 signal in the zero read, 8192 cosmic ray (corrected in the
+# ramp)
 IR_BAD = LOST | {8: "deviant zero read", 32: "unstable", 64: "warm?", 128: "bad reference pixel", 4096: RAYS[4096]}
-# DQ bits of valid pixels: 32 large blemish, 256 saturated, 1024 small blemish
+# Harmless DQ bits: 32 large blemish, 256 saturated, 1024 small blemish
 STIS_BAD = COUNTER_BAD | {16: "hot: 5 sigma above the median dark", 128: "bad in the bias", 8192: RAYS[8192]}
-# DQ bits of valid pixels: 8 A/D converter saturated; 64 (perhaps unused); 128 charge trap (unused); 256 above a charge
+# Harmless DQ bits: 8 A/D converter saturated; 64 (perhaps unused); 128 charge trap (unused); 256 above a charge
 # trap; 1024 hot, repaired
 WFPC2_BAD = {
     1: "Reed-Solomon error",
@@ -48,8 +48,8 @@ WFPC2_BAD = {
     32: "bad otherwise",
     512: "hot, not repaired",
 }
-# DQ bits of valid pixels: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray,
-# corrected in the ramp; 1024 source; 2048 signal in the zero read
+# Harmless DQ bits: 2 uncertain linearity; 4 uncertain dark; 8 uncertain flat; 64 saturated; 512 cosmic ray
+# (corrected in the ramp); 1024 source; 2048 signal in the zero read
 NICMOS_BAD = {1: "Reed-Solomon error", 16: "grot", 32: "defective", 128: "missing", 256: "bad by calibration"}
 
 FULL = 256 | 2048  # DQ bits of ACS and WFC3/UVIS: full well, and A/D converter saturated

@@ -8,9 +8,9 @@ from hubbleclip.missions.archive import ArchivePins, ProposalPages, PublicBucket
 from hubbleclip.missions.base import RAMP, Camera, HeaderConvention, Mission, ProductRanking
 
 BAD = {1: "do not use"}
-"""DQ bit of invalid pixels. The JWST pipeline sets it in addition to the bit that gives the reason.
+"""DQ bit that makes a pixel invalid. The JWST pipeline sets it in addition to the bit that gives the reason.
 
-DQ bits of valid pixels: 2 saturated in part of the ramp; 4 jump (cosmic ray) in the ramp, corrected; 8 dropout; 16
+Harmless DQ bits: 2 saturated in part of the ramp; 4 jump (cosmic ray) in the ramp, corrected; 8 dropout; 16
 outlier; 32 persistence; 64 A/D converter at its floor; 128 charge migration. Source: the JWST pipeline's package
 stdatamodels, dqflags.pixel.
 """

@@ -36,7 +36,7 @@ def sky_links(facts: Mapping[str, Any]) -> list[Link]:
 
 
 def archive_links(facts: Mapping[str, Any]) -> list[Link]:
-    """Return links to the tile's observation, programme and file; none if the archive is not a mission's."""
+    """Return links to the tile's observation, programme and file; none if the mission is unknown."""
     archive, _, number = str(facts.get("proposal_id") or "").partition(":")
     mission = MISSIONS.get(archive)
     if mission is None:
