@@ -29,7 +29,7 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 class ProgressArtifacts(logging.Handler):
-    """Shows the progress of each kind of work on the page of its flow run, from the log records of its progress.
+    """Shows each kind of work as a progress bar on the page of the flow run; log records report the progress.
 
     `_shown` holds the artifact of each kind of work in each flow run, and the time of its last change, in seconds of
     the monotonic clock.

@@ -123,7 +123,7 @@ def run_trigger(
 ) -> EventTrigger:
     """Make a trigger that fires on one of `events` of a flow run.
 
-    If `after` is given, it fires when no event of `events` follows an event of `after` within `within_s`.
+    If `after` is given, the trigger fires when an event of `after` is not followed by one of `events` in `within_s`.
     """
     return EventTrigger(
         after=set(after),

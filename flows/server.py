@@ -1,7 +1,7 @@
 """The Prefect server of a data root: one home, database and key, for commands and for scheduled runs.
 
 A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
-starts one, which ends when no command has used it for some seconds, even if the commands were killed.
+starts one, which ends when no command has used it for a few seconds, even if the commands were killed.
 
 Whoever may use the server's API can run any command on the worker, by creating a deployment. The API therefore has a
 key, which is a password of HTTP basic authentication; CORS and CSRF protection refuse requests of other web sites.
@@ -51,7 +51,7 @@ SETTINGS = {
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # On disk, so that a server that was killed can release the slots of lost runs after a restart.
+    # Leases of slots are kept on disk. After a kill and a restart, the server can thus release the slots of lost runs.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
@@ -92,7 +92,7 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable `KEY` with the stored key, unless it is set or `PREFECT_API_URL` names no local server."""
+    """Return the variable `KEY` with the stored key, unless `KEY` is set or `PREFECT_API_URL` names no local server."""
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():
@@ -124,7 +124,7 @@ def joined_server(data: Path) -> Iterator[Callable[[], None]]:
     """Use the Prefect server of a data root during a `with` block; a server is started if none runs.
 
     If `PREFECT_API_URL` is set, that server is used. The context manager yields a function that waits until the server
-    answers, so that the caller can import its modules in the meantime: both take seconds.
+    answers, so that the caller can import its modules in the meantime, because both take seconds.
     """
     home = prefect_home(data)
     if os.environ.get("PREFECT_API_URL"):
@@ -214,7 +214,7 @@ def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
     """
     home = prefect_home(data)
     deadline = time.monotonic() + 2 * LINGER_S
-    while lock_server(home) is None:  # held until this process ends
+    while lock_server(home) is None:  # this process holds the lock until it ends
         if time.monotonic() > deadline:
             there = f"http://{HOST}:{running_port(home)}"
             raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
@@ -258,8 +258,8 @@ def main() -> None:
                     used_at = time.monotonic()
                 else:
                     fcntl.flock(users, fcntl.LOCK_UN)
-            fcntl.flock(users, fcntl.LOCK_EX)  # held until the end, so that no further command joins
-            os.close(lock)  # released before the users' lock; otherwise the next command would join this server
+            fcntl.flock(users, fcntl.LOCK_EX)  # until this process ends, no further command can join
+            os.close(lock)  # the server's lock is released first; otherwise the next command would join this server
             server.should_exit = True
             time.sleep(1)
             # Prefect's services need not end first, because they keep their state in the database.

@@ -17,7 +17,7 @@ from hubbleclip.core.interrupts import INTERRUPTED
 log = logging.getLogger("hubbleclip.flows")
 POOLS = ("cpu", "gpu")
 GRACE_S = 20.0
-"""Time (s) that a worker has to end its flow runs."""
+"""Time (s) within which a worker must end its flow runs."""
 ZOMBIE_S = 120.0
 """Time (s) without a heartbeat after which a flow run counts as lost: four times the interval of the heartbeats."""
 
@@ -32,8 +32,8 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
-    # A session of its own keeps the terminal's Ctrl-C from a worker, which would end at once at its second signal and
-    # leave its flow runs running.
+    # Each worker has a session of its own, so that Ctrl-C in the terminal does not reach it: at a second signal, a
+    # worker ends at once and leaves its flow runs running.
     workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
     try:
         while not stopped and all(worker.poll() is None for worker in workers):

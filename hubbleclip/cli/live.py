@@ -34,7 +34,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 class TerminalHandler(logging.Handler):
-    """Prints log lines above the bars, and moves the bars by records that have `work`, `done` and `total`.
+    """Prints log lines above the bars; log records that have `work`, `done` and `total` move the bars.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class TerminalHandler(logging.Handler):
 
 
 def log_thread_error(failed: threading.ExceptHookArgs) -> None:
-    """Log a failure of the machine in a thread of a library, such as TensorBoard's, in one line."""
+    """Log in one line that the machine failed in a thread of a library (TensorBoard); print other errors in full."""
     if failure := machine_error(failed.exc_value):
         logging.getLogger("hubbleclip.cli").warning("%s", failure)
     else:

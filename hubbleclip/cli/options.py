@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
 """Matches a command in a message."""
 CARRIED = ("--profile", "--data")
-"""Options of the running command that are added to a command in a message, which needs them as well."""
+"""Options of the running command that are added to a command in a message, because that command needs them too."""
 
 
 @Parameter(name="*")
@@ -54,7 +54,7 @@ class Options:
         return nested(dict(map(parse_assignment, self.set)) | given)
 
     def flags(self) -> str:
-        """Write profile and data root as options, after a space; empty for the defaults."""
+        """Write the profile and the data root as options, each after a space; a default is not written."""
         flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 

@@ -47,7 +47,7 @@ CACHE_FOLDERS = {
 
 
 def check_first(name: str, settings: Settings, run: str = "") -> None:
-    """Check that the needed dataset or run exists, before the slow start of a server and import of torch.
+    """Check that the needed dataset or run exists, before a server is started and torch imported, which takes seconds.
 
     With a remote store nothing is checked, because its content is not known yet.
     """
@@ -121,7 +121,7 @@ def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) 
 
 
 def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object) -> None:
-    """Raise DiskFullError if a `with` block ended by an error and the disk of a folder is full.
+    """Raise DiskFullError if a `with` block ended with an error and the disk of a folder is full.
 
     Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
     """

@@ -41,7 +41,7 @@ SHORT_ID = 8
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""Word for what the tiles of a group share, which is inserted into `MORE`."""
+"""Word that is inserted into the line `MORE`: what the tiles of a group share."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:

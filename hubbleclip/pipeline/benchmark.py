@@ -151,9 +151,9 @@ def open_items(
 ) -> tuple[ItemSet, list[dict[str, Any]]]:
     """Read frozen items, or make items from a catalogue (CSV) or, without a path, by the rule of the frozen benchmark.
 
-    The second value counts the objects and tiles of each class, or only the tiles of frozen items, which have no
-    objects; it is empty for the frozen benchmark.
-    `seen` has the proposals that count as seen in training.
+    The second value counts the objects and the tiles of each class. For frozen items it counts only tiles, because a
+    file of frozen items lists no objects. For the frozen benchmark it is empty.
+    `seen` has the proposals on which the model was trained.
     """
     if path and path.suffix == ".parquet":
         items = read_items(path)
@@ -187,7 +187,7 @@ def benchmark(
     names = ("num_objects", "num_in_tiles", "num_in_training")
     totals: dict[str, int | None] = {name: sum(row.get(name, 0) for row in counts) for name in names}
     if seen is None or not totals["num_objects"]:
-        totals["num_in_training"] = None  # the number is unknown
+        totals["num_in_training"] = None  # unknown: no run, no dataset of it, or no objects
     return common | {
         "catalogue": path and path.name,
         "catalogue_sha256": path and sha256_file(path),

@@ -61,7 +61,7 @@ def dataset(settings: Settings, run: RunStage = run_here) -> None:
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """Count the samples of the newest dataset that the last training, ignoring controls, did not have."""
+    """Count samples of the newest dataset that the last training did not have; trainings of controls do not count."""
     with read_catalog(layout) as catalog:
         built = catalog.rows(NEWEST_DATASET)
         if not built:

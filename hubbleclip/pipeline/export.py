@@ -53,7 +53,7 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
         card = model_card(facts)
         write_text(building / CARD, card)
         write_text(building / LICENCE_FILE, card[card.index("## Licence") + 1 :])
-        # safetensors writes files that only their owner can read
+        # safetensors writes files that only their owner can read; here others must be able to read them
         for path in filter(Path.is_file, building.rglob("*")):
             path.chmod((building / CARD).stat().st_mode)
         shutil.rmtree(out_dir, ignore_errors=True)

@@ -80,7 +80,7 @@ def list_reports(layout: Layout) -> list[Row]:
 
 
 def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) -> dict[str, str] | None:
-    """Read the headline metric of the run that was just evaluated, its expectation by chance, and its newest report.
+    """Read the headline metric of the run that was just evaluated, the value expected by chance, and the newest report.
 
     `problem` says why no run is promoted; it is empty if a run is promoted. The result is None without a report.
     """

@@ -89,7 +89,7 @@ def index_promoted(settings: Settings) -> None:
 
 
 def replace_features(layout: Layout) -> None:
-    """Replace each model's features by those that `remove_from_index` has rewritten, even if it was interrupted."""
+    """Replace each model's features by those that `remove_from_index` wrote, even if that call was interrupted."""
     for new in layout.index.glob(".*.new"):
         old = new.with_suffix("")  # `remove_from_index` deletes a folder of this name too
         folder = old.with_name(old.name[1:])

@@ -32,7 +32,7 @@ from hubbleclip.training.runs import FINISHED, find_run, runs_in, settings_diges
 def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> bool:
     """Return whether a command has something to do; for the stage `ingest`, the archive is queried.
 
-    With `of_snapshot`, the answer is that of the published catalog, even if this may be out of date.
+    With `of_snapshot`, the answer is that of the published catalog, even if the catalog may be out of date.
     """
     layout = layout_of(settings)
     is_unknown = not layout.catalog.exists() if of_snapshot else settings.store or is_unpublished(layout)

@@ -48,9 +48,9 @@ QUALIFY row_number() OVER (
   PARTITION BY t.proposal_id ORDER BY coalesce(s.reason IN (SELECT unnest(?)), false) DESC, s.tile_id
 ) = 1
 """
-"""Query for one existing split assignment of each proposal; the tile may have been cut under other tile settings.
+"""Query for one existing split assignment of each proposal: that of one of its tiles, cut under any tile settings.
 
-A tile that was excluded for a permanent reason comes first, because the reason holds for the whole proposal.
+A tile that was excluded for a permanent reason is preferred, because the reason holds for the whole proposal.
 """
 
 
@@ -226,7 +226,7 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def next_build_time(stage: Stage) -> datetime:
-    """Return the time that makes a dataset the newest one, even if the clock was once ahead."""
+    """Return a build time that makes a dataset the newest one, even if the clock was ahead at an earlier build."""
     return next_time(stage.catalog.rows("SELECT max(built_at) AS at FROM dataset")[0]["at"], "dataset")
 
 

@@ -123,7 +123,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = r
 
 
 def outcome(settings: Settings) -> dict[str, Any]:
-    """Return the run, the best step and the accuracy on val of a finished training on the newest dataset."""
+    """Return the finished run of these settings on the newest dataset, its best step, and its accuracy on val."""
     layout = Layout(settings.root)
     digest = read_dataset(newest_dataset(layout)).digest
     run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))

@@ -17,13 +17,14 @@ from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
-"""Number of random texts, and percentile of the word scores of their best tiles; a text fits no tile if it has a lower
-best score.
+"""Number of random texts whose best word scores are compared with that of a text, and percentile of these scores.
+
+A text whose best score is below the percentile fits no tile.
 """
 MIN_LETTERS = 5
 """Minimum number of letters of an unknown word for which a similar known word is proposed."""
 MAX_PROPOSED = 3
-"""Maximum number of words of a text for which similar words are proposed; each word takes a scan of all known words."""
+"""Maximum number of words of a text for which similar words are proposed; each needs a scan of all known words."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
     r"|.*[\u0400-\u1dff\u3040-\ud7ff].*"

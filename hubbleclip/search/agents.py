@@ -55,7 +55,7 @@ class ExactServer(MCPServer):
     """Server of tools whose errors name an unknown argument, and say what a caller can correct."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
-        """See `MCPServer`."""
+        """See `MCPServer`; raises ToolError for an unknown argument, and for an error that the caller can correct."""
         for tool in await self.list_tools():
             known = tool.input_schema["properties"]
             for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
@@ -77,7 +77,7 @@ def make_agent_server(
     server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
     def search(**parameters: Any) -> dict[str, Any]:
-        """Find tiles of Hubble images by words, by likeness to other tiles, and by facts such as place; best first."""
+        """Find tiles of Hubble images by words, likeness to other tiles, position and other facts; best first."""
         answer = as_json(run(opened().run, checked(SearchParams, {"k": DEFAULT_HITS} | parameters)))
         rows = [{name: value for name, value in row.items() if value is not None} for row in answer["hits"]]
         return answer | {"hits": rows}

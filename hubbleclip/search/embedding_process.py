@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hubbleclip.search.stores.base import Floats
 
 USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
-"""For each optional library of open_clip, the start of those keys of a model's configuration that need it."""
+"""Optional libraries of open_clip. A model needs one if a key of the model's configuration begins with the text."""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +75,7 @@ def hide_unused_libraries(run_dir: Path) -> None:
 
 def main() -> None:
     """Embed the given texts by the model of the given run, and write their features to standard output."""
-    gc.disable()  # a garbage collection would take 0.7 s and free nothing but objects of the libraries
+    gc.disable()  # garbage collection would take 0.7 s and free only objects of the libraries
     import numpy as np  # noqa: PLC0415
 
     from hubbleclip.search.embedding import QueryModel  # noqa: PLC0415

@@ -231,7 +231,7 @@ class Search:
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def _asked(self, params: SearchParams | None) -> Query:
-        """Interpret a search in the newest state of the index, and return its query; None searches all tiles."""
+        """Return the query of a search in the newest state of the index; without a search, all tiles are searched."""
         return Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere).understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
@@ -348,7 +348,7 @@ class Search:
         Parameters
         ----------
         name
-            Name of a target in the catalog; a position such as `10.68 41.27`; both and a radius, such as
+            Name of a target in the catalog; a position such as `10.68 41.27`; a position and a radius, such as
             `10.68 41.27 0.5`; or, if `asks_sesame`, any name that Sesame knows.
         radius_deg
             Radius of the cone; by default 0.1, or large enough for all observations of the target.

@@ -29,7 +29,7 @@ from hubbleclip.search.records import Hits, IndexStatus
 from hubbleclip.search.stores.base import Floats
 
 HitRow = dict[str, Any]
-"""A hit as `Hit.row` gives it."""
+"""A hit as one flat row, the result of `Hit.row`."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters that XML cannot hold."""
 SCORES = (

@@ -75,7 +75,7 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
 
 
 STORES: Mapping[str, Callable[[Path, str], VectorStore]] = {"embedded": EmbeddedStore}
-"""Vector stores by name; each is opened by a folder and the digest of the model whose features it holds."""
+"""Vector stores by name; each is opened with its folder and the digest of the model whose features it holds."""
 STORE = "embedded"
 """Name of the store of new indexes."""
 
@@ -99,7 +99,7 @@ class OpenIndex:
     facts: TileFacts
     model: QueryModel
     chance: dict[int, float] = field(default_factory=dict)
-    """Cache, by a text's number of words, of the best score by words that nearly all random texts reach."""
+    """Cache: the best word score that nearly all random texts reach, by the number of words of a text."""
 
     def is_newest(self) -> bool:
         """Whether neither the catalog nor the index was replaced since this was opened."""
@@ -152,14 +152,14 @@ class OpenIndex:
         return xy_n2
 
     def points(self, mask_n: Mask) -> Points:
-        """Return the rows of a mask on the map, with the labels by which points are coloured."""
+        """Return the points of the map that a mask selects, with the labels by which they are coloured."""
         rows = np.flatnonzero(np.isfinite(self._map_n2).all(axis=1) & mask_n)  # JSON has no NaN
         x, y = self._map_n2[rows].round(4).T.tolist()
         labels = {name: number_labels(self._labels(name)[rows].tolist()) for name in LABELS}
         return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, labels=labels)
 
     def _labels(self, name: str) -> npt.NDArray[np.object_]:
-        """Return the value of a filter of each row; None where it is unknown."""
+        """Return each row's value of a filter; None where unknown."""
         row_k, number_k, values = self.values[name]
         label_n = np.full(len(self.store.tile_ids), None, object)
         label_n[row_k] = np.array(values, object)[number_k]

@@ -82,7 +82,7 @@ class SearchTerms(BaseModel):
     prefers_text: ClassVar[bool] = False
     """Whether a value that is recognised in a text replaces the given value, if a parameter can have only one value."""
     is_strict: ClassVar[bool] = False
-    """Whether an empty value is an error except in a text; if false, it means that the parameter is not given."""
+    """Whether an empty value is an error except in a text; if false, a parameter with an empty value is ignored."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -168,7 +168,7 @@ class SearchParams(_WithFilters):
 
     @model_validator(mode="after")
     def _is_bounded(self) -> SearchParams:
-        """Refuse a page too deep, too many terms, too many values of one filter, and a range without values."""
+        """Refuse a page too deep, too many terms, too many values of a filter, a wrong weight, and an empty range."""
         if self.page * self.k > MAX_DEPTH:
             raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
         terms = list(self.terms())
@@ -176,7 +176,7 @@ class SearchParams(_WithFilters):
             raise ValueError(f"a search has at most {MAX_TERMS} terms")
         if any(abs(term.weight) > MAX_WEIGHT for term in terms):
             raise ValueError(
-                f"a weight is from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}: write text^2, or text^1 for a text that ends so"
+                f"a weight is from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}: write text^2, or text^2^1 if the text ends in ^2"
             )
         for lower in ("exposure_s_min", "pixel_scale_arcsec_min", "observed_from"):
             low, high = getattr(self, lower), getattr(self, lower.replace("_min", "_max").replace("_from", "_to"))
@@ -280,19 +280,19 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 
 def no_parameter(name: str) -> str:
-    """Compose the message that no parameter has a name, with the most similar name of a parameter."""
+    """Write the message that `name` is not a parameter, with the most similar name of a parameter."""
     nearest = get_close_matches(name, NAMES, n=1, cutoff=0.4)
     return "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
 
 
 def split_weight(text: str) -> tuple[str, float]:
-    """Split `text^2` into the text and its weight, which is 1 where none is written."""
+    """Split `text^2` into the text and its weight, which is 1 unless one is written."""
     match = WEIGHTED.fullmatch(text)
     return (match[1], float(match[2])) if match else (text, 1.0)
 
 
 def as_written(text: str) -> str:
-    """Return a text as a parameter; the weight 1 is added if its end, such as `10^5`, would be read as a weight."""
+    """Write a text as a parameter; `^1` is added if the end of the text, as of `10^5`, would be read as a weight."""
     return f"{text}^1" if isinstance(text, str) and WEIGHTED.fullmatch(text) else text
 
 

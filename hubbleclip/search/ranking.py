@@ -42,7 +42,7 @@ TILE_WEIGHT = 10.0
 NUM_MEANT = 10
 """Maximum number of matching tiles that are considered if an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
-"""Cosine similarity from which two tiles of the same piece of sky count as near-duplicates."""
+"""Minimum cosine similarity of near-duplicates, which are tiles of the same piece of sky."""
 SAME_SKY_SHARE = 0.25
 """Largest distance between the centres of near-duplicates, as a share of the side of a tile."""
 
@@ -184,7 +184,7 @@ class Ranker:
         return row
 
     def best(self, depth: int) -> Ranking:
-        """Rank at least the best `depth` rows, or all."""
+        """Rank the best `depth` rows or more; all rows if there are fewer."""
         if not self.terms or not self.num_admitted:  # without terms or admitted rows, the model is not loaded
             row_n = np.flatnonzero(self.mask_n)[: depth if self.num_admitted else 0]
             return Ranking(row_n, np.zeros(len(row_n)), depth >= self.num_admitted)

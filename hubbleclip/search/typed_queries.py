@@ -34,7 +34,7 @@ Change = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the catalog has, by which names are recognised.
+    """Words and names that the catalog has, by which names in a text are recognised.
 
     `words` are those of all abstracts and targets, `targets` are names in lower case without spaces and punctuation,
     and `has_place` returns whether a name has a position.
@@ -83,7 +83,7 @@ class _Reader:
         if weight <= 0 or stays_text(text):
             return written
         rest = NUMBER_SIGN.sub(r"\1 ", re.sub('"[^"]*"', lambda match: self._hide(match[0]), text))
-        # Names that are to be avoided come first, because `and` may join others to them.
+        # Names that are to be avoided come first, because `and` may join further names to them.
         for is_first, (pattern, read) in product((True, False), RULES):
             start = 0
             while match := pattern.search(rest if pattern is RADIUS else rest.translate(SIGNS), start):
@@ -211,7 +211,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
         return {}
     try:
         first, last = _days(match["first"])[0], _days(match["last"] or match["first"])[1]
-    except (KeyError, ValueError):  # no date, such as 2009-13
+    except (KeyError, ValueError):  # not a date, such as 2009-13
         return None
     change = {"observed_from": first, "observed_to": last}
     side = (match["side"] or "").lower()

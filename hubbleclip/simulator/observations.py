@@ -356,7 +356,7 @@ def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) 
 
 
 def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
-    """Compute the release date (MJD), which lies within the proposal's night and grows with the proposal number."""
+    """Compute the release date (MJD): in the night in which the proposal is released, in order of proposal number."""
     night, proposal_in_night = divmod(plan.index, settings.num_proposals)
     offset = (
         _obsid_offset(settings, plan, visit_index, filter_index)
@@ -370,7 +370,7 @@ def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, 
 
 
 def example_file(path: str | Path = "example.fits") -> Path:
-    """Write a FITS file of the simulated sky, a spiral galaxy in ACS/WFC, to try what works on any file.
+    """Write a FITS file for first trials: a spiral galaxy in the simulated sky, observed with ACS/WFC.
 
     Parameters
     ----------

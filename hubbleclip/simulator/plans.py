@@ -85,7 +85,7 @@ def total_proposals(settings: SimulatorSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal; of all other plans, only that of its parent is needed."""
+    """Make the plan of one proposal; at most one other plan is made for this, that of its parent."""
     kind, parent, is_continuation = _parent_of(settings, index)
     if parent is None:
         return _new_plan(settings, index, kind)

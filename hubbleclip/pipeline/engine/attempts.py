@@ -59,9 +59,9 @@ class Step:
     connections: int = 0
     """Maximum number of items that all workers together process at a time; 0 means one per worker."""
     is_local: bool = False
-    """Whether threads of this process do the work, whatever the runner, because the work only sends requests."""
+    """Whether threads of this process do the work with every runner, because the work only sends requests."""
     suspects: frozenset[str] = frozenset()
-    """Ids of the items at which the machine failed in an earlier run; if it fails there again, the stage continues."""
+    """Ids of items at which the machine failed in an earlier run; another failure there does not stop the stage."""
 
 
 def archive_step(settings: Settings, name: str, stage: str, entity: str, **further: Any) -> Step:
@@ -79,7 +79,7 @@ def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | 
 
 
 def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
-    """Convert an item's error to a row that records the failure; raise an error that the item did not cause."""
+    """Convert an item's error to a row that records the failure; raise an error that stops the stage."""
     if not step.key or not isinstance(error, Exception):
         raise errors.machine_error(error) or error
     entity_id = getattr(item, step.key)
@@ -110,7 +110,10 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
 
 
 def write_with_retries(stage: Stage, batch: Batch) -> None:
-    """Write a batch's rows, and schedule its failed items for later runs; the last permitted failure is a rejection."""
+    """Write a batch's rows, and schedule its failed items for later runs.
+
+    Failure number `MAX_RUNS` of an item becomes a rejection, unless its reason is never final.
+    """
     failures: list[Rejection] = batch.pop("failure", [])
     with stage.catalog.transaction():
         stage.catalog.upsert(batch)
@@ -126,7 +129,7 @@ def write_with_retries(stage: Stage, batch: Batch) -> None:
 
 
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
-    """Delete the rejections and scheduled retries with the given reasons, so that the items are pending; count them."""
+    """Delete rejections and scheduled retries of the given reasons, so that items are pending; return their number."""
     with open_stage("retry", settings) as stage:
         counts = {row["reason"]: int(row["num"]) for row in stage.catalog.rows(FAILED, [RETRIED])}
         num = sum(find_registered(counts, reason, "reason") for reason in {*reasons})

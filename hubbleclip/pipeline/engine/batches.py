@@ -170,7 +170,7 @@ def run_batches(
     step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
     flush = partial(_write_finished, stage, step, write, progress)
     finished: Finished = []
-    alone: Finished = []  # items at which the machine failed again, although it did not fail at other items
+    alone: Finished = []  # items at which the machine failed again, although it worked for other items
     stopped: HubbleclipError | None = None
     try:
         for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):
@@ -181,7 +181,7 @@ def run_batches(
                 flush(finished)
     except HubbleclipError as error:
         stopped = error
-        if isinstance(error, MachineError):  # perhaps not the fault of the items in `alone`
+        if isinstance(error, MachineError):  # the items in `alone` are perhaps not at fault
             alone = [(None, {"failure": [error.suspect]})] if error.suspect else []
     if finished or alone:
         flush(finished + alone)

@@ -75,7 +75,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
-    # a listing whose file has an unknown ETag is dated at the fetch, so that the next run requests the ETag again
+    # a listing whose file has an unknown ETag gets the date of the fetch, so that the next run requests the ETag again
     dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
@@ -132,7 +132,7 @@ def proposal_groups(stage: Stage, pending: Sequence[Mapping[str, Any]]) -> Itera
 
 
 def products_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> list[Product]:
-    """Read the products of some proposals that are not superseded."""
+    """Read the products of some proposals, except superseded products."""
     sql = "FROM product WHERE superseded_at IS NULL AND list_contains(?, proposal_id)"
     return to_records(Product, catalog.rows(sql, [proposal_ids]))
 

@@ -4,8 +4,8 @@ For each day of release of which all rows have been received, the number of rows
 archive no longer lists are marked as withdrawn.
 
 An archive adds rows to old days of release, withdraws rows and renumbers them. A query for what was released lately
-does not see this. Each year of release is therefore counted once every `archive.relist_days` days, in a night of its
-own. Where the count differs, the year is halved again and again until one request can return the rows of a part.
+does not see this. Each year of release is therefore counted once every `archive.relist_days` days, each in another
+night. Where the count differs, the year is halved again and again until one request can return the rows of a part.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def query_observations(stage: Stage, archive: Archive) -> int:
     known = [row["released_mjd"] for row in stage.catalog.rows(sql, [archive.name, settings.digest()])]
     first_mjd = mjd_of(settings.since)
     since_mjd = first_mjd if settings.from_raw else max([first_mjd, *(mark - OVERLAP_DAYS for mark in known)])
-    # Days are queried as a whole, because their rows are counted.
+    # Whole days are queried, because the rows of each day are counted.
     first_day, end_day = math.floor(since_mjd), math.floor(mjd_now()) + 1
     writer, is_counted = ObservationWriter(stage, archive.name, first_day), has_counts(stage, archive)
     for page in chain(archive.query_observations(first_day), [ObservationPage()]):
         if not page.is_checkpoint:
             writer.write(page)
         elif not settings.from_raw:
-            received_mjd = max(first_mjd, writer.newest_mjd)  # the watermark may be later, in the days of the overlap
+            received_mjd = max(first_mjd, writer.newest_mjd)  # may be before the watermark, because of the overlap
             newest_mjd = max([received_mjd, *known])
             if is_counted:
                 writer.complete(math.floor(received_mjd))
@@ -189,7 +189,7 @@ def changed_parts(
         yield span
         return
     left, right = span.halves()
-    num_left = min(count(left), num)  # only one part is counted; the other part has the rest of the rows
+    num_left = min(count(left), num)  # only one half is counted; the other half has the remaining rows
     yield from changed_parts(left, num_left, known, count, max_rows)
     yield from changed_parts(right, num - num_left, known, count, max_rows)
 
@@ -197,8 +197,8 @@ def changed_parts(
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
     """Count the rows of each due year of release before `end_day` (MJD), and query again where the counts differ.
 
-    In other years only the range of the days whose number of rows was forgotten is counted. A year that the archive
-    cannot count or return is logged and counted again in the next run.
+    In a year that is not due, only days whose number of rows was forgotten are counted, with the days between them. If
+    the archive fails to count or return a year, this is logged, and the next run counts the year again.
     """
     settings, now = stage.settings.archive, datetime.now(UTC)
     query = {"archive": archive.name, "query_digest": settings.digest()}

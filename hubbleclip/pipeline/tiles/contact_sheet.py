@@ -25,6 +25,6 @@ def render_sheet(
     for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         x, y = GAP_PX + index % columns * pitch_x, GAP_PX + index // columns * pitch_y
         sheet.paste(tile.resize((cell_px, cell_px), Image.Resampling.BOX), (x, y + LABEL_PX))
-        shown = label.encode("latin-1", "replace").decode("latin-1")  # Pillow's default font has no other characters
+        shown = label.encode("latin-1", "replace").decode("latin-1")  # Pillow's default font has only Latin-1
         draw.text((x, y), shown[: cell_px // LABEL_CHARACTER_PX], fill=INK)
     return sheet

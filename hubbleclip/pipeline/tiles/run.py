@@ -79,7 +79,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        # products with equal content share a file: if another one was cut and the file deleted, this cuts no tile
+        # Products with equal content share a file. If another one was cut, the file is gone and no tile is cut here.
         work = partial(cut_product, product, layout, settings.tiles, data)
         cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:

@@ -110,7 +110,7 @@ async def _answer(params: ApiParams, service: SearchService) -> Response:
 async def upload_of(request: Request, service: SearchService) -> WebParams:
     """Read a form with a picture, store the picture, and return the search."""
     if service.receiving.locked():
-        raise BusyError("the server is receiving other files: try again in some seconds")
+        raise BusyError("the server is receiving other files: try again in a few seconds")
     async with service.receiving, request.form(max_files=1, max_fields=100, max_part_size=MAX_FIELD_BYTES) as form:
         picture = form.get("picture")
         if not isinstance(picture, UploadFile):

@@ -1,6 +1,6 @@
-"""Pictures of tiles: whole files, thumbnails for pages of hits, and their pixels in the FITS file with their WCS.
+"""Pictures of tiles: whole files, thumbnails for pages of hits, and cut-outs of the FITS files, with WCS.
 
-They take no place in the queue of the searches.
+Requests for pictures take no place in the queue of the searches.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW
 
 
 def kept_by_browsers(response: Response, request: Request) -> Response:
-    """Let a browser keep a picture: the id is a hash of where the pixels come from, so the picture never changes."""
+    """Let a browser keep a picture. It never changes, because the tile's id is a hash of where its pixels come from."""
     if FILES.is_not_modified(response.headers, request.headers):
         response = NotModifiedResponse(response.headers)
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"

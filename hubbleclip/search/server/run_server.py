@@ -30,7 +30,7 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 MAX_CONNECTIONS = 512
 """Largest number of open connections; each has a file descriptor, of which a process often has 1,024."""
 HEADERS_S, EXCHANGE_S = 10.0, 90.0
-"""Time limits: of the first request's headers, and of each response and each wait for the next request's headers."""
+"""Time limits (s): for the first request's headers; for each response, and each wait for the next request's headers."""
 FULL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -53,7 +53,7 @@ class BoundedProtocol(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """See `H11Protocol`; the headers of a request are complete where a new cycle begins."""
+        """See `H11Protocol`; a new `cycle` means that the headers of a request are complete."""
         former = self.cycle
         super().data_received(data)
         if self.cycle is not former:

@@ -1,4 +1,4 @@
-"""What all routes of the server share: the search, the uploads, and the bounded queue before both.
+"""What all routes of the server share: the search, the uploads, and the bounded queue in which requests wait for them.
 
 The queue answers a request within a time limit, or refuses it.
 """
@@ -71,7 +71,7 @@ class WorkQueue:
         """Run a function in a thread and wait for its result."""
         with self._lock:
             if self.num_open >= self._max_waiting:
-                raise BusyError("the server is busy: try again in some seconds")
+                raise BusyError("the server is busy: try again in a few seconds")
             self.num_open += 1
         work = self._threads.submit(function, *arguments)
         work.add_done_callback(self._end)
@@ -177,7 +177,7 @@ class SearchService:
         return OK if self.search.has_model else self.model_state
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
-        """Run a search and return `finish` of its hits; a route calls this in a thread of the queue."""
+        """Run a search, and return what `finish` makes of the hits; a route calls this in a thread of the queue."""
         hits = self.search.run(self.with_paths(params))
         return finish(replace(hits, params=hits.params.model_copy(update={"image": params.image})))
 

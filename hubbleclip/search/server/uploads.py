@@ -39,7 +39,7 @@ class UploadStore:
     def __init__(self) -> None:
         for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
             if not psutil.pid_exists(int(left.name.removeprefix(PREFIX).split("-")[0])):
-                shutil.rmtree(left, ignore_errors=True)  # written by a server that was killed
+                shutil.rmtree(left, ignore_errors=True)  # the server of this folder was killed
         self._folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-")
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._lock = threading.Lock()

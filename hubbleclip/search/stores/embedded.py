@@ -112,7 +112,7 @@ class SegmentFacts:
 
     @property
     def key(self) -> str:
-        """Text that is the same only for the same rows with the same features."""
+        """Text that differs between segments that have different rows or features."""
         return f"{self.start} {self.sha256[PARQUET]}"
 
     def path(self, folder: Path, suffix: str) -> Path:
@@ -309,7 +309,7 @@ class EmbeddedStore:
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
         self.tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(one.tile_ids for one in opened)])
-        self._segments = {  # slices of one array, which has all ids in memory once
+        self._segments = {  # ids are slices of one array, so memory holds them once
             facts.key: replace(one, tile_ids=self.tile_ids.slice(one.start, one.num_rows))
             for facts, one in zip(self._manifest.segments, opened, strict=True)
         }

@@ -41,7 +41,7 @@ HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title>
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
 EXECUTING_EVERY = 5  # The client must poll for the result of one in EXECUTING_EVERY queries.
 MAX_ROWS = 50_000  # Maximum number of rows per response, as in MAST.
-LOOPBACK = "127.0.0.1"  # The archive is not real, so other machines cannot reach it.
+LOOPBACK = "127.0.0.1"  # Other machines cannot reach the archive, because it is not real.
 SHUTDOWN_S = 2  # On shutdown, open requests have this many seconds to finish.
 QueryResult = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
 """Result of a query: the matching items, a function that converts one item to a row, and the type of each column."""
@@ -125,7 +125,7 @@ class MashupService:
         return self.store.product_rows(numbers), dict, tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
-        """Decide whether the client must poll: it must after the first request of one in EXECUTING_EVERY queries.
+        """Decide whether the client must poll, which is so at the first request of one in EXECUTING_EVERY queries.
 
         MAST does the same for a query that takes longer than one request may last.
         """

@@ -77,7 +77,7 @@ def day(value: Any) -> str:
 
 
 def corrected(texts: list[str], note: Note) -> list[str]:
-    """Replace the text that a remark is about by the proposed text, in the texts of a search; weights are kept."""
+    """Among the texts of a search, replace the one that a remark concerns by the proposed text; weights are kept."""
     return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
 
 
@@ -168,7 +168,7 @@ def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
         if not text:
             raise ParameterError("an occlusion map needs a text")
         if mapping.locked():  # an occlusion map takes as much work as tens of searches
-            raise BusyError("another occlusion map is being computed: try again in some seconds")
+            raise BusyError("another occlusion map is being computed: try again in a few seconds")
         async with mapping:
             found = await service.run(service.search.occlusion, tile_id, text)
         return render("occlusion", text=text, occlusion=found)

@@ -65,7 +65,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
 
 
 def other_filters(search: Search, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Find, for each other filter, the nearest tile whose centre is at most half a tile's side away, by filter."""
+    """Find the nearest tile in each other filter, by filter; its centre is at most half a tile's side away."""
     ra_deg, dec_deg, scale_arcsec = (facts.get(name) for name in ("ra_deg", "dec_deg", "pixel_scale_arcsec"))
     if ra_deg is None or dec_deg is None or not scale_arcsec or facts.get("is_moving"):
         return {}
