@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 """Version of the schema. Raise it with any change of the fields or of their bounds."""
 MAX_SUMMARY_WORDS = 40
 MARKUP = re.compile(r"</?[a-zA-Z!][^<>]*>|\b(?:https?://|www\.)\S+|\S+@\S+\.\S+")
-"""Matches tags and addresses, which no answer needs and which a page or a terminal could act on."""
+"""Matches tags and addresses. No answer needs them, and a page or a terminal could act on them."""
 
 Category = Literal[
     "Solar System",
@@ -40,7 +40,7 @@ def _plain(text: object) -> object:
 
 
 def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJsonSchema]:
-    """Make annotations that clean a text and limit its number of words, in the validation and in the JSON schema."""
+    """Make annotations that clean a text and limit its number of words; the JSON schema has the same limit."""
 
     def check(text: str) -> str:
         if len(text.split()) > most:

@@ -16,7 +16,8 @@ MAX_TERM_WORDS = 4
 MAX_MODIFIERS = 3
 TYPE = re.compile(r"I{1,3}[abcnLP/]*$|I?V$")
 """Matches the type of a supernova, such as `Ia`, or a luminosity class, such as `V`."""
-# Matches a number, coordinates such as J1030+0524, or a supernova such as 1987A, with the letter of a part or planet.
+# Matches a number, coordinates such as J1030+0524, or a supernova such as 1987A. Letters of a component or a planet may
+# follow.
 NUMBER = r"J?\d+(?:\.\d+)?(?:[+−–-]\d+(?:\.\d+)?)*(?:[A-Za-z]{1,4}\b)?(?: [b-h]\b)?"
 COMETS = r"\b(?:[1-9]\d{0,2}[PD]/[A-Z][\w-]+(?: [A-Z][\w-]+)?|[CP]/\d{4} [A-Z]\d+(?: \([^)]{3,30}\))?)"
 NUMBERED = r"\(\d{3,6}\) [A-Z][\w’']+"
@@ -99,7 +100,7 @@ def normal_words(text: str) -> list[str]:
 
 @cache
 def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Compile a pattern of all synonyms in plain form, and map each synonym to the first member of its family."""
+    """Compile a pattern of all synonyms in plain form, and map each synonym to the first one of its family."""
     first: dict[str, str] = {}
     for family in _file()["synonyms"]["families"]:
         members = [plain_form(member) for member in family]
@@ -117,7 +118,7 @@ def plain_form(text: str) -> str:
 
 @lru_cache(64)
 def normal_form(text: str) -> str:
-    """Return the form in which phrases and texts are compared: each synonym is replaced by the first of its family."""
+    """Return the form in which phrases and texts are compared: each synonym becomes the first one of its family."""
     pattern, first = _synonyms()
     return pattern.sub(lambda match: first[match[0]], plain_form(text))
 

@@ -1,6 +1,6 @@
 """Build an immutable dataset directory: WebDataset tars, a manifest and a description.
 
-The digest of the inputs is computed without reading an image, so a flow can quickly determine that no build is needed.
+The digest of the inputs is computed without reading an image, so it is known quickly whether a build is needed.
 A build writes to the folder `.building-<inputs digest>/`, which is renamed when the dataset is complete. If a build is
 interrupted, the next build reuses the shards in this folder.
 
@@ -333,7 +333,7 @@ def _finish(
     files = {path.relative_to(building).as_posix(): sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # the folder has no description, or `find_dataset` would have returned it
+    if finished.exists():  # incomplete: a complete dataset would have been found before this build
         shutil.rmtree(finished)
     building.rename(finished)
     sync_folder(finished.parent)  # so that the rename survives a power failure

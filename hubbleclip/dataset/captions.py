@@ -149,7 +149,7 @@ def split_sentences(text: str) -> list[str]:
 def split_to_fit(text: str, fits: Callable[[str], bool]) -> list[str]:
     """Split a text into pieces that fit a model's context; each piece has as many sentences as fit.
 
-    A sentence that does not fit alone is split between words.
+    A sentence that is too long on its own is split between words.
     """
     if fits(text):
         return [text]

@@ -52,7 +52,7 @@ def sky_index(manifest: pa.Table) -> pa.Table:
 def write_hats_catalog(
     folder: Path, index: pa.Table, name: str, *, max_rows: int = MAX_ROWS, complete: Complete = lambda rows: rows
 ) -> None:
-    """Write an index as a HATS catalogue; the function `complete` adds columns to the rows of a file.
+    """Write the table of `sky_index` as a HATS catalogue; the function `complete` adds columns to the rows of a file.
 
     The files are durable only after `sync_files` was called for them.
     """

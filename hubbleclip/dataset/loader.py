@@ -132,7 +132,7 @@ class TrainBatches:
             class_of_group=_class_of_group(tiles) if settings.hard_share else None,
             hard_share=settings.hard_share,
         )
-        self.partner = derangement(tiles.num_groups, settings.seed)  # source of texts if pairs are shuffled
+        self.partner = derangement(tiles.num_groups, settings.seed)  # groups to take texts from if pairs are shuffled
         self.store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
         fits = len(tiles.rows) * self.store_px**2 <= cache_bytes
         self.cached = tiles.read_all_tiles(self.store_px) if fits else None

@@ -46,8 +46,9 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_DESCRIPTION_BYTES = 16_000_000
 MIN_ROW_BYTES, MAX_RATIO = 32, 200
-"""Minimum number of bytes per row of a manifest, because each row has a hash that cannot be compressed; and maximum
-ratio of the manifest's unpacked size to its file size.
+"""Minimum number of bytes per row of a manifest, and maximum ratio of the manifest's unpacked size to its file size.
+
+A row cannot be smaller, because it has a hash that cannot be compressed.
 """
 ROW_GROUP_SIZE = 65_536
 """Rows per row group of the Parquet files. Another value would change the bytes of the files."""
@@ -296,7 +297,7 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
 
 
 def _check_text_size(content: bytes) -> None:
-    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size, as rows may share a stored text."""
+    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size; rows may share one stored text."""
     fields = pq.read_schema(pa.BufferReader(content))
     names = [f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name for one in fields]
     size = 0

@@ -94,7 +94,7 @@ class SplitTiles:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
             shard = self.spans[index][0]
-            # the shard may be in the folder of an older dataset: both folders are named, so that no build reuses it
+            # the shard may be in an older dataset's folder: both folders are named, so that no build reuses the shard
             folders = " and ".join(dict.fromkeys((shard.rpartition("/")[0], self.place)))
             raise DatasetError(
                 f"tile {self.rows['tile_id'][index]} in {shard} is damaged: "
@@ -122,7 +122,7 @@ def decode_resized(encoded: bytes, size_px: int) -> GreyLevels:
         return image_yx
     if image_yx is not None:
         return resized(Image.fromarray(image_yx), size_px)
-    # Other formats are rejected, because the shards contain only these two.
+    # Formats other than PNG and JPEG are rejected, because the shards contain none.
     return resized(Image.open(io.BytesIO(encoded), formats=["PNG", "JPEG"]).convert("L"), size_px)
 
 

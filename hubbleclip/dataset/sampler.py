@@ -17,7 +17,7 @@ from hubbleclip.core.errors import SettingsError
 from hubbleclip.dataset.captions import PHRASE_BREAK, PHRASES, split_sentences
 
 Ints = npt.NDArray[np.int64]
-# One of these numbers is part of every random seed, so that the random streams of a run are independent of each other.
+# Each random seed of a run contains one of these numbers, so that the run's random streams are independent.
 # The numbers must never change, because otherwise recorded training runs could not be reproduced.
 GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM = range(4)
 ORDER_STREAM, CLASS_STREAM = 5, 6
@@ -48,9 +48,9 @@ class GroupBatchSampler:
         For each group, the number of its class, such as a pair of category and instrument; groups of one class are hard
         negatives of each other.
     hard_share
-        Share of a batch's extra rows whose groups are of one class if possible, or else of few classes. Extra rows
-        remain when every group has the same number of rows: `batch_size` modulo the number of groups. The setting
-        has no effect if there are more extra rows than half the number of groups.
+        Every group first gets the same number of rows of a batch; the remaining rows are called extra rows. This is
+        the share of the extra rows whose groups are of one class if possible, or else of few classes. It has no effect
+        if there are more extra rows than half the number of groups.
 
     """
 
@@ -99,8 +99,8 @@ class GroupBatchSampler:
         """Return the row number of the tile that a group uses when it has been used `visit` times before."""
         rows = self.rows_of_group[group]
         cycle, position = divmod(visit, len(rows))
-        # the tiles at the end of a cycle and those at the start of the next one may be in the same batch or in
-        # consecutive batches, and must differ; a group with too few tiles for that keeps the order of its first cycle
+        # The last tiles of a cycle and the first ones of the next cycle must differ, because they may be in the same or
+        # in consecutive batches. A group with too few tiles for this keeps the order of its first cycle.
         apart = max(1, self.batch_size // len(self.rows_of_group))
         if len(rows) < 3 * apart:
             cycle, apart = 0, 0
@@ -113,10 +113,10 @@ def _in_turn(
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
     Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,); any two
-    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` takes the numbers of the
-    steps that lie entirely in one cycle, and the index of the cycle, and returns these numbers in another order.
+    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` reorders the numbers
+    of the steps that lie entirely in one cycle; it takes these numbers and the index of the cycle.
     """
-    if num_chosen > num // 2:  # draw the numbers to omit, because `_cycle_order` can separate only few numbers
+    if num_chosen > num // 2:  # draw the numbers that are omitted: `_cycle_order` can separate few numbers only
         others, times = _in_turn(num, num - num_chosen, step, *seed)
         return np.delete(np.arange(num), others), step - times
     if not num_chosen:
@@ -261,7 +261,7 @@ class CaptionSampler:
         return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
 
     def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
-        """Return the mean number of tokens of a drawn text, after truncation; 0 if the sample lacks this kind."""
+        """Return the mean number of tokens of drawn texts of a kind, after truncation; 0 if the sample lacks it."""
         if kind == SENTENCES:
             sentences = self._sentences_of(captions[0])
             means = []

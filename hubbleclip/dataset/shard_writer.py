@@ -75,7 +75,7 @@ def unit_hash(text: str) -> float:
 
 
 def interleave(samples: Sequence[Sample]) -> list[Sample]:
-    """Order samples so that each proposal group is spread evenly and any consecutive samples are from many groups."""
+    """Order samples so that each proposal group is spread evenly, and neighbouring samples are from many groups."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     # Sort by a hash of the tile id, so that neighbouring tiles of one image do not follow each other within a group.
     for sample in sorted(samples, key=lambda s: (unit_hash(s.tile_id), s.tile_id)):
@@ -106,7 +106,7 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
-    """Fill parts greedily up to a limit and return their ends; `cumulative` (n + 1,) has the running sums, first 0."""
+    """Fill parts greedily up to a limit and return their ends; `cumulative` (n + 1,) is 0 and then the running sums."""
     ends = [0]
     while ends[-1] < len(cumulative) - 1:
         ends.append(int(np.searchsorted(cumulative, cumulative[ends[-1]] + limit, side="right")) - 1)

@@ -29,8 +29,9 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
-"""Longest pause within an HTTP response in seconds, and lowest rate in bytes per second. A whole response may take the
-pause plus the time for its bytes at this rate, so that no server can send single bytes without end.
+"""Longest pause within an HTTP response in seconds, and lowest rate in bytes per second.
+
+The time for a whole response is limited too (see `_longest_s`), because a server could send single bytes without end.
 """
 PIP_EXTRAS = {"s3": "cloud"}
 """Pip extra of this package that installs the library for a URL protocol, by protocol."""
@@ -39,8 +40,9 @@ HUB, DATASETS = "hf://", "hf://datasets/"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
 """Environment variables of huggingface_hub: an access token, and the address of another hub."""
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
-"""Base class of the errors, other than OSError, that the library of a storage service raises; by the module that
-defines the class. s3:// uses botocore, and hf:// uses httpx or httpx2.
+"""Base class of the errors, other than OSError, of each library of a storage service, by the class's module.
+
+s3:// uses botocore, and hf:// uses httpx or httpx2.
 """
 
 
@@ -142,7 +144,7 @@ class RemoteStorage(Storage):
         self.protocol = protocol
 
     def filesystem(self, num_bytes: int = 0) -> Any:
-        """Return the fsspec file system of the protocol, which fsspec caches, for requests of at most `num_bytes`."""
+        """Return the protocol's file system for requests of at most `num_bytes`; fsspec caches the file system."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
         # only `file://` needs an option to create folders; object stores have no folders

@@ -22,7 +22,7 @@ def cover_squares(image_yx: npt.NDArray[np.uint8], num_squares: int) -> npt.NDAr
 
 
 def similarity_drops(similarity_n: npt.NDArray[np.floating]) -> Floats:
-    """Compute how much covering each square (y, x) lowers the similarity, from one value per `cover_squares` image."""
+    """Compute how much covering each square (y, x) lowers the similarity, from that of `cover_squares`' images."""
     drop_n: Floats = similarity_n[0] - similarity_n[1:].astype(np.float64)
     return drop_n.reshape(-1, round(len(drop_n) ** 0.5))
 

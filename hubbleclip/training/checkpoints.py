@@ -58,7 +58,7 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a file of tensors and plain values; equal values give equal bytes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        # an open file, because for a path torch would store the temporary name and hide the system's errors
+        # an open file is given: for a path, torch would store the temporary name and hide the system's errors
         torch.save(state, file)
 
 
@@ -106,7 +106,7 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
     if read_facts(run_dir)["dataset_digest"] != read_facts(from_dir)["dataset_digest"]:
         changed.append("dataset")  # tiles in train of one dataset may be in val or test of another
     if changed:
-        raise TrainingError(f"train.resume: the run has another {', '.join(changed)}: set the same")
+        raise TrainingError(f"train.resume: the run was made with another {', '.join(changed)}: set the same")
     if last >= settings.steps:
         raise TrainingError(f"train.resume: the run has {last} steps: set train.steps to more")
     if 0 < settings.patience * settings.validate_every <= last - best:

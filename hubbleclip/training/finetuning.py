@@ -154,7 +154,7 @@ class LowRankUpdate(nn.Module):
 
 
 def is_down_factor(name: str) -> bool:
-    """Test whether a weight is the factor of a `LowRankUpdate` whose initial values are random and not 0."""
+    """Test whether a weight is the `down` factor of a `LowRankUpdate`, which is initially random; `up` is 0."""
     return ".parametrizations." in name and name.endswith(".down")
 
 

@@ -25,7 +25,7 @@ class ContrastiveGradients:
 
     `wrapped` is the model, wrapped for data-parallel training if there are several processes, and compiled if the
     settings require it. If `is_local`, each process computes the loss of its own rows only, against all rows; the mean
-    of the processes' gradients is the same.
+    of the processes' gradients is then that of the whole batch.
     """
 
     wrapped: Any

@@ -62,12 +62,12 @@ class Pairs:
 
     @property
     def is_own_rb(self) -> Tensor:
-        """Whether each column is the same row of the batch as the row that it is compared with."""
+        """True where a row of `row_r` is compared with itself, (r, b)."""
         return self.row_r[:, None] == torch.arange(len(self.group_ids), device=self.row_r.device)
 
     @property
     def is_same_group_rb(self) -> Tensor:
-        """Whether each column belongs to the same group as the row that it is compared with."""
+        """True where a row of `row_r` is compared with a row of its own group, (r, b)."""
         ids_bk = self.group_ids.reshape(len(self.group_ids), -1)  # (b,) becomes (b, 1)
         return (ids_bk[self.row_r][:, None] == ids_bk[None, :]).any(dim=2)
 

@@ -66,7 +66,7 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
 
 
 def runs_in(runs_dir: Path, **wanted: object) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """List the runs that have the wanted facts, each with all its facts, the newest first."""
+    """List the runs with the wanted values in `run.json`, the newest first; each with all values of its `run.json`."""
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
         facts = read_facts(path.parent)
@@ -104,7 +104,7 @@ def open_run(
             leftover.unlink()
         _set_status(run_dir, RUNNING)
         try:
-            with writing(run_dir / RUN):  # TensorBoard and the file of metrics raise the system's errors
+            with writing(run_dir / RUN):  # for errors of the file of metrics and of TensorBoard
                 yield run_dir
         finally:  # this does not change the status of a finished run
             with suppress(OSError, HubbleclipError):  # if the disk fails, the status is not recorded

@@ -74,7 +74,7 @@ class Tracker:
             try:
                 self._boards.append(TRACKERS[name](run_dir, step))
             except ModuleNotFoundError as error:
-                if name != TENSORBOARD:  # TensorBoard is a default, so that it need not be installed
+                if name != TENSORBOARD:  # TensorBoard is set by default, so a missing package is no error
                     raise TrainingError(f"train.report_to: run pip install 'hubbleclip[{name}]'") from error
         self._file = (run_dir / METRICS).open("a", encoding="utf-8")
 

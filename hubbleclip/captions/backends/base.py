@@ -29,7 +29,7 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer, and the numbers of tokens of prompt and answer, which are None for a backend without a model."""
+    """An answer, with the numbers of tokens of prompt and answer; both are None for a backend without a model."""
 
     answer: Answer
     prompt_tokens: int | None = None
@@ -47,7 +47,7 @@ class Backend(Protocol):
     """Version of the prompt or of the rules; another version is another caption kind."""
 
     def prompt(self) -> str:
-        """Return the text that determines the answers in addition to the source text; its digest is recorded.
+        """Return what determines the answers besides the source text; the digest of the returned text is recorded.
 
         Returns
         -------

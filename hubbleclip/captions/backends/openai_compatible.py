@@ -56,12 +56,12 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 NUM_RANKED = 50
-"""Number of best hits that are ranked again by the grades that a model gives their pictures."""
+"""Number of best hits that are sorted again, by grades that a model gives their pictures."""
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
 WRONG_ADDRESS = frozenset((*REDIRECT_STATI, 401, 403, 404, 405))
-"""HTTP statuses that mean that the key, the address or the model's name is wrong, so that every request would fail."""
+"""HTTP statuses of a wrong key, address or model name, with which every request would fail."""
 RETRY_TEMPERATURE = 0.4
 LIMITS = RequestLimits(attempts=4, stall_bytes=0)
 """Limits of the requests about one abstract in one run. An answer is short, so no minimum speed is required."""

@@ -146,7 +146,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return the first words of a title, at most 8, for use as an object if the vocabulary finds none."""
+    """Return the first words of a title, at most 8; they are the object of an answer if no other is found."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 

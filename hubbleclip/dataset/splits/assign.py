@@ -28,7 +28,7 @@ LATE_LINK = "late_link"
 """Exclusion reason of a tile whose proposal was later found to be linked by text to a proposal in another split."""
 PROPOSAL_CAP, PATCH_CAP = "proposal_cap", "patch_cap"
 CAPS = frozenset({PROPOSAL_CAP, PATCH_CAP})
-"""Exclusion reasons that may no longer apply when the cap is raised."""
+"""Exclusion reasons that may no longer hold after a cap was raised."""
 PATCH_ORDER = 10
 """HEALPix order of a sky patch, which has a side of 3.4 arcminutes, about the field of ACS/WFC."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
@@ -95,8 +95,8 @@ def assign_splits(
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
     """Find the assigned proposals to exclude, because their text links them to a proposal in another split.
 
-    The abstracts of two proposals may arrive after their titles decided on different splits. A proposal in train is
-    then excluded in favour of val or test, and a proposal in val in favour of test.
+    Two proposals may be in different splits already when their abstracts arrive. A proposal in train is then excluded
+    in favour of val or test, and a proposal in val in favour of test.
     """
     # A proposal without a split has no tile in any split, so links to it and through it are ignored.
     known = {proposal_id: split for proposal_id, split in split_of.items() if split in RANKS}
@@ -105,7 +105,7 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
 
 
 def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
-    """Return the members whose set has a member in a split of lower rank; the input is (set, split, member) tuples."""
+    """Return each member of a set that also has a member in a split of lower rank; tuples are (set, split, member)."""
     best: dict[str, int] = {}
     for key, split, _ in members:
         best[key] = min(RANKS[split], best.get(key, RANKS[split]))
@@ -156,7 +156,7 @@ def _capped(
     limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
     if not any(limits.values()):
         return list(new)
-    places: dict[str, dict[str, str | int]] = {}  # proposal and patch of each tile, by the name of the cap
+    places: dict[str, dict[str, str | int]] = {}  # by tile id and name of the cap: the tile's proposal or patch
     for tile, patch in zip(material.tiles, sky_patches(material.tiles), strict=True):
         of_tile = {PROPOSAL_CAP: tile.proposal_id, PATCH_CAP: patch}
         places[tile.tile_id] = {name: key for name, key in of_tile.items() if limits[name] and key is not None}
@@ -199,7 +199,7 @@ def split_proposals(
     known: Mapping[str, SplitAssignment],
     by_text: Sequence[Link],
 ) -> dict[str, SplitAssignment]:
-    """Determine the group and the split of every proposal that has a tile; the tile ids of the result have no meaning.
+    """Determine the group and the split of every proposal that has a tile; ignore the tile ids in the result.
 
     A group that has an existing split keeps it; for the other groups a split is drawn.
     """

@@ -206,7 +206,7 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
-    return np.asarray(overlap | (gap < guard_rad) | ~(a_fits & b_fits))  # a pair too large to be projected is near
+    return np.asarray(overlap | (gap < guard_rad) | ~(a_fits & b_fits))  # a pair too large to project counts as near
 
 
 def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:

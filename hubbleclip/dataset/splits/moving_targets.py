@@ -26,7 +26,7 @@ GENERIC = re.compile(r"\b(?:COMET|ASTEROID|CENTAUR|TROJAN|DWARF PLANET|MINOR PLA
 
 @cache
 def _bodies() -> tuple[frozenset[str], dict[str, str]]:
-    """Read the names of the major bodies, and the designation for every other listed name of a body.
+    """Read the names of the major bodies, and map the listed names of other bodies to designations.
 
     The longest names come first, so that `TEMPEL TUTTLE` is found before `TUTTLE`.
     """

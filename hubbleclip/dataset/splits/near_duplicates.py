@@ -17,9 +17,10 @@ from hubbleclip.dataset.splits.continuations import Link, continuation_links
 
 SHINGLE_WORDS = 5
 MIN_CONTAINED = 10
-"""Minimum number of shingles (10 in 14 words) of a text that counts as a near-duplicate if a longer one contains it.
+"""Minimum number of shingles of a text that counts as a near-duplicate of every longer text that contains it.
 
-Shorter texts consist of phrases that unrelated proposals share, such as "will be used to subtract the background".
+Texts of fewer than 14 words, which have fewer than 10 shingles, consist of phrases that unrelated proposals share, such
+as "will be used to subtract the background".
 """
 ROUNDING = 1e-9
 """Tolerance for rounding errors of products: 0.56 * 25 is slightly more than 14 in floating point."""
@@ -45,7 +46,7 @@ def jaccard(a: Shingles, b: Shingles) -> float:
 
 
 def containment(a: Shingles, b: Shingles) -> float:
-    """Compute the share of the smaller set that the larger set contains; 0 below `MIN_CONTAINED` elements."""
+    """Compute the share of the smaller set that the larger set contains; 0 if one has fewer than `MIN_CONTAINED`."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller >= MIN_CONTAINED else 0.0
 

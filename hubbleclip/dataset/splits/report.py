@@ -150,8 +150,8 @@ def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, Sp
         excluded = pq.read_table(path / EXCLUDED_TILES).select(["tile_id", "group_id", "reason"]).to_pylist()
         rows = [{**row, "reason": None} for row in packed] + [{**row, "split": EXCLUDED} for row in excluded]
         assignments += [SplitAssignment(**row) for row in rows]
-    # datasets are listed by digest and not by time, so the last assignment of a tile is chosen by its reason: a
-    # permanent reason has priority, and a cap counts only if all assignments of the tile have a cap
+    # Datasets are listed by digest and not by time, so it is not known which assignment of a tile is the newest. An
+    # assignment with a permanent reason has priority. One that a cap excluded is used only if there is no other.
     assignments.sort(key=lambda plan: (plan.reason in PERMANENT) - (plan.reason in CAPS))
     return {plan.tile_id: plan for plan in assignments}
 

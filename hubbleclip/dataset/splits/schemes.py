@@ -56,7 +56,7 @@ def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | 
 
 def is_benchmark_program(number: str) -> bool:
     """Return whether a programme belongs to the frozen benchmark; see `hubbleclip/evaluation/benchmarks/README.md`."""
-    # The rule never changes. It needs no list, so that it also holds for programmes of the future.
+    # The rule never changes. It needs no list, so that it also holds for future programmes.
     return unit_hash(f"{BENCHMARK}:{number}") < BENCHMARK_SHARE
 
 

@@ -120,7 +120,7 @@ def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:
     # The pixel coordinates of the corners are the edges of the tile, whatever its rotation on the sky.
     outside_xy = np.maximum(np.maximum(corners_xy.min(axis=0) - at_xy, at_xy - corners_xy.max(axis=0)), 0)
     radius_px = np.array([one.radius_arcsec for one in objects]) / (sample.pixel_scale_arcsec or math.inf)
-    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # false for NaN, far outside of a distorted image
+    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # false for NaN, as far outside of a distorted image
     return [bool(one) for one in is_shown]
 
 

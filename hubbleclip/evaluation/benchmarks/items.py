@@ -78,7 +78,7 @@ def digest_of(table: pa.Table) -> str:
 
 
 def _content_digest(table: pa.Table, facts: Mapping[str, str]) -> str:
-    """Compute the digest of all columns and facts of a file."""
+    """Compute the digest of a table and of the facts that are stored in the metadata of its file."""
     return sha256_bytes(json.dumps([table.to_pylist(), facts], sort_keys=True).encode())
 
 

@@ -24,7 +24,7 @@ MAIN = {
     "ap": "mean average precision",
     "ndcg_at_10": "nDCG at 10",
 }
-"""Labels of the metrics in a line; lines are sorted by their first metric. Object metrics are means over classes."""
+"""Labels of the metrics that the page shows. The last two metrics are means over the classes of a catalogue."""
 
 
 def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:

@@ -44,7 +44,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
 
 
 def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the median over the queries of each resample: the mean of the middle two if their number is even."""
+    """Compute the median over the queries of each resample; for an even number, the mean of the middle two."""
     order_qb = np.argsort(values_qb, axis=0, kind="stable")
     sorted_qb = np.take_along_axis(values_qb, order_qb, axis=0)
     copies_qb = np.take_along_axis(weights_bg.T[group_q], order_qb, axis=0)

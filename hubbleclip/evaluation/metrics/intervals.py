@@ -18,14 +18,18 @@ from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
 MODEL_WEIGHT = 12.0
-"""Weight of the modelled variance, which follows from group sizes and correlation; the weight of the resampled variance
-is n^2 / (n + 1), where n is the number of misses in units of independent values."""
+"""Weight of the modelled variance, which follows from group sizes and correlation.
+
+The weight of the resampled variance is n^2 / (n + 1), where n is the effective number of misses: as many misses would
+give this variance if all values were independent.
+"""
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
-"""Assumed correlation of the values of a group, and its weight; the weight of the estimated correlation is n^2 times
-the number of missed values.
+"""Assumed correlation of the values of a group, and its weight.
+
+The weight of the estimated correlation is n^2 times the actual number of misses.
 """
 GRADED_WEIGHT = 0.4
-"""Weight, for graded values, of the variance that one value per group has; the resampled variance has the weight n."""
+"""Weight, for graded values, of the modelled variance, which is that of one value per group; the other weight is n."""
 MIN_VARIANCE = 1e-6
 """Values with a smaller variance count as equal, because such a variance is not informative."""
 PSEUDO_DIFFERENCES = 0.5
@@ -52,10 +56,10 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
     """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
     The result is the weighted mean of the ratio for `variance` and of a modelled ratio, which is proportional to
-    1 + (m - 1) r, where m is the size of the group of a random value and r the correlation (Kish 1965). The weights
-    depend on the number of misses (or hits): if it is small, neither the variance nor the correlation can be
-    estimated. With a correlation, the variance is at least that of independent values. Without one, as for graded
-    values, the modelled ratio is 1.
+    1 + (m - 1) r (Kish 1965). Here m is the size of a value's group, averaged over the values, and r is the
+    correlation. The weights depend on the number of misses (or hits): if it is small, neither the variance nor the
+    correlation can be estimated. With a correlation, the variance is at least that of independent values. Without one,
+    as for graded values, the modelled ratio is 1.
     """
     num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
     # The variance of few groups is uncertain, so it is enlarged as by Student's t.
@@ -67,7 +71,7 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
     if correlation is not None:
         certainty = num_values * min(value, 1 - value) * misses**2
         correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
-        mean_group_of_value = float((sizes_g**2).sum()) / num_values  # the size of the group of a random value
+        mean_group_of_value = float((sizes_g**2).sum()) / num_values  # averaged over the values
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
         # With few misses the variance is uncertain: this enlarges it and lowers its weight.
         misses *= misses / (misses + 1)
@@ -98,7 +102,7 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
     to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance
     that these half-groups contribute is multiplied by `ratio`. Otherwise they would count as if the scorers differed on
-    all values of a group, which is rare. The half-groups move the centre towards 0; the interval includes the value.
+    all values of a group, which is rare. The half-groups move the centre towards 0; the interval contains the value.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups

@@ -132,7 +132,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Difference(Estimate):
-    """The share of one scorer minus that of another; `ratio` is the larger `design_ratio` of the two shares."""
+    """An accuracy or other share of one scorer minus that of another; `ratio` is their larger `design_ratio`."""
 
     ratio: float
 
@@ -146,7 +146,7 @@ class Chance(Estimate):
     """Estimate of a metric if the items are in random order; `draws_b` has its values for simulated orders."""
 
     def interval(self) -> tuple[float, float]:
-        """Compute the range in which the metric of 95 % of the simulated orders lies."""
+        """Compute the range that contains the metric for 95 % of the simulated orders."""
         low, high = np.quantile(self.draws_b, [TAIL, 1 - TAIL])
         return min(float(low), self.value), max(float(high), self.value)
 

@@ -95,7 +95,7 @@ def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> 
     starts_s = np.unique(np.r_[0, starts_k, ends_k[ends_k < len(block_i)]])
     size_bs, k_in_s = np.add.reduceat(weights_bi[:, order_i], starts_s, axis=1), np.searchsorted(starts_s, starts_k)
     size_bk, end_bk = size_bs[:, k_in_s], np.cumsum(size_bs, axis=1)[:, k_in_s]
-    # The memory order of an array decides the last bits of sums over it; here it is that of `size_bk`.
+    # The order of an array in memory changes the last bits of its sums; `positives_bk` gets the order of `size_bk`.
     positive_p = order_i[is_positive_i]
     positives_bk = np.asfortranarray(np.add.reduceat(weights_bi[:, positive_p] * gain_i[positive_p], first_k, axis=1))
     start_bk, before_bk = end_bk - size_bk, np.cumsum(positives_bk, axis=1) - positives_bk

@@ -133,7 +133,7 @@ def classification_estimates(
     # Row 0 contains every tile once and gives the value of the metric; the other rows are the resamples.
     weights_bt = np.vstack([np.ones((1, len(group_t)), dtype=np.int64), weights_bg[:, group_t]])
     error_b = calibration_error(confidence_t, top1_t, weights_bt)
-    _, sizes_g = np.unique(group_t, return_counts=True)  # of the groups with a labelled tile
+    _, sizes_g = np.unique(group_t, return_counts=True)  # sizes of the groups with a labelled tile
     error = recentred(
         ZERO_SHOT, scorer, f"{task}_calibration_error", float(error_b[0]), draws_b=error_b[1:], sizes_g=sizes_g
     )
@@ -141,7 +141,7 @@ def classification_estimates(
 
 
 def recentred(protocol: str, scorer: str, name: str, value: float, *, draws_b: Floats, sizes_g: Ints) -> Estimate:
-    """Make an estimate whose resampled values are shifted to the mean `value` and clipped to [0, 1].
+    """Make an estimate whose resampled values are shifted so that their mean is `value`, and clipped to [0, 1].
 
     A resample whose value is NaN, because it has no positive, gets the mean of the other resamples.
     """

@@ -24,7 +24,7 @@ COLUMNS = {
 }
 NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
-"""Name on the card of the images with which each metric of forgetting is measured."""
+"""What the card calls the images of each metric of forgetting."""
 NO_OPEN_CLIP = "open_clip refuses this folder, because it cannot compute the long context of the text tower."
 OTHERS = {
     "open_clip": """```python

@@ -11,7 +11,7 @@ from hubbleclip.evaluation.metrics.retrieval import RECALLS, top_count
 from hubbleclip.evaluation.names import HEADLINE, HEADLINE_PERCENT, SCORERS
 
 WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
-"""Verdict on this model, by the state of a difference."""
+"""What the page says about this model, by the state of a difference (see `verdicts`)."""
 FACTS = {
     "model": "model",
     "pretrained": "public weights",
@@ -122,7 +122,7 @@ def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[d
 
 
 def _settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Flatten sections of settings to a mapping of `section.name` to value."""
+    """Merge the sections of settings into one mapping, whose keys are `section.name`."""
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the report shows at each tile and at each field of sky: picture, scale bar, position, links, right or wrong."""
+"""What the report shows of each tile and of each field of sky: picture, scale bar, position, links, right or wrong."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hubbleclip.core.errors import TrainingError
 from hubbleclip.training.models.builder import LoadedModel
 
 TOLERANCE = 1e-4
-"""Largest difference between a feature and its exported value; features have length 1."""
+"""Largest accepted difference between a value of a feature and its exported value; features have length 1."""
 TEXTS = ("a spiral galaxy", "We propose to observe the nucleus of a comet, before and after its perihelion.", "")
 
 

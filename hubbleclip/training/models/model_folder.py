@@ -28,9 +28,9 @@ MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
 UNBOUNDED = "model_max_length"
-"""Key of a tokenizer's number of tokens, which transformers sets to 10^30 for no limit."""
+"""Key of the largest number of tokens of a text; transformers sets the value to 10^30 if there is no limit."""
 SPARE_BYTES = 1 << 26
-"""Memory that a model may need besides twice the size of its weight file, whose weights may have half precision."""
+"""Bytes that a model may need in addition to twice the size of its weight file, which may have half precision."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
 """Files of a tokenizer of transformers, which needs at least one of them."""
@@ -72,7 +72,7 @@ def fetch(repository: str) -> Path:
 
 @cache
 def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
-    """Make a folder of links to a folder's files and to the small files of others; it exists until the process ends."""
+    """Make a folder of links to files of `folder` and small files of `parts`; it lasts until the process ends."""
     joined = TemporaryDirectory()
     small = [path for part in parts for kind in SMALL_FILES for path in part.glob(kind)]
     for name, path in {path.name: path for path in [*reversed(small), *folder.iterdir()]}.items():
@@ -81,7 +81,7 @@ def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
 
 
 def check_open_clip(folder: Path) -> int:
-    """Check a folder in the layout of open_clip, whose own classes refuse unknown keys later.
+    """Check a folder in the layout of open_clip; unknown keys are refused later by open_clip's classes.
 
     Returns the size of its largest file of weights, in bytes.
     """
@@ -96,7 +96,7 @@ def check_open_clip(folder: Path) -> int:
     weights = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
     if not weights:
         raise ValueError("the folder has no file of weights, *.safetensors, *.bin or *.pth")
-    return max(map(check_weights, weights))  # open_clip reads one of them
+    return max(map(check_weights, weights))  # open_clip reads only one of them
 
 
 def check_towers(name: str, config: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ def check_weights(path: Path) -> int:
 
 
 def check_size(name: str, weight_bytes: int, **options: Any) -> None:
-    """Build a model without memory, and raise ValueError if it would take much more memory than its weights."""
+    """Raise ValueError if a model would take much more memory than its weights. The check itself takes none."""
     with torch.device("meta"):
         model = open_clip.create_model(name, load_weights=False, device="meta", pretrained_text=False, **options)
     size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))

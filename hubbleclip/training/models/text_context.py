@@ -31,7 +31,10 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 
 def insert_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Insert positions before the last, interpolated from the positions after the first 20 (or the first half)."""
+    """Insert positions before the last one, by interpolation of the old positions.
+
+    The last position and the first 20 (in a short context, the first half) are not used for the interpolation.
+    """
     old_ld = embedding_ld[min(KEPT_POSITIONS, len(embedding_ld) // 2) : -1]
     num = length - len(embedding_ld)
     new_1ds = F.interpolate(old_ld.T[None], size=max(num, 1), mode="linear", align_corners=True)
@@ -47,8 +50,8 @@ def is_stretchable(config: Mapping[str, Any]) -> bool:
 def stretch_context(model: Any, length: int) -> None:
     """Give a model a longer text context, in place; texts of at most `KEPT_POSITIONS` tokens keep their features.
 
-    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding; see `encode_padded`, with
-    which all texts that fit the old context keep their features.
+    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding. With `encode_padded`, all
+    texts that fit the old context keep their features.
     """
     if length < model.context_length:
         raise TrainingError(

@@ -146,7 +146,7 @@ def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:
 
 
 def siglip_model(vision: Any, text: Any, _: Any) -> dict[str, Any]:
-    """Describe a `SiglipModel` in open_clip's format; the image tower has timm's activation, mostly exact GELU."""
+    """Describe a `SiglipModel` in open_clip's format; timm chooses the image tower's activation, mostly exact GELU."""
     size = SIGLIP_TOWERS.get(vision.hidden_size, vision.hidden_size)
     activation = {"act_kwargs": {"approximate": "tanh"}} if text.hidden_act == "gelu_pytorch_tanh" else {}
     return {
