@@ -35,8 +35,8 @@ class Delivery:
 class ObservationPage:
     """One page of a query for observations. It can be iterated like a list of its observations.
 
-    `rejections` has one entry per row from which no observation was made. `num_rows` counts the archive's rows by the
-    day of their release (MJD), including rows that are not used.
+    `rejections` has one entry per row from which no observation was made. `num_rows` has the number of
+    rows on the page for each day of release (MJD), including rows that are not used.
     """
 
     observations: Sequence[Observation] = ()
@@ -51,7 +51,7 @@ class ObservationPage:
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether the page is empty; see `Archive.query_observations`."""
+        """Whether the page is a checkpoint, which is an empty page; see `Archive.query_observations`."""
         return not (self.observations or self.rejections or self.num_rows)
 
 
@@ -242,7 +242,7 @@ def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
 
 
 def service_url(mast_url: str, public_url: str = "") -> str:
-    """Return a service's address: `public_url` if `mast_url` is at STScI, else the same path at `mast_url`."""
+    """Return `public_url` if `mast_url` is at STScI; else `public_url` with its host replaced by `mast_url`."""
     if (urlsplit(mast_url).hostname or "").endswith(".stsci.edu"):
         return public_url
     _, slash, path = public_url.removeprefix("https://").partition("/")

@@ -112,7 +112,7 @@ class CadcClient(MissionsClient):
     def _ask(
         self, columns: dict[str, str], tables: str, criteria: Criteria, max_rows: int, tries: int = 0
     ) -> ResultPage:
-        """Send a query with retries. If more than `max_rows` rows match, `total` is larger than the number of rows."""
+        """Send a query with retries. If more than `max_rows` rows match, `total` exceeds the number of rows."""
         selected = ", ".join(f"{column} AS {alias}" for alias, column in columns.items())
         order = ("ORDER BY", columns["objID"]) if "objID" in columns else ()
         adql = " ".join(("SELECT", selected, "FROM", tables, "WHERE", where(criteria), *order))

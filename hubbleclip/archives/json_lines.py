@@ -1,6 +1,6 @@
 """Reader of a user's file of proposals, or of captions of pictures.
 
-The file has one JSON object per line, in which keys may be missing or null; or it is a CSV file as open_clip reads it.
+The file has JSON lines, or is a CSV file as open_clip reads it. A JSON line is an object; keys may be missing or null.
 """
 
 from __future__ import annotations

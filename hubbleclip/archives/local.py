@@ -161,7 +161,7 @@ class LocalArchive(ProcessLocal):
         num_used = Counter({key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()})
 
         def order(item: Observation) -> tuple[bool, str, str]:
-            # files that are in use come first; a hash orders the others, because names would order them by date
+            # files in use come first; the others are sorted by a hash, because sorting by name may sort them by date
             return item.obs_id not in in_use, item.proposal_id, sha256_bytes(item.obs_id.encode())
 
         for observation in sorted(observations, key=order):
@@ -174,7 +174,7 @@ class LocalArchive(ProcessLocal):
         return products, rejections
 
     def _choose(self, observation: Observation, num_used: int) -> Product | Rejection:
-        """Describe the file of an observation, or reject the file. The proposal already has `num_used` files."""
+        """Make a product of an observation's file, or reject it. The observation's proposal has `num_used` products."""
         path, limit = self.folder / observation.obs_id, self.settings.max_products_per_proposal
         rejected = partial(self._reject, "observation", observation.obs_id, "products")
         if observation.obs_id not in self.facts or not path.is_file():

@@ -15,8 +15,8 @@ from hubbleclip.config.settings import FetchSettings, TileSettings
 KEPT_SHARE = 0.5
 """Share of the tiles of a grid that are kept. It is a guess, because the share depends on the images."""
 REQUESTS_PER_PAGE = 2.5
-"""Mean number of requests per full page of rows: the rows of a window of dates are counted, and the window is halved
-until its rows fit into one page.
+"""Mean number of requests for a full page of rows: the request for the page, and requests that count the rows in
+ranges of release dates.
 """
 BYTES_PER_TILE = 128_000
 """Bytes of the sample of a tile of 512 px: image, record and caption; measured by `benchmarks/bench_shards.py`."""

@@ -29,7 +29,7 @@ WHOLE = {"Accept-Encoding": "identity"}
 
 
 def check_files(probe: Probe) -> Iterator[Finding]:
-    """Request the whole byte range of some files, check the response headers and the content, and measure the speed."""
+    """Download some files, check the response headers and the content, and measure the speed."""
     for kind, file in probe.files.items():
         yield from _check_file(probe, kind if kind == "file" else f"{kind} file", file)
 

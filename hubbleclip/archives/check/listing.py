@@ -34,9 +34,9 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
-"""Sample for the estimate. At most `MAX_SAMPLED` queries are sent for each of two windows of dates, and at most `DRAWN`
-proposals are drawn from the first `SAMPLE_ROWS` rows of each. The pins give the first window; the second has
-`SAMPLE_DAYS` days.
+"""Size of the sample for the estimate. At most `MAX_SAMPLED` queries are sent for each of two ranges of release dates.
+The second range has `SAMPLE_DAYS` days. At most `DRAWN` proposals are drawn from the first `SAMPLE_ROWS` rows of a
+query.
 """
 MIN_WEIGHT = 1e-9
 """Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
@@ -68,7 +68,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # no further count is needed if `wide` is one of the counted queries, and the counted dates include the window
+    # `wide` is not counted again if it is one of the counted queries, and the counted dates include the window
     known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
@@ -87,7 +87,7 @@ def _wide_query(probe: Probe) -> Criteria:
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a window of release dates twice, and compare them with each other and with a count."""
+    """Request the rows of a range of release dates twice; check that they are the same rows, and as many as counted."""
     low, high = probe.pins.released_mjd
     query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
     first = _first_page(probe, query)
@@ -111,7 +111,7 @@ def check_window(probe: Probe) -> Iterator[Finding]:
 
 
 def _check_filter(rows: Sequence[CaomRow], query: Criteria) -> Iterator[Finding]:
-    """Check that the rows have release dates, which watermarks need, and are of the requested instrument."""
+    """Check that each row has a release date and is of the requested instrument."""
     num = sum(row.get("t_obs_release") is None for row in rows)
     otherwise = Level.STOPS if num == len(rows) else Level.DIFFERS
     yield compare("release dates", "a date in each row", f"{num} of {len(rows)} without", not num, otherwise)
@@ -182,9 +182,9 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
     """Draw proposals for the estimate.
 
-    They are proposals of the profile in two windows of release dates. If there are none, they are proposals of the
-    profile on all dates; if it has none, proposals of an instrument in the two windows. Returns the queries that find
-    the proposals, and the weight of each proposal: the number of observations that it represents.
+    They are drawn from the profile's observations in two ranges of release dates. If there are none, they are drawn
+    from all observations of the profile, or else from all observations of an instrument in the two ranges. Returns the
+    queries that find the proposals, and the weight of each proposal: the number of observations that it represents.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2
@@ -202,7 +202,7 @@ def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
 
 
 def _drawn(probe: Probe, query: Criteria) -> list[str]:
-    """Choose at most `DRAWN` proposals, evenly spaced, from the first rows of a query."""
+    """Request the first rows of a query, and return the proposals of at most `DRAWN` evenly spaced rows."""
     started = time.monotonic()
     rows = probe.mast.observations(query, page=1, page_size=SAMPLE_ROWS).rows
     latency_s = time.monotonic() - started
@@ -212,7 +212,7 @@ def _drawn(probe: Probe, query: Criteria) -> list[str]:
 
 
 def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> list[Observation]:
-    """Request the observations that match `query` and are of the given proposals; one plane of each is used."""
+    """Request the observations that match `query` and belong to the proposals `numbers`."""
     rows = _first_page(probe, query | {"proposal_id": list(numbers)}).rows
     made = (observation_from_row(row, probe.settings.name, datetime.now(UTC), probe.mission.products) for row in rows)
     return list({one.obs_id: one for one in made if one is not None}.values())
@@ -232,14 +232,15 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
 def _check_sample(
     probe: Probe, sample: Sequence[Observation], weights: Mapping[str, float], listed: Sequence[CaomRow]
 ) -> Iterator[Finding]:
-    """Choose the files of a sample by the settings of the profile, for the estimate."""
+    """Choose files of the sampled observations, and measure their number and size per observation."""
     measured = probe.measured
     chosen, rejections = select_products(sample, listed, probe.settings, probe.mission, {})
     sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
     measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
     read = (READERS[probe.settings.products](row, probe.mission.products) for row in listed)
     fetched = {one.uri: one.fetched_bytes for one in read if one is not None}
-    # A proposal is drawn with a probability in proportion to its observations (Hansen-Hurwitz estimator).
+    # Proposals with many observations are drawn more often. The number of files per observation is therefore
+    # averaged over the drawn proposals (Hansen-Hurwitz estimator).
     num_of = Counter(item.proposal_id for item in sample)
     total, name = sum(weights.values()), probe.settings.name
     share_of = {proposal_id_of(name, number): weight / total for number, weight in weights.items()}

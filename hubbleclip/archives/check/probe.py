@@ -34,7 +34,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table: what was compared, what the program needs, what the archive has, and the result."""
+    """One line of the check's table: what was compared, what is needed, what the archive has, and the result."""
 
     what: str
     needed: str
@@ -44,10 +44,10 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Measured:
-    """Figures of the archive that the requests measured; None if a figure was not measured.
+    """Counts, sizes and times that the check measured; None if a figure was not measured.
 
-    `page` is the number of rows of a page of observations and the time (s) that it took. `latency_s` is the time (s)
-    of the fastest request for a page, and `list_s` the time (s) to list the products of `OBSIDS_PER_REQUEST`
+    `page` has the number of rows of one page of observations and the time (s) to request it. `latency_s` is the time
+    (s) of the fastest request for a page, and `list_s` the time (s) to list the products of `OBSIDS_PER_REQUEST`
     observations. `bytes_per_s` and `copy_bytes_per_s` are the speeds of one connection to the archive and to its public
     copy, and `wait_s` is the time until a file begins to arrive. `files_each` and `bytes_each` are the files and
     fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
@@ -96,7 +96,7 @@ def shortened(names: Iterable[object], limit: int = 6) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """One response; `wait_s` is the time until the body began, and `seconds` the time that the body took."""
+    """One response. `wait_s` is the time (s) until its body began, and `seconds` the time (s) to read the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -106,7 +106,7 @@ class ProbeResponse:
 
     @property
     def total(self) -> int | None:
-        """Size of the whole file, as the headers state it."""
+        """Size (bytes) of the whole file according to the response headers; None if they have no size."""
         is_range = self.status == requests.codes.partial_content
         return size_of(self.headers, "Content-Range" if is_range else "Content-Length")
 
@@ -123,7 +123,7 @@ class Probe:
         self.keep = keep
         self.name = ""  # name of the running check, for the saved responses
         self.num_in_all = 0  # number of observations of the window's instrument on all dates
-        self.counted: list[tuple[Criteria, int]] = []  # queries of the profile, and the rows of each
+        self.counted: list[tuple[Criteria, int]] = []  # each query of the profile, and its number of rows
         self.files: dict[str, PinnedFile] = {}  # files to download, by kind
         self.abstract_sources: list[str] = []  # sources in which an abstract was found
         self._kept: list[dict[str, Any]] = []

@@ -62,7 +62,7 @@ Result = TypeVar("Result")
 def is_unreachable(error: BaseException) -> bool:
     """Check whether a request failed before a connection was made.
 
-    The host is unknown or refuses connections, its certificate cannot be verified, or the proxy fails.
+    Causes are, for example, an unknown host, a certificate that cannot be verified, or a proxy that fails.
     """
     if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError) or certificate_problem(error):
         return True
@@ -77,7 +77,7 @@ def certificate_problem(error: BaseException) -> str:
 
 
 def _pool_error(error: BaseException) -> object:
-    """Return the urllib3 error that an error of requests contains, without the MaxRetryError that may wrap it."""
+    """Return the urllib3 error inside an error of `requests`, or the cause of this error if it is a MaxRetryError."""
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return cause.reason if isinstance(cause, MaxRetryError) else cause
 
@@ -142,11 +142,10 @@ class RequestLimits:
 
     `attempts` is the maximum number of tries of a request. The wait before the second try is `backoff_s`, and doubles
     before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
-    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A host is down after `breaker_failures`
-    consecutive failed requests over all connections, if the first and the last are at least `breaker_s` apart, because
-    a short outage may break all connections at once. If a host is down, or can no longer be reached after it has
-    responded, the client waits for it at most `outage_s`; then the run stops. A page has at most `page_rows`
-    observations: MAST truncates responses at 50,000 rows.
+    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A host counts as down after
+    `breaker_failures` consecutive failed requests. The first and the last must be at least `breaker_s` apart, because a
+    short outage may break all connections at once. The run stops if a host is down for `outage_s`. A page has at most
+    `page_rows` observations: MAST truncates responses at 50,000 rows.
     """
 
     attempts: int = 5
@@ -201,7 +200,7 @@ class Transport:
         """Call `send`, which sends one request, until it succeeds, with exponential backoff after each failure.
 
         The tries end after `most_damaged` responses that were complete but damaged. A host that has never responded is
-        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries during an outage of the host are not counted.
+        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries while the host is down are not counted.
         """
         started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
@@ -265,10 +264,10 @@ class Transport:
     ) -> Iterator[requests.Response]:
         """Send one request without retries, and yield the response before its body is read.
 
-        The request is a POST if there is `json` or `data` to send, else a GET. A redirect is followed, by a GET unless
-        its status is 307 or 308; if `is_redirected` is False, it is yielded instead. Raises requests.RequestException,
-        also for a failure of the server (see `is_server_failure`), and RefusedError for a redirect to another host that
-        `redirect_hosts` (by default `fetch.redirect_hosts`) does not allow.
+        The request is a POST if there is `json` or `data` to send, else a GET. Redirects are followed, unless
+        `is_redirected` is False. Raises requests.RequestException for a failed request, also if the server responds
+        with a failure (see `is_server_failure`). Raises RefusedError for a redirect to another host that is not in
+        `redirect_hosts` (by default `fetch.redirect_hosts`).
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
         method, timeout = ("POST", self.timeout) if content else ("GET", self.file_timeout)
@@ -343,7 +342,7 @@ class Transport:
     def ask(self, url: str, limit_bytes: int = PAGE_BYTES, **request: Any) -> requests.Response:
         """Send one request without retries, as `open` does, and read the whole response; HTTPError for a failure."""
         failures = requests.RequestException, ResponseError
-        # an error status says more than a failure to read the page that comes with it
+        # for an error status, HTTPError is raised below, even if the page that comes with it cannot be read
         with self.open(url, **request) as response, suppress(*() if response.ok else failures):
             self.read_body(response, limit_bytes)
         for hook in self.session.hooks["response"]:

@@ -130,9 +130,11 @@ def request_etag(transport: Transport, url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Where a download continues: the offset in the archive's file, and the size and version of the partial file.
+    """Where a download continues: at byte `offset` of the archive's file.
 
-    `version` is empty at the start of a file. `sieve` filters the bytes; it is None if the whole file is downloaded.
+    `part_bytes` is the size of the partial file, which is smaller than `offset` if extensions were skipped. `version`
+    is the version of the partial file; it is empty if there is none. `sieve` chooses the bytes to keep; it is None if
+    the whole file is downloaded.
     """
 
     offset: int = 0
@@ -180,7 +182,7 @@ def _headers(start: Start) -> dict[str, str]:
 
 
 def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
-    """Find where the download continues: after the partial file, if one was begun with the same `may_skip`."""
+    """Find where the download continues: after the partial file, or at byte 0 if none has the same `may_skip`."""
     version = stored_version(request.part, is_filtered=may_skip)
     size = request.part.stat().st_size if version else 0
     if not may_skip:
@@ -222,7 +224,7 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     Raises RefusedError, DamagedError or DiskFullError.
     """
     total = info.total
-    # some servers send a part without a version; extensions of a file of unknown version cannot be skipped
+    # a part without a version is accepted, as some servers send it, but not if extensions are skipped
     versions = {start.version} if start.sieve else {"", start.version}
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
@@ -239,11 +241,11 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
 def _receive(
     transport: Transport, response: requests.Response, info: BodyInfo, *, start: Start, request: DownloadRequest
 ) -> FetchedFile | None:
-    """Receive the body of a response, and check and store the file; None if an extension is to be skipped first."""
+    """Receive a response's body, check and store the file; None if the file continues after a skipped extension."""
     limit = _check_headers(transport, info, start, request)
     # the length is checked below, and only a body that is not decoded can be resumed at a byte offset
     response.raw.enforce_content_length = response.raw.decode_content = False
-    # a server that ignores ranges sends status 200; without a version, two responses may be of different files
+    # extensions are skipped only if the server sends ranges, and a version that shows that the file is the same
     sieve = start.sieve if info.is_part and info.start == start.offset and info.version else None
     chunks: Iterable[bytes] = transport.iter_chunks(response, limit - info.start)
     if limit <= SMALL_BYTES and not info.start:
@@ -287,7 +289,7 @@ def _write(
 
 
 def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: DownloadRequest) -> FetchedFile | None:
-    """Check and store the partial file after a body that ended at `offset`; None if an extension is to be skipped."""
+    """Check and store a file whose body ended at `offset`; None if the file continues after a skipped extension."""
     size_bytes = request.size_bytes
     if sieve:
         is_at_skip = sieve.must_skip
@@ -359,7 +361,7 @@ def version_path(part: Path, *, is_filtered: bool) -> Path:
 
 
 def stored_version(part: Path, *, is_filtered: bool) -> str:
-    """Read the stored version of a partial file that is filtered, or is not; "" if there is no such file."""
+    """Read the version of a partial file; "" if there is no partial file of this kind (filtered or not)."""
     path = version_path(part, is_filtered=is_filtered)
     return path.read_text(encoding="latin-1") if path.exists() and part.exists() else ""
 

@@ -37,7 +37,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def wait(self, host: str = "", stop: threading.Event | None = None, *, is_waited_for: bool = True) -> None:
-        """Block until the caller may send a request."""
+        """Sleep until the rate limit and the pause of the host allow a request, or until `stop` is set."""
         stop = stop or threading.Event()
         while not stop.is_set():
             if not is_waited_for:
@@ -76,9 +76,9 @@ def _sleep(until: float, stop: threading.Event) -> None:
 class CircuitBreaker:
     """Circuit breaker that counts consecutive failed requests over all threads.
 
-    After `max_failures` in at least `min_s`, the host is down: its requests are repeated, with a line in the log every
-    `min_s`, until one succeeds. After `outage_s` the breaker opens, and never closes again. The event `is_open` wakes
-    the threads that wait to send a request.
+    The host counts as down after `max_failures` failures over at least `min_s`. Its requests are then repeated. If
+    none succeeds within `outage_s` of the first failure, the breaker opens, and no further request is sent. The event
+    `is_open` wakes the threads that wait to send a request.
     """
 
     def __init__(self, max_failures: int, min_s: float, outage_s: float = 0.0) -> None:
@@ -119,7 +119,7 @@ class CircuitBreaker:
         return self._num_failures >= self._max_failures and lasted_s >= max(self._min_s, outage_s)
 
     def check(self, *, is_waited_for: bool = True) -> None:
-        """Raise ArchiveDownError if the breaker is open, or if the host is down and is not waited for."""
+        """Raise ArchiveDownError if the breaker is open, or if the host is down and `is_waited_for` is False."""
         if self.is_open.is_set() or (not is_waited_for and self.is_down()):
             raise ArchiveDownError(self._message)
 
@@ -168,7 +168,7 @@ def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -
 
 
 def is_private(host: str) -> bool:
-    """Check whether a host is unknown, or has an IP address that is not globally routable."""
+    """Check whether a host has an IP address that is not globally routable; True for an unknown host."""
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:

@@ -51,7 +51,7 @@ LIST_BYTES = 100_000_000
 ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
 """Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
-"""Upper estimates of the memory of a parsed value and of a parsed list or object; and the limit of their sum."""
+"""Estimated memory (bytes) of a parsed JSON value, and of a parsed list or object; and the limit per response."""
 
 
 class ResponseError(Exception):
@@ -71,7 +71,7 @@ class DamagedError(ResponseError):
 
 
 class IncompleteError(DamagedError):
-    """A response of which not all bytes arrived. Unlike other damage, this is a failure of the host."""
+    """A response of which not all bytes arrived. Unlike other damage, this counts as a failure of the host."""
 
     default_reason = "truncated"
 

@@ -48,7 +48,7 @@ class TimedReader(io.RawIOBase):
 
 
 class TimedHttp(HTTPConnection):
-    """A connection whose response headers must all arrive within the read timeout; `reader` limits the body."""
+    """A connection whose response headers must all arrive within the read timeout; `reader` can limit the body too."""
 
     reader: TimedReader
 

@@ -108,7 +108,7 @@ class MastArchive(ProcessLocal):
             yield []
 
     def _queries(self) -> list[WindowedQuery]:
-        """Make the queries that together return all observations which the settings ask for."""
+        """Make the queries that together return all observations that the settings select."""
         settings = self.settings
         in_cycles = self.proposals.numbers_in_cycles(settings.cycles) if settings.cycles else []
         page_size = self.transport.limits.page_rows

@@ -42,14 +42,14 @@ def mjd_now() -> float:
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, until_mjd: float | None) -> Window:
-    """Compute the release dates to request: up to `until_mjd`, by default now, or to the end of `archive.until`."""
+    """Return the release dates to request. They end at `until_mjd` (None: now), or earlier with `archive.until`."""
     last_mjd = mjd_now() if until_mjd is None else until_mjd
     end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else last_mjd
     return Window(since_mjd, max(min(end_mjd, last_mjd), since_mjd))
 
 
 def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[str] = ()) -> list[Criteria]:
-    """Convert the settings to criteria of queries that together return the selected observations of all release dates.
+    """Convert the settings to the criteria of one or more queries, without limits on the release dates.
 
     `numbers` are proposal numbers; an empty sequence means all proposals.
     """
@@ -81,13 +81,13 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Return the settings' collections that belong to no other mission; if there are none, the mission's first."""
+    """Return the settings' collections without those of other missions; if none is left, the mission's first one."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Return the settings' instruments that belong to no other mission; if there are none, all of the mission's.
+    """Return the settings' instruments without those of other missions; if none is left, all of the mission's.
 
     If the settings name no instrument, the result is empty, which means all instruments.
     """

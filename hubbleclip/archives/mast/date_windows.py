@@ -19,8 +19,8 @@ MIN_DAYS = 1 / 86400
 observations may all have the same release date.
 """
 FULL_SHARE = 0.8
-"""Share of a page. If half of a window's rows would fill at most this share of a page, the two halves of the window are
-requested without counting their rows first, because each half probably fits into one page.
+"""Share of a page. If half of a window's rows fill at most this share, each half of the window probably fits into one
+page. The halves are then requested without counting their rows first.
 """
 TIMEOUTS_PER_WINDOW = 2
 """Number of timeouts after which a window is halved, because a smaller query may be fast enough."""
@@ -74,7 +74,7 @@ class WindowedQuery:
     def pages(self, whole: Window, promised: int | None = None) -> Iterator[list[CaomRow]]:
         """Yield the rows of the window `whole`, each row once. `promised` is the number of rows, if it is known.
 
-        Raises PartialResultError if another number of rows arrives than the archive counts.
+        Raises PartialResultError if the number of rows that arrive differs from the archive's count.
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
@@ -116,10 +116,10 @@ class WindowedQuery:
             return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
-        """Split a window that has `expected` rows. Return (half, number of rows) for the later, then the earlier half.
+        """Split a window that has `expected` rows. Return a list of two pairs: each half, and its number of rows.
 
-        The number of rows is None if it is unknown. At most the earlier half is counted, because the number of rows in
-        the later half follows from this count.
+        The later half is first in the list, because the last item is processed first. If each half probably fits into
+        one page, the numbers of rows are None. Otherwise, the rows of the earlier half are counted.
         """
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:
@@ -147,7 +147,10 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window into parts of at most `max_rows` rows. Yield each part, and the number of its rows per query."""
+    """Split a window so that all queries together have at most `max_rows` rows in each part, if possible.
+
+    Yields each part, and a list with the number of its rows for each query.
+    """
     todo = [whole]
     while todo:
         window = todo.pop()

@@ -46,8 +46,8 @@ class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
     `refused` has the listed files that must not be chosen, each with the reason. `product` is the chosen file, or None.
-    All observations without a chosen file are rejected: for the reason in `too_large` if the observation's file would
-    be preferred but is too large, else for the reason `rejection`.
+    All observations without a chosen file are rejected, usually for the reason `rejection`. If a better file than the
+    chosen one is too large, the reason for its observation is in `too_large`.
     """
 
     key: Key
@@ -177,7 +177,7 @@ def group_key(
         ranking.camera(observation.instrument),
         ALL_FILTERS if ranking.is_total(observation.obs_id) else "+".join(names),
         (observation.target_name or "").upper(),
-        # observations through one ramp filter may be of different bands
+        # a ramp filter is tuned for each observation, so two observations through it may be of different bands
         *([observation.obs_id.casefold()] if is_tuned else []),
     )
 
@@ -250,8 +250,8 @@ def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
 def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Group]:
     """Sort the groups of a proposal that have a file by the order in which they are drawn.
 
-    Groups that already have a file (`taken`) come first. Then come the first bands of all pointings, then their second
-    bands and so on, and last the repeat visits in a band. Groups of equal rank are in the order of their `draw`.
+    Groups that already have a file (`taken`) come first. Then comes one filter of each pointing, then a second filter
+    of each pointing, and so on. Repeat visits with the same filter are last. Ties are sorted by `draw`.
     """
     is_new = {group.draw: taken.isdisjoint(item.obs_id for item in group.observations) for group in groups}
     chosen = sorted((group for group in groups if group.product), key=lambda group: (is_new[group.draw], group.draw))
@@ -261,7 +261,7 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
     for group, pointing in zip(chosen, pointings_of(group.owner for group in chosen), strict=True):
         visit = num_visits[pointing, group.key[FILTERS]]
         num_visits[pointing, group.key[FILTERS]] += 1
-        # A repeat visit comes after every new band. New bands of a pointing are numbered; band 0 is the first band.
+        # A repeat visit comes after all new filters. The new filters of a pointing are numbered from 0.
         places[group.draw] = (is_new[group.draw], visit, num_bands[pointing] if visit == 0 else 0, group.draw)
         num_bands[pointing] += visit == 0
     return sorted(chosen, key=lambda group: places[group.draw])

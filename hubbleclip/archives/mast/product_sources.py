@@ -138,7 +138,7 @@ class FileSources:
             try:
                 for url in source.addresses(product.uri, product.obs_id) if name not in failures else ():
                     try:
-                        # only the last source that is not down is waited for
+                        # a source that does not respond is waited for only if no further source can be tried
                         is_last = name == [other for other in self.sources if other not in self._down][-1]
                         file = fetch_file(self.transport, url, replace(request, is_waited_for=is_last))
                         return Delivery(_arrived(product, name, file, self.layout), file.data)

@@ -23,9 +23,9 @@ HINT = "run without archive.from_raw to query the archive"
 class RawResponses:
     """Store of responses, one gzip file per response.
 
-    A file has two lines of JSON: the numbers (`obsid`) of the observations, then the rows. Equal responses give equal
-    bytes. A response replaces a stored response for exactly the same set of observations. If the sets of two files
-    overlap, the rows of each shared observation are taken from the newer file.
+    A file has two lines of JSON: the numbers (`obsid`) of the observations, then the rows. A new response for the same
+    list of observations replaces the file. Product rows of an observation that is in several files are read from the
+    newest file.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -39,7 +39,7 @@ class RawResponses:
         write_bytes(self.layout.raw_response(kind, about, SUFFIX), packed)
 
     def pages(self) -> Iterator[list[CaomRow]]:
-        """Read all stored observations."""
+        """Yield the stored rows of observations, one list per file, oldest first."""
         for path in self._files(OBSERVATIONS):
             yield _read(path, 2)[1]
 
@@ -69,7 +69,7 @@ class RawResponses:
 
 
 def _rows_of(path: Path, numbers: Collection[str]) -> list[CaomRow]:
-    """Read a response file's rows, without those of the file's observations that are not in `numbers`."""
+    """Read the rows of a response file. Rows of the file's observations that are not in `numbers` are dropped."""
     about, rows = _read(path, 2)
     others = set(about) - set(numbers)
     return [row for row in rows if str(row.get("parent_obsid") or row.get("obsID")) not in others]

@@ -1,4 +1,4 @@
-"""A file at MAST that is read by ranges, for a few pixels of a large image."""
+"""A file at MAST of which only parts are downloaded, such as a few rows of a large image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 
 BLOCK_BYTES = 40 * 2**10
-"""Number of bytes that are requested ahead. Reading 512 rows of an ACS/WFC image takes 171 requests (6.1 MB); for an
-image of 6,000 px that was rotated to north up, it takes 256 requests (6.7 MB)."""
+"""Number of further bytes that each request reads, so that later reads need fewer requests. With this number, reading
+512 rows of an ACS/WFC image takes 171 requests (6.1 MB)."""
 
 
 class RangeFile(io.RawIOBase):
-    """A file at a URL, read by ranges; DownloadError if more than `max_bytes` are needed, or no ranges are sent."""
+    """A file at a URL, read by HTTP ranges; DownloadError if `max_bytes` are too few, or the server sends no ranges."""
 
     def __init__(self, transport: Transport, url: str, max_bytes: int) -> None:
         self._transport, self._url, self._left = transport, url, max_bytes
@@ -64,8 +64,8 @@ class RangeFile(io.RawIOBase):
             return 0
         found = next((one for one in self._parts if one[0] <= first and last <= one[0] + len(one[1])), None)
         if found is None:
-            # A box of pixels is one part of each of many rows, and these parts begin at equal distances. The request
-            # ends where a part ends, so that the rest of that row is not read.
+            # To read a box of pixels, one part of each row is read, and these parts begin `step` bytes apart. The
+            # request ends where a part ends, so that the rest of the last row is not requested.
             step = first - self._former
             ahead = BLOCK_BYTES // step * step if 0 < step < BLOCK_BYTES else BLOCK_BYTES
             found = first, self._fetch(ahead + len(buffer))

@@ -89,7 +89,7 @@ class ProposalEndpoint:
 
 
 def merge(number: str, texts: Mapping[str, ProposalText]) -> tuple[ProposalText, str, str]:
-    """Merge the texts of one proposal: each field is that of the most trusted source that has it, or None.
+    """Merge the texts of one proposal: each field is from the most trusted source that has it.
 
     Returns the text, the source of its title, and the provenance: JSON with sorted keys, such as
     `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The key `from` has the source of the value, the key
@@ -167,8 +167,8 @@ class ProposalSource:
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
 
-        If the host goes down, the proposals that were not requested are in neither list. Raises ArchiveDownError if the
-        host is down at the first proposal.
+        If the host goes down, the proposals that were not requested are in neither of the returned lists. Raises
+        ArchiveDownError if the host is down at the first proposal.
         """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
@@ -311,8 +311,8 @@ class ProposalSource:
     def _refresh_bulk(self) -> None:
         """Download the bulk list from the server and store it, unless the stored list is up to date.
 
-        If the server has no bulk list, or the request fails, a warning is logged, and the stored list is used, or
-        proposals are requested one by one.
+        If this fails, a warning is logged, and the stored list is used. If there is no stored list, proposals are
+        requested one by one.
         """
         if not self.mission.proposals.bulk_page:
             return

@@ -139,7 +139,7 @@ def index_abstracts_cat(text: str) -> dict[str, list[RawRecord]]:
 
 
 def parse_records(records: Iterable[RawRecord]) -> ProposalText:
-    """Clean and merge the records of a proposal: the record with the longest abstract, with gaps filled from others."""
+    """Merge a proposal's records. Fields that the record with the longest abstract lacks are taken from the others."""
     return reduce(_merge_two, map(clean_proposal_text, records))
 
 
