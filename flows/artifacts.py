@@ -29,10 +29,10 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 class ProgressArtifacts(logging.Handler):
-    """Shows each kind of work as a progress bar on the page of the flow run; log records report the progress.
+    """Shows each kind of work as a progress bar on the page of the flow run, from the log records that report progress.
 
-    `_shown` holds the artifact of each kind of work in each flow run, and the time of its last change, in seconds of
-    the monotonic clock.
+    `_shown` maps a flow run and a kind of work to the id of the progress bar and the time of its last change, in
+    seconds of the monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
-    """Record an asset of the profile on the Prefect server, and the asset from which it was made."""
+    """Record on the Prefect server an asset of the profile, its facts, and the asset that it was made from."""
     key = f"hubbleclip://{profile}/{name}"
     source = f"hubbleclip://{profile}/{made_from}"
 

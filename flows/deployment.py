@@ -44,8 +44,8 @@ TELL = '{"flow_run": "{{ flow_run.name }}", "flow": "{{ flow.name }}", "state": 
 def deploy(profile: str, overrides: dict[str, Any], settings: FlowSettings) -> list[str]:
     """Register the deployments of `prefect.yaml`, and the automations of this module, on a Prefect server.
 
-    Every deployment gets the profile and the changed settings as its parameters. A repeated call with the same
-    arguments changes nothing.
+    Every deployment gets the profile and the user's changed settings (`overrides`) as its parameters. A repeated
+    call with the same arguments changes nothing.
     """
     with get_client(sync_client=True) as client:
         wait_for_server(client)
@@ -75,7 +75,7 @@ def wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def create_pools(client: SyncPrefectClient) -> None:
-    """Create the missing work pools, which run flows as processes; existing pools of any type are not changed."""
+    """Create the missing work pools, whose workers run each flow as a process. Existing pools are not changed."""
     template = ProcessWorker.get_default_base_job_template()
     for name in {*POOLS} - {pool.name for pool in client.read_work_pools()}:
         client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
@@ -91,7 +91,7 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """Make all automations of hubbleclip except the triggers that are declared in `prefect.yaml`."""
+    """Make the automations of all deployments, and the one that reports failed runs if a webhook is set."""
     ours = [one for item in deployment_ids.items() for one in deployment_automations(*item, settings)]
     return [*ours, *notifications()]
 
@@ -105,10 +105,10 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
     related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
     # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
     silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=ZOMBIE_S)
-    # The trigger of a restart is the state `Lost`, not a missing heartbeat. If the last heartbeat of a run arrives
-    # after the event that reports the end of the run, the server waits for another heartbeat, which never comes. Such a
-    # run is not restarted, because the server does not set a run that has ended to `Lost`. A run that its worker
-    # reports as crashed is not restarted either, because it would probably crash again.
+    # A run is restarted when its state becomes `Lost`. A missing heartbeat alone does not restart it, because the
+    # heartbeat of a finished run may arrive late, and the server then misses the next one. The server never sets a
+    # finished run to `Lost`. A run that its worker reports as crashed is not restarted, because it would probably crash
+    # again.
     loss = run_trigger({f"prefect.flow-run.{LOST}"}, related)
     overtime = run_trigger(ENDS, related, after={BEGIN}, within_s=3600 * hours)
     return [
@@ -121,9 +121,10 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
 def run_trigger(
     events: set[str], related: dict[str, str], *, after: Set[str] = frozenset(), within_s: float = 0.0
 ) -> EventTrigger:
-    """Make a trigger that fires on one of `events` of a flow run.
+    """Make a trigger that fires when a flow run emits one of `events`.
 
-    If `after` is given, the trigger fires when an event of `after` is not followed by one of `events` in `within_s`.
+    If `after` is given, the trigger fires instead when a flow run emits one of the events in `after`, but then none of
+    `events` within `within_s` seconds.
     """
     return EventTrigger(
         after=set(after),

@@ -48,7 +48,7 @@ def run_name() -> str:
 
 
 def is_scheduled() -> bool:
-    """Return whether a deployment started the current flow run, or the flow run of which it is a part."""
+    """Return whether a deployment started the current flow run, or the outer flow run that contains it."""
     return FlowRunContext.get() is not None and bool(runtime.deployment.id)
 
 
@@ -79,7 +79,7 @@ def parameters() -> dict[str, Any]:
 
 
 def emit(event: str, resource: str, **facts: Any) -> None:
-    """Emit an event, upon which a trigger in `prefect.yaml` starts the next flow with the same parameters.
+    """Emit an event. A trigger in `prefect.yaml` then starts the next flow with the same parameters.
 
     The event is emitted only if a deployment started this flow directly. If this flow runs inside another flow, no
     event is emitted, because the outer flow starts the next flow itself.

@@ -1,7 +1,7 @@
-"""The Prefect server of a data root: one home, database and key, for commands and for scheduled runs.
+"""The Prefect server of a data root. Commands and scheduled runs share its home folder, database and key.
 
 A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
-starts one, which ends when no command has used it for a few seconds, even if the commands were killed.
+starts one. This server ends when no command has used it for a few seconds, even if the commands were killed.
 
 Whoever may use the server's API can run any command on the worker, by creating a deployment. The API therefore has a
 key, which is a password of HTTP basic authentication; CORS and CSRF protection refuse requests of other web sites.
@@ -92,7 +92,10 @@ def protection(key: str, port: int) -> dict[str, str]:
 
 
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable `KEY` with the stored key, unless `KEY` is set or `PREFECT_API_URL` names no local server."""
+    """Return the environment variable `KEY` with the stored key, for clients of a server on this machine.
+
+    The result is empty if `KEY` is set already, if the server is on another machine, or if no key is stored.
+    """
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
     if KEY in environment or not is_local or not (home / KEY_FILE).is_file():
@@ -103,7 +106,7 @@ def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
 def prefect_environment(data: Path, port: int) -> dict[str, str]:
     """Make the environment variables for the server, the workers and their clients.
 
-    Variables that the user has set are kept. The API key is made once; it is not given to a server on another machine.
+    Variables that the user has set are kept. The API key is included only for a server on this machine.
     """
     home = prefect_home(data)
     make_private(home)
@@ -123,8 +126,8 @@ def prefect_environment(data: Path, port: int) -> dict[str, str]:
 def joined_server(data: Path) -> Iterator[Callable[[], None]]:
     """Use the Prefect server of a data root during a `with` block; a server is started if none runs.
 
-    If `PREFECT_API_URL` is set, that server is used. The context manager yields a function that waits until the server
-    answers, so that the caller can import its modules in the meantime, because both take seconds.
+    If `PREFECT_API_URL` is set, the server at that address is used. The context manager yields a function that waits
+    until the server answers. Before calling it, the caller can import slow modules while the server starts.
     """
     home = prefect_home(data)
     if os.environ.get("PREFECT_API_URL"):
@@ -156,7 +159,7 @@ def running_port(home: Path) -> int | None:
 
 
 def lock_server(home: Path) -> int | None:
-    """Take the server's lock of a Prefect home, and return its file descriptor; None if a server holds the lock."""
+    """Take the lock that a server needs on a Prefect home; return its file descriptor, or None if a server holds it."""
     descriptor = os.open(home / SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,13 +170,14 @@ def lock_server(home: Path) -> int | None:
 
 
 def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
-    """Start a server that ends when no command uses it; return its clients' environment variables and its process."""
+    """Start a server that ends when no command uses it; return the commands' environment variables and the process."""
     home = prefect_home(data)
     lock = lock_server(home)
     if lock is None:
         raise AssertionError("only one command at a time starts a server")
-    # The socket is bound here and inherited, so that no other program can take the port before the server starts. The
-    # server also inherits the lock. It has a session of its own, because Ctrl-C must not stop it before its clients.
+    # The socket is bound here and passed to the server, so that no other program can take the port before the server
+    # starts. The lock is passed on too. The server has a session of its own, because Ctrl-C must not stop it before the
+    # commands that use it.
     with socket.create_server((HOST, 0)) as listener, (home / LOG_FILE).open("wb") as log_file:
         port = listener.getsockname()[1]
         variables = QUIET | prefect_environment(data, port)
@@ -199,7 +203,8 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path)
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-            with locked(home / "start"):  # `running_port` must not take the server's lock while a command starts one
+            # `running_port` takes the server's lock for a moment, so no command may start a server at the same time
+            with locked(home / "start"):
                 is_alive = process.poll() is None if process else running_port(home) is not None
         else:
             return
@@ -219,7 +224,8 @@ def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
             there = f"http://{HOST}:{running_port(home)}"
             raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
         time.sleep(0.5)
-    try:  # tests whether the port is free; the socket is closed, so that clients are refused until the server is ready
+    # Only checks that the port is free. The socket is closed at once; an open one would accept clients too early.
+    try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
         raise HubbleclipError(f"cannot listen on port {port} ({error.strerror}): choose another --port") from error
@@ -258,8 +264,8 @@ def main() -> None:
                     used_at = time.monotonic()
                 else:
                     fcntl.flock(users, fcntl.LOCK_UN)
-            fcntl.flock(users, fcntl.LOCK_EX)  # until this process ends, no further command can join
-            os.close(lock)  # the server's lock is released first; otherwise the next command would join this server
+            fcntl.flock(users, fcntl.LOCK_EX)  # no command can join before this process has ended
+            os.close(lock)  # the next command finds this lock free, and starts a new server
             server.should_exit = True
             time.sleep(1)
             # Prefect's services need not end first, because they keep their state in the database.

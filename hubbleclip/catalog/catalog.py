@@ -28,7 +28,7 @@ from hubbleclip.core.records import Record
 WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
 """Tables whose texts are in the word index, each with the script that removes a changed row's words from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
-"""Memory limit of a reader; DuckDB spills larger data to disk, and needs equal limits in all readers of a process."""
+"""Memory limit of a reader. DuckDB spills larger data to disk. All readers of a process must have the same limit."""
 READER_S = 120.0
 """Time limit of a reader's query in seconds; a catalog from another person may have a view whose query never ends."""
 VIEWS = "SELECT view_name AS name, comment FROM duckdb_views() WHERE NOT internal"

@@ -23,7 +23,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
     Raises CatalogLockedError, which names the holder, if another process holds it.
     """
     path = layout.lock
-    # An error because of a full disk may be raised by any statement of the block, and when the file is closed.
+    # `writing` encloses the whole block, because on a full disk any statement may fail, even the closing of the file.
     with writing(path), ExitStack() as closing:
         make_folder(path.parent)
         file = closing.enter_context(path.open("a+", encoding="utf-8"))
@@ -45,7 +45,7 @@ def check_unlocked(layout: Layout) -> None:
 
 @contextmanager
 def _locking(file: IO[str]) -> Iterator[None]:
-    """Convert a failure to lock a file to CatalogLockedError, which names the holder, or to CatalogError."""
+    """Raise CatalogLockedError if another process has the lock, and CatalogError if the disk does not support locks."""
     try:
         yield
     except BlockingIOError as error:

@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals whose products must be listed, each with the numbers of its pending and all observations."""
+    """List the proposals whose products must be listed; count for each its pending observations, and all of them."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the proposals to fetch, by id; True marks those that are fetched again because they had no abstract."""
+    """Return the ids of the proposals to fetch; the value is True if an earlier fetch gave no abstract."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -65,7 +65,7 @@ def _fetch_query(settings: Settings) -> Pending:
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the URIs of the products that must be cut into tiles; without `keep_fits`, they are fetched first."""
+    """List the URIs of the products to cut into tiles; without `keep_fits`, also of those to fetch first."""
     to_fetch = [] if settings.fetch.keep_fits else pending_fetch(catalog, settings)
     return list(dict.fromkeys([*to_fetch, *_uris(catalog, _tiles_query(settings))]))
 
@@ -79,7 +79,7 @@ def _uris(catalog: Catalog, query: Pending) -> list[str]:
 
 
 def count_pending(catalog: Catalog, settings: Settings) -> dict[str, int]:
-    """Count the pending items of the stages up to `tiles`, in DuckDB, because there may be millions."""
+    """Count the pending items of each stage up to `tiles`. DuckDB counts them, because there may be millions."""
     fetch, tiles = _fetch_query(settings), _tiles_query(settings)
     if _fetches_files(settings) and not settings.fetch.keep_fits:
         tiles = f"({fetch[0]}) UNION ({tiles[0]})", fetch[1] | tiles[1]

@@ -29,7 +29,7 @@ class Column:
 
 INSTRUMENT = "coalesce(t.instrument, o.instrument)"
 OF_TARGET = f"CASE WHEN NOT coalesce(list_contains(string_split(t.note, '; '), '{PARALLEL}'), false) THEN o.{{}} END"
-"""SQL of a fact about an observation's target; null for a parallel exposure, whose named target is not in the image."""
+"""SQL template of a column about the target; null for a parallel exposure, which does not show the target it names."""
 # MJD 40587 is 1970-01-01.
 START = "to_timestamp((o.start_mjd - 40587) * 86400) AT TIME ZONE 'UTC'"
 FACTS = (

@@ -154,4 +154,4 @@ CONDITIONS = {one.name: one.sql for one in FILTERS} | {
     "FACILITY": OF_MISSION.format("FACILITY"),
     "ID": "list_has_any($ID, [upper(tile_id), upper(product_uri)])",
 }
-"""SQL condition of each filter and of each parameter of Simple Image Access; a range is a list of two numbers."""
+"""SQL condition by the name of a filter, or of a parameter of Simple Image Access such as `BAND`."""

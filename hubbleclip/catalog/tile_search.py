@@ -27,7 +27,7 @@ from hubbleclip.core.layout import Layout
 
 IN_MEMORY, CATALOG = "facts", "catalog"
 OPEN = ("tile_search", "word_search", "index_abstracts")
-"""Scripts that fill the database in memory; the last two also build the catalog's word index, in each migration."""
+"""Scripts that fill the database in memory. Migrations run the last two as well, to build the catalog's word index."""
 Bound = Sequence[Any] | Mapping[str, Any]
 """Values of the parameters of a query, in order or by name."""
 WORDS_OF = "SELECT words(?) AS words"
@@ -35,7 +35,7 @@ NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
 """
-"""Query for the proposal number and the target number (-1 without a target) of each row of the index."""
+"""Query for the two document numbers of each row of the index: its proposal, and its target (-1 without a target)."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -66,7 +66,7 @@ FROM centre c, seen s GROUP BY ALL
 """
 """Query for the position of a target, and for the distance to the farthest observation with the same target name.
 
-Parallel exposures are excluded: their observations have the target's name, but their tiles have no target.
+Parallel exposures are excluded, because they name a target that their images do not show.
 """
 
 NAMES = """
@@ -85,7 +85,7 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Query for the word of abstracts and targets that is most similar to `$word`; of equals, the most frequent one."""
+"""Query for the word of abstracts and targets most similar to `$word`; of equally similar words, the most frequent."""
 
 
 class Postings:
@@ -157,7 +157,7 @@ class TileFacts:
         self.row_n: npt.NDArray[np.int64] = found["row"]
         """Rows of the index whose tiles are in the catalog, ascending."""
         self.proposal_group_n, self._target_n = np.full((2, len(tile_ids)), -1)
-        """Proposal number and target number of each row of the index; -1 if the catalog has none."""
+        """Document numbers of the proposal and of the target of each row of the index; -1 if the catalog has none."""
         self.proposal_group_n[self.row_n], self._target_n[self.row_n] = found["proposal_group"], found["target"]
         self._num_documents = 1 + max(self.proposal_group_n.max(initial=-1), self._target_n.max(initial=-1))
 
@@ -179,7 +179,7 @@ class TileFacts:
             return list(cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist())
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Find the rows that pass all filters in `values`; the value of `place` or `box` is a dict of numbers."""
+        """Find the rows of the index whose tiles pass all filters. `values` maps a filter's name to its value."""
         if not values:
             return self.row_n
         where = " AND ".join(f"({CONDITIONS[name]})" for name in values)
@@ -190,8 +190,8 @@ class TileFacts:
         return np.asarray(self._fetch(CATALOG, sql, bound)["row"])
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-        """Score all tiles by the words that weighted texts share with the tiles' proposals and targets."""
-        scores = np.zeros(self._num_documents + 1)  # the last score stays 0; the number -1, no document, selects it
+        """Score each tile by the words that its proposal and target share with `texts`: pairs (text, weight)."""
+        scores = np.zeros(self._num_documents + 1)  # one more score, always 0: that of the number -1 (no document)
         for text, weight in texts:
             (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
             for word in dict.fromkeys(row["words"]):
@@ -200,7 +200,7 @@ class TileFacts:
         return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])
 
     def order(self, column: str) -> npt.NDArray[np.int64]:
-        """Return all rows in descending order of a column of the facts; rows without a value come last."""
+        """Return the rows of all tiles in descending order of a column of `tile_fact`, those without a value last."""
         sql = f"SELECT row FROM tile_fact ORDER BY {column} DESC NULLS LAST, row"  # noqa: S608 - a constant
         return np.asarray(self._fetch(IN_MEMORY, sql)["row"])
 
@@ -220,16 +220,16 @@ class TileFacts:
         return columns[0], columns[1], columns[2]
 
     def values(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """List all tiles' values of a filter, each with its row of the index. A row with several values is repeated."""
+        """Return two arrays: rows of the index, and their values for a filter. A row is repeated for each value."""
         found = self._fetch(IN_MEMORY, FILTER_OF[name].values)
         return found["row"], np.asarray(found["value"])
 
     def details(self, start: str) -> list[dict[str, Any]]:
-        """Read all facts of the tile whose id begins with `start`, indexed or not; of two tiles if several match."""
+        """Read the facts of up to two tiles whose ids begin with `start`, whether the tiles are indexed or not."""
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read facts of the tiles with a position, also by ObsCore 1.1 names, and their observations' positions."""
+        """Read the facts of those tiles in `rows` that have a position, and their columns of ObsCore 1.1."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:
@@ -243,7 +243,7 @@ class TileFacts:
 
     @cached_property
     def names(self) -> dict[str, frozenset[str]]:
-        """Programmes, investigators, instruments and targets of all tiles, which are recognised in a search's text."""
+        """Names of programmes, investigators, instruments and targets that are recognised in the text of a search."""
         (row,) = self._rows(IN_MEMORY, NAMES)
         return {name: frozenset(values or ()) for name, values in row.items()}
 
@@ -253,6 +253,6 @@ class TileFacts:
         return str(found[0]["word"]) if found else None
 
     def target_cone(self, name: str) -> tuple[float, float, float] | None:
-        """Find position and radius of a target, in degrees, by name; case, spaces and punctuation do not matter."""
+        """Return RA, Dec and radius (degrees) of the target with a name, whatever its case, spaces and punctuation."""
         found = self._rows(CATALOG, NEAREST_OF_TARGET, [name])
         return (found[0]["ra_deg"], found[0]["dec_deg"], found[0]["radius_deg"]) if found else None

@@ -26,7 +26,7 @@ from hubbleclip.core.layout import Layout
 
 MAX_ROWS, MAX_S = 100_000, 60.0
 MEMORY, DATA_MB = "1GiB", 1280
-"""Memory limits: DuckDB's own, and that of the process, because DuckDB does not count the memory of one long value."""
+"""Memory limits of DuckDB, and of its process in MiB, because DuckDB does not count the memory of one long value."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -90,7 +90,7 @@ def _limited(batches: Iterator[pa.RecordBatch], rows: UserRows, max_rows: int | 
 
 
 def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
-    """Yield the schema and then the batches that a process writes; CatalogError if it does not write all of them."""
+    """Yield the schema and then the batches that the process of a query writes; CatalogError if the process fails."""
     fault: Exception | None = None
     try:
         reader = pa.ipc.open_stream(process.stdout)
@@ -99,7 +99,7 @@ def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
     except (OSError, pa.ArrowException) as error:
         fault = error
     lines = (process.stderr.read() if process.stderr else b"").decode(errors="replace").splitlines()
-    code = process.wait()  # checked too, because a stream that is cut between two batches looks complete
+    code = process.wait()  # needed, because a stream that breaks off between two batches raises no error
     if code == -signal.SIGALRM:
         raise CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s") from fault
     if code < 0:  # killed at the memory limit of the process, or by the system for a lack of memory
@@ -132,7 +132,7 @@ def main() -> None:
     """Read a query from standard input, run it, and write its rows to standard output as an Arrow stream."""
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_MB << 20, DATA_MB << 20))
     sql, max_rows, max_s = json.load(sys.stdin)
-    signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # not counting imports; the signal ends the process
+    signal.setitimer(signal.ITIMER_REAL, max(max_s, 0.001))  # the signal ends the process
     try:
         with (
             _reading(Layout(Path(sys.argv[1])), sql, max_rows) as reader,

@@ -34,7 +34,7 @@ REOPEN_EVERY = 64
 that it has read, and some KiB for each write.
 """
 END_LOG = "CREATE OR REPLACE TABLE log_end (number INTEGER); DROP TABLE log_end"
-"""A write that makes DuckDB merge the log of a killed process even if the log has no complete transaction."""
+"""SQL that changes no data. DuckDB then merges the log of a killed process even if no transaction in it is complete."""
 CHECKPOINT_AT = "4MiB"
 """Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
 in memory.
@@ -98,7 +98,7 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open an in-memory database; the working copy is attached to it, so that detaching can close the file."""
+        """Open an in-memory database. The working copy is attached to it later; detaching it closes the file."""
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB",
             "threads": THREADS,

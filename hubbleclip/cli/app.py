@@ -132,7 +132,7 @@ def train(options: Options = Options(), *, sweep: Path | None = None, server: Se
 
 @app.command
 def evaluate(run: str = "", options: Options = Options(), *, server: Server = True) -> None:
-    """Evaluate a run, by default the newest on the newest dataset, and write its report.
+    """Evaluate a run and write its report; by default the newest run on the newest dataset.
 
     Parameters
     ----------

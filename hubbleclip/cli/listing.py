@@ -105,7 +105,7 @@ def summary_lines(result: dict[str, str], options: Options) -> list[str]:
 
 
 def open_command(page: Path) -> str:
-    """Write the command that opens a page in a browser."""
+    """Return the command that opens a page in a browser."""
     opener = next((name for name in OPENERS if shutil.which(name)), None)
     if opener:
         return f"{opener} {shlex.quote(str(page))}"

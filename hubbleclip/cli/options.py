@@ -54,7 +54,7 @@ class Options:
         return nested(dict(map(parse_assignment, self.set)) | given)
 
     def flags(self) -> str:
-        """Write the profile and the data root as options, each after a space; a default is not written."""
+        """Return the profile and the data root as options of a command, each after a space; defaults are omitted."""
         flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 
@@ -101,7 +101,7 @@ TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, su
 
 
 def given_flags(arguments: Sequence[str]) -> list[str]:
-    """Find the given options that a command in a message must repeat."""
+    """Find the options of the running command that commands in messages must repeat, such as `--data`."""
     flags: list[str] = []
     for given, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, is_joined, value = given.partition("=")
@@ -111,7 +111,7 @@ def given_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def complete_advice(message: str, flags: str) -> str:
-    """Add options to each command in a message, unless the command names a profile."""
+    """Add `flags` to each `hubbleclip` command in a message, unless that command names a profile."""
     if not flags:
         return message
     return ADVISED.sub(lambda found: found[0] if "--profile" in found[1] else f"`{found[1]} {flags}`", message)

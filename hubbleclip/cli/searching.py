@@ -41,7 +41,7 @@ SHORT_ID = 8
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""Word that is inserted into the line `MORE`: what the tiles of a group share."""
+"""Noun that replaces `{}` in `MORE`: the tiles of a group are of the same proposal, or of the same field."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:

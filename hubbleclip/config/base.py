@@ -24,8 +24,8 @@ class Section(BaseModel):
     fixed: ClassVar[Mapping[str, Any]] = {}
     """Constants of the code that decide results. A new value changes the digest, like a new value of a setting."""
     added_later: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that are part of the digest only if they differ from their default. They were added in later
-    releases; this rule keeps the digests of earlier releases valid.
+    """Names of settings that a later release added. They are part of the digest only if they differ from their default,
+    so that digests of earlier releases stay valid.
     """
 
     def recorded(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def closest(name: str, known: list[str]) -> list[str]:
 
 
 def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """Write one line about an invalid setting."""
+    """Return a one-line message about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
         if name in setting_names(settings):  # in TOML, quotes around the whole name make it one key with a dot

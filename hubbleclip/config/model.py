@@ -47,9 +47,9 @@ class ModelSettings(Section):
     or `local-dir:`, because the weights are then those of the named model.
     """
     context_length: int = Field(0, ge=0, le=1024)
-    """Number of tokens of a text, for text towers of open_clip such as those of CLIP, PE and SigLIP 2. Embeddings of
-    positions after the first 20 are interpolated, as in Long-CLIP (arXiv 2403.15378); in a tower that reads padding,
-    new positions are inserted. 0 means the model's own context, 77 tokens for CLIP.
+    """Number of tokens of a text; 0 means the model's own number, 77 for CLIP. A larger number needs a text tower of
+    open_clip, such as those of CLIP, PE and SigLIP 2. Its position embeddings are then extended, for CLIP as in
+    Long-CLIP (arXiv 2403.15378).
     """
     force_patch_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the patches of a tile that a vision transformer omits in each training step, which saves time (FLIP,

@@ -53,7 +53,7 @@ RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
     "maxItems": lambda values, bound: pc.less_equal(pc.list_value_length(values), bound),
     "validValues": lambda values, bound: pc.is_in(values, value_set=pa.array(bound)),
 }
-"""For each kind of rule, a function that returns for a whole Arrow column whether each value satisfies the bound.
+"""For each kind of rule, the function that checks whether each value of an Arrow column satisfies a bound.
 
 The kinds are those of `logicalTypeOptions` and `validValues` of the standard. A null breaks only the rule `required`. A
 NaN breaks every minimum and maximum.
@@ -138,7 +138,7 @@ class Table:
     rules: tuple[Rule, ...]
 
     def row_rules(self) -> tuple[Rule, ...]:
-        """List the rules that involve more than one value of the table."""
+        """List the rules on whole rows or tables: unique keys, references, and the quality rules in SQL."""
         return (_key_rule(self), *(_reference_rule(self, reference) for reference in self.references), *self.rules)
 
     def schema(self) -> pa.Schema:

@@ -64,7 +64,7 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
 
 
 def whole(batch: Rows) -> Rows:
-    """Return rows that are usable only together, such as those of a dataset; ContractError if one is invalid."""
+    """Return rows that are needed together, such as those of a dataset, if all are valid; else ContractError."""
     for name, rows in batch.items():
         for (table, key), violation in contract_violations(name, rows).items():
             raise ContractError(f"table {table}, row {key}: breaks {violation.rule}: {violation.detail}")

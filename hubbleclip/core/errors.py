@@ -116,9 +116,9 @@ class DiskFullError(MachineError):
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
     """Return a MachineError if an error, its cause or its context shows a failure of the machine; otherwise None.
 
-    The message names `place` if the error has no file name. Errors of libraries that are not written in Python have no
-    error number, but quote the system's message. Errors of this project are not searched for such messages, because
-    they may quote the message of another machine.
+    The message names the file of the error, or `place` if the error has none. Some libraries give no error number, but
+    quote the system's message, so their errors are searched for such messages. Errors of this project are not searched,
+    because they may quote a message from another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):

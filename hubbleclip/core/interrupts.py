@@ -32,8 +32,8 @@ def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
         end_soon()
         raise KeyboardInterrupt
 
-    # `atexit` calls this function last, because it is registered first. Without it, the process would end only after
-    # seconds.
+    # `atexit` calls this function last, because it is registered first. It ends the process at once, because the normal
+    # end would take seconds.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)
@@ -52,7 +52,7 @@ def end_soon(exit_code: int = INTERRUPTED) -> None:
     """Ignore further Ctrl-C, discard standard error, and end the process after `GRACE_S` if it is still running."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     silence()
-    # The timer of the kernel ends the process if a library holds the interpreter lock, which stops the thread below.
+    # While a library holds the interpreter lock, the thread below cannot run; this kernel timer then ends the process.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, GRACE_S + 1.0)
     ending = threading.Timer(GRACE_S, _end_at_once, [exit_code])
@@ -80,7 +80,7 @@ def _end_at_once(exit_code: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Ignore Ctrl-C in this worker process, which its parent will end, and exit if the parent is killed."""
+    """Ignore Ctrl-C in this worker process, because its parent ends it. Exit also if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_await_parent, name="end-with-parent", daemon=True).start()
 

@@ -155,7 +155,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def lock_file(folder: Path) -> Path:
-    """Return the file by which a folder is locked; NFS locks files for all hosts, but folders for one host only."""
+    """Return the file that is locked instead of a folder, because NFS locks a folder for one host only."""
     return folder.with_name(f".{folder.name}.lock")
 
 

@@ -109,9 +109,9 @@ def _braced_accent(match: re.Match[str]) -> str:
 def _bare_accent(match: re.Match[str]) -> str:
     r"""Replace an accent command without braces, as in `caf\'e` and `\"Opik`, by the accented letter.
 
-    The same characters may also be an escaped quotation mark, as in `\"Open\"`, which is kept. Inside a word, a mark
-    is always an accent. At the start of a word, it is an accent only if it is `'` or `"`, the letter is upper-case,
-    and no equal mark that closes a quotation follows.
+    An escaped quotation mark, as in `\"Open\"`, looks the same and is kept. Inside a word, a mark is always an accent.
+    At the start of a word, a mark is an accent only if it is `'` or `"`, the letter is upper-case, and the same mark
+    does not close a quotation further on.
     """
     before, mark, letter = match.groups()
     # Quotations are rarely longer than 200 characters; the limit keeps the time linear in the length of the text.

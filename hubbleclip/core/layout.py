@@ -22,7 +22,7 @@ SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
 class _Below:
-    """Path below the root of a layout."""
+    """Attribute of a `Layout` whose value is a path below the layout's root."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -78,7 +78,7 @@ REASON_WORDS: dict[str, str] = {
     "scheme:unknown": "unknown instrument, cycle or programme number",
     "scheme:group_changed": "a group of proposals that has changed its split",
 }
-"""Words for each code. Names in braces are settings of splits, and `detail` is the text after a code's colon."""
+"""Words for each code. A setting of splits in braces becomes its value; {detail} becomes the text after the colon."""
 
 
 SIMULATED_TERM = "simulated"
@@ -86,7 +86,7 @@ SIMULATED_TERM = "simulated"
 
 
 class _Numbers(dict[str, object]):
-    """Values of the settings of splits by name; for an unknown value, the name of the setting."""
+    """Values of the settings of splits by name. For a setting without a value, the result is the setting's name."""
 
     def __missing__(self, name: str) -> str:
         return f"splits.{name}"
@@ -98,13 +98,13 @@ def class_words(target_class: str | None) -> list[str]:
 
 
 def object_class(target_class: str | None) -> str:
-    """Write a target's class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`."""
+    """Format a target's class for readers: `SIMULATED;SPIRAL GALAXY` becomes `spiral galaxy (simulated)`."""
     terms = class_words(target_class)
     return f"{', '.join(terms[1:])} (simulated)" if terms[:1] == [SIMULATED_TERM] else ", ".join(terms)
 
 
 def count_of(num: int, noun: str) -> str:
-    """Write a number and a noun, which gets a plural s unless the number is 1."""
+    """Join a number and a noun; the noun gets a plural s unless the number is 1."""
     return f"{num} {noun}{'' if num == 1 else 's'}"
 
 

@@ -154,7 +154,7 @@ class Attempt:
 class Tile:
     """A square image that was cut from a product.
 
-    `chip` is the number of the FITS extension. (y0, x0) is the first pixel in the image; a coordinate is negative if
+    `chip` is the number of the image in its file. (y0, x0) is the first pixel in the image; a coordinate is negative if
     the tile is padded on that side. A grey level of the tile is `255 * f((value - black) / (white - black))`, where `f`
     is the stretch function; `sky`, `noise`, `black`, `white` and `softening` are in `unit`. `corners_deg` lists right
     ascension and declination of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); the list is

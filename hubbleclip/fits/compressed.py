@@ -29,7 +29,7 @@ BAND_BYTES_PER_PIXEL = 24
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
-    """Check an image's compression parameters, and that no compression tile unpacks to more bytes than its pixels."""
+    """Check an image's compression parameters, and that no gzipped tile unpacks to more bytes than its pixels have."""
     info = hdu.fileinfo()
     file.seek(info["hdrLoc"])
     # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
@@ -81,7 +81,7 @@ def _tile_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def band_rows(hdu: Any, num_rows: int) -> int:
-    """Choose the height of the bands, at least `num_rows`, so that each compression tile is unpacked only once."""
+    """Round `num_rows` up to whole compression tiles, so that reading in bands unpacks each tile only once."""
     tile_rows = _tile_shape(hdu)[-2]
     return math.ceil(num_rows / tile_rows) * tile_rows
 

@@ -65,7 +65,7 @@ class UnusedImage:
 
 
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
-    """Find the images of the sky in a file, in file order, and the other images, each with the reason not to use it.
+    """Find the images of the sky in a file, in file order; list the other images with the reasons not to use them.
 
     The images of the sky are the extensions named SCI; without these, the primary image; without a primary image, every
     image whose name marks no weight, error or mask. Of the reads of an infrared ramp, only the last (EXTVER 1) is used.
@@ -92,7 +92,7 @@ def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[lis
 
 
 def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> UnusedImage:
-    """Say why an image is not read. `extensions` are the indices of the science extensions."""
+    """Return an image that is not read, with the reason. `extensions` are the indices of the science extensions."""
     if index in extensions:
         return UnusedImage(index, "not_an_image", FOREIGN_CUBE)
     if names[index] == SCIENCE:
@@ -110,7 +110,7 @@ def image_shape(hdu: Any) -> tuple[int, ...]:
 
 
 def _science_extensions(images: Sequence[int], names: Sequence[str]) -> list[int]:
-    """Return which images are science extensions. Raises ImageError `no_image` where the file has none."""
+    """Return the indices of the science extensions. Raises ImageError `no_image` if the file has none."""
     named = [index for index in images if names[index] == SCIENCE]
     if named:
         return named
@@ -123,7 +123,7 @@ def _science_extensions(images: Sequence[int], names: Sequence[str]) -> list[int
 
 
 def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
-    """Return the index of the first DQ and the first WHT extension of each version and shape."""
+    """Find the DQ and WHT extensions; of several with the same name, EXTVER and shape, the first."""
     companions: dict[tuple[str, Any, tuple[int, ...]], int] = {}
     for index, name in enumerate(names):
         if name in COMPANIONS:

@@ -18,7 +18,7 @@ from hubbleclip.fits.integrity import content_name
 MANY = re.compile(rb"(NAXIS|TFIELDS) *= *\+?0*[1-9]\d{3}", re.IGNORECASE)
 """Matches a header card that declares 1,000 or more axes or columns; the FITS standard allows 999."""
 REPLACEMENT = b"\xef\xbf\xbd"
-"""The character U+FFFD in UTF-8, which replaces each byte that is no text."""
+"""The character U+FFFD in UTF-8. Decoding a binary file as text puts it in place of each invalid byte."""
 PIECE_BYTES = 1 << 20
 MAX_REPLACED_SHARE = 0.01
 """Largest share of a file's bytes that may be U+FFFD; random binary data contain it once in 16 million bytes."""
@@ -61,7 +61,7 @@ def _reject_text(file: IO[bytes]) -> None:
     """Raise ImageError if a file was decoded as text and encoded again, which turns many of its bytes into U+FFFD."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size % BLOCK_BYTES == 0:  # U+FFFD has three bytes in place of one, which makes the last block incomplete
+    if size % BLOCK_BYTES == 0:  # no bytes were replaced: U+FFFD has three bytes, which would change the size
         return
     num_replaced = sum(piece.count(REPLACEMENT) for piece in iter(lambda: file.read(PIECE_BYTES), b""))
     if num_replaced * len(REPLACEMENT) > MAX_REPLACED_SHARE * size:

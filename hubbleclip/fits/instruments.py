@@ -113,7 +113,7 @@ def gain_of(look: Look, camera: Camera) -> float | None:
 
 
 def flux_density_of(look: Look) -> float | None:
-    """Compute the flux density f_nu (Jy) that gives a pixel value of 1 per second, from PHOTFLAM and PHOTPLAM."""
+    """Compute the flux density f_nu (Jy) of a source with a count rate of 1 per second, from PHOTFLAM and PHOTPLAM."""
     values = (look("PHOTFLAM"), look("PHOTPLAM"))
     flam, pivot = (float(one) if isinstance(one, (int, float)) and one > 0 else None for one in values)
     return flam * pivot**2 * JY_PER_FLAM if flam and pivot else None
@@ -126,7 +126,7 @@ def exposure_of(look: Look) -> float | None:
 
 
 def not_sky_reason(look: Look) -> tuple[str, str] | None:
-    """Find the reason why an image is not a picture of the sky: the reason's code, and a sentence of detail."""
+    """Return why an image is not a picture of the sky, as a code and an explanation; None for a picture of the sky."""
     header = mission_of(look).header
     instrument = _text(look("INSTRUME")).upper()
     if instrument in header.spectrographs:
@@ -144,7 +144,7 @@ def not_sky_reason(look: Look) -> tuple[str, str] | None:
 
 
 def is_parallel(look: Look) -> bool:
-    """Check whether the telescope was pointed for another instrument."""
+    """Check whether an image is a parallel exposure, for which the telescope was pointed for another instrument."""
     keyword = mission_of(look).header.prime_keyword
     prime = _text(look(keyword)).upper() if keyword else ""
     return bool(prime) and prime != _text(look("INSTRUME")).upper()

@@ -25,7 +25,7 @@ SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""Unpacked size in bytes up to which a gzip file is always allowed; beyond, up to `MAX_RATIO` times the packed size."""
+"""Unpacked size (bytes) that any gzip file may have. Large gzip files may have `MAX_RATIO` times their packed size."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 START_OF_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -60,7 +60,7 @@ def content_name(start: bytes) -> str | None:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> UnsoundError | None:
-    """Find the first fault of a file. `suffix` gives the expected format, because a partial file has another name."""
+    """Return the first fault of a file, or None. `suffix` gives the expected format; a partial file's name does not."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
@@ -111,10 +111,9 @@ def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 def _walk_fits(file: BinaryIO | gzip.GzipFile, limit_bytes: int, is_size_listed: bool) -> None:
     """Check all HDUs of a FITS file and their checksums. The file must end where its last HDU ends.
 
-    A file with fewer extensions than NEXTEND declares was cut between two HDUs, unless it has the size that the archive
-    lists: cutouts and high-level products copy NEXTEND from the file that they were made from (for example NEXTEND is
-    55 in a file without extensions). More extensions than NEXTEND are no fault, because some products add extensions
-    (for example 11 where NEXTEND is 6).
+    A file with fewer extensions than NEXTEND declares was cut between two HDUs. If the archive lists a size, and the
+    file has that size, NEXTEND is ignored, because cutouts and high-level products copy it from the file that they were
+    made from. More extensions than NEXTEND are no fault, because some products add extensions.
     """
     position = num_hdus = num_declared = 0
     while header := _read_header(file, num_hdus):
@@ -161,9 +160,8 @@ def _read_header(file: BinaryIO | gzip.GzipFile, number: int) -> bytes:
 def _check_sums(file: BinaryIO | gzip.GzipFile, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
     """Verify the DATASUM and CHECKSUM of an HDU where present, and leave the file position at the end of its data.
 
-    Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. Appendix J of the standard defines the
-    checksum as a ones'-complement sum, in which carries are added to the lowest bit. It therefore equals the plain sum
-    modulo 2^32 - 1. The sum of an intact HDU has all bits set, which is 0 modulo 2^32 - 1.
+    Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. The ones'-complement sum of its appendix J is
+    computed here as a plain sum modulo 2^32 - 1. For an intact HDU, the sum is 0.
     """
     datasum, checksum = cards.value(b"DATASUM"), cards.value(b"CHECKSUM")
     if not (datasum or checksum or isinstance(file, gzip.GzipFile)):

@@ -135,6 +135,6 @@ def _without_data(header: bytes, num_skipped: int) -> bytes:
     place = next(place for place, card in enumerate(kept) if card[:8] == b"NAXIS   ")
     kept[place] = b"NAXIS   =                    0 / the data were not downloaded"
     kept.append(b"%-8s= %20d / bytes of data that were not downloaded" % (SKIPPED, num_skipped))
-    # END must be in the last block, so blank cards precede it where the other cards fit into fewer blocks.
+    # The header keeps its number of blocks. Blank cards fill it up, because END must be in the last block.
     text = b"".join(card.ljust(CARD_BYTES) for card in kept).ljust(len(header) - BLOCK_BYTES)
     return (text + b"END").ljust(len(header))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchColumns:
-    """Columns of one mission's table in MAST's search API (https://mast.stsci.edu/search/docs), one row per dataset.
+    """Columns of a mission's table of datasets in MAST's search API (https://mast.stsci.edu/search/docs).
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class SearchColumns:
     dataset
         Column of the dataset's name, from which the observation's name is made.
     columns
-        Columns of the search API, by the corresponding column of CAOM.
+        Name of each column in the search API, by the name of the same column in CAOM.
     images
         Search conditions, by column, that select images of the sky.
     intents
@@ -28,8 +28,8 @@ class SearchColumns:
     level_values
         For each calibration level, all values in the column for `calib_level`; empty if the API cannot filter by level.
     detector, detectors
-        Column whose value begins with the name of a detector, and for each instrument the pattern of these names;
-        both are empty if the detector is not taken from such a column.
+        Column whose value begins with the name of a detector, and the pattern of these names for each instrument.
+        Both are empty if no column gives the detector.
     is_upper
         Whether the API takes names of datasets in upper case only.
     file_types

@@ -51,8 +51,8 @@ class Camera:
         Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
         wavelength.
     star_contrasts
-        Upper limit for the ratio of a star's pixel to the median of its 3x3 pixels, by wavelength in nm; linear in
-        between, constant beyond. A pixel of higher contrast is a cosmic ray. docs/tiles.md says how limits are derived.
+        Largest ratio of a pixel of a star to the median of the 3x3 pixels around it, by wavelength in nm. Between these
+        wavelengths, it is interpolated. A pixel with a larger ratio is a cosmic ray. docs/tiles.md derives the limits.
     saturated_flags
         DQ bits of saturated pixels, as one integer mask. A saturated pixel is never taken for a cosmic ray.
 
