@@ -66,7 +66,7 @@ log = logging.getLogger(__name__)
 FORMAT = "webdataset-1"
 """Version of the dataset format, which is part of the inputs digest.
 
-The version must be raised when a change of the code gives other bytes for the same samples.
+Increase the version if a change of the code changes the bytes that a build writes for the same samples.
 """
 BUILDING_PREFIX = ".building-"
 MB = 1_000_000
@@ -124,7 +124,7 @@ def build_dataset(
     settings_digests: Mapping[str, str] | None = None,
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
-    read_png_size: Callable[[str], int] | None = None,  # if None, every image is read twice
+    read_png_size: Callable[[str], int] | None = None,  # if None, each image is also read for its size in bytes
     released_on: date | None = None,  # the day on which the newest observation became public
     map_fn: MapFn[PlannedShard, PackedShard] = map,
 ) -> BuiltDataset:
@@ -222,8 +222,7 @@ def find_parent(
             log.warning("a damaged dataset is not used as parent: %s", error)
             continue
         theirs = info.manifest.select(ours.column_names)
-        # Both tables are sorted by tile id, so they are equal if and only if all samples of the candidate exist in the
-        # new dataset and are unchanged.
+        # Find whether every sample of the candidate is unchanged in the new dataset. Both tables are sorted by tile id.
         if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
             # The number of parents is limited, because the dataset can only be read if all their folders exist.
             return info if info.description["num_parents"] < max_parents else None
@@ -231,7 +230,7 @@ def find_parent(
 
 
 def next_shard_indices(parent: DatasetInfo | None) -> dict[str, int]:
-    """Determine the index of the first new shard of each split."""
+    """Return the index of the first new shard of each split: the parent's largest index plus 1, or 0."""
     next_index = dict.fromkeys(SPLITS, 0)
     for name in parent.addresses if parent else ():
         split, index = parse_shard_name(name)

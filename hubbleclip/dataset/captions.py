@@ -110,8 +110,8 @@ def make_captions(
 ) -> dict[str, str]:
     """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
-    `summaries` holds the texts that each writer wrote about the abstract, by the name of the writer (`""` is the writer
-    that the settings select). The kind of such a text is recorded with its writer, such as `summary@rules-1.1`.
+    `summaries` maps the name of each writer to the texts that it wrote about the abstract; the name `""` is the writer
+    that the settings select. The kind of such a text is recorded with its writer, such as `summary@rules-1.1`.
     """
     captions = {}
     for kind in kinds:

@@ -20,7 +20,7 @@ from hubbleclip.missions import MISSIONS
 HUB_NAMES = {"train": "train", "val": "validation", "test": "test"}  # name of each split on the Hugging Face hub
 SIMULATED = "**This sky is simulated.** Pictures, proposals and investigators are invented.\n"
 TYPES = {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64", pa.bool_(): "bool"}
-"""Name of each Arrow type in the front matter."""
+"""Name that the Hugging Face hub uses for each Arrow type."""
 TEXT = Path(__file__).with_name("card.md")  # a template for `str.format`
 NOTICES = {
     name: {"licence": mission.licence, "attribution": mission.attribution} for name, mission in MISSIONS.items()
@@ -124,7 +124,7 @@ def _texts(manifest: pa.Table) -> str:
 
 
 def _largest_proposals(manifest: pa.Table) -> str:
-    """State the number of proposals, and the shares of the samples that the largest and the ten largest have."""
+    """State the number of proposals, and the shares of the samples in the largest proposal and in the ten largest."""
     nums = sorted(manifest["proposal_id"].value_counts().field("counts").to_pylist(), reverse=True)
     one, ten = (sum(nums[:limit]) / max(sum(nums), 1) for limit in (1, 10))
     return f"{len(nums):,} proposals; the largest has {one:.1%} of the samples, the ten largest have {ten:.1%}"
@@ -147,7 +147,7 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
                 "data_files": [{"split": HUB_NAMES[split], "path": paths} for split, paths in files.items()],
             }
         ],
-        # features are listed, because a reader would infer them from the first samples, where a column may be null
+        # types are listed, because a reader could not infer the type of a column that is null in the first samples
         "dataset_info": {"features": [*texts, {"name": "json", "struct": row}, {"name": image_key, "dtype": "image"}]},
     }
 

@@ -104,7 +104,7 @@ def write_pictures(folder: Path, info: DatasetInfo, name: str) -> None:
 
 
 def _partition_orders(pixels_n: npt.NDArray[np.int64], max_rows: int) -> npt.NDArray[np.int64]:
-    """Return the order of each row's file: the lowest order at which the row's pixel has at most `max_rows` rows."""
+    """Return the HEALPix order of each row's file: the lowest at which the row's pixel has at most `max_rows` rows."""
     orders_n, is_left_n = np.full(len(pixels_n), MAX_PARTITION_ORDER), np.ones(len(pixels_n), np.bool_)
     for order in range(MAX_PARTITION_ORDER):
         _, number_n, num = np.unique(pixels_n >> 2 * (ORDER - order), return_inverse=True, return_counts=True)

@@ -132,7 +132,7 @@ class TrainBatches:
             class_of_group=_class_of_group(tiles) if settings.hard_share else None,
             hard_share=settings.hard_share,
         )
-        self.partner = derangement(tiles.num_groups, settings.seed)  # groups to take texts from if pairs are shuffled
+        self.partner = derangement(tiles.num_groups, settings.seed)  # used only if pairs are shuffled
         self.store_px = 2 * image_size  # so that a crop of a quarter of the tile's area is not upsampled
         fits = len(tiles.rows) * self.store_px**2 <= cache_bytes
         self.cached = tiles.read_all_tiles(self.store_px) if fits else None
@@ -178,7 +178,7 @@ class TrainBatches:
 
 
 def _class_of_group(tiles: SplitTiles) -> Ints:
-    """Number the pairs of category and instrument, and return the number of each group's most frequent pair."""
+    """Give each pair of category and instrument an index; return for each group the index of its most frequent pair."""
     pairs = list(zip(*(tiles.rows[column].to_pylist() for column in ("category", "instrument")), strict=True))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
@@ -217,8 +217,8 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """Make a function that counts the tokens of a text, without the start token and the end token."""
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # The empty text consists of special tokens, such as the start token and the end token, and of padding; neither is
-    # counted. An end token that is also used as padding counts as padding.
+    # Special tokens, such as the start token, and padding are not counted. They are the tokens of the empty text, and
+    # its last token is the padding.
     empty_l = tokenizer([""])[0]
     padding, num_special = empty_l[-1], int((empty_l != empty_l[-1]).sum())
     return lambda text: int((tokenizer([text])[0] != padding).sum()) - num_special

@@ -48,7 +48,7 @@ MAX_DESCRIPTION_BYTES = 16_000_000
 MIN_ROW_BYTES, MAX_RATIO = 32, 200
 """Minimum number of bytes per row of a manifest, and maximum ratio of the manifest's unpacked size to its file size.
 
-A row cannot be smaller, because it has a hash that cannot be compressed.
+Every row has a SHA-256 hash of 32 bytes, which cannot be compressed.
 """
 ROW_GROUP_SIZE = 65_536
 """Rows per row group of the Parquet files. Another value would change the bytes of the files."""
@@ -191,7 +191,7 @@ def is_intact(text: bytes) -> bool:
 
 
 def _no_dataset(place: str | Path) -> str:
-    """Compose the error message about a place that is not a dataset, with a hint to a dataset in one of its folders."""
+    """Compose the error message for a folder that is no dataset; name a dataset that is inside the folder, if any."""
     inside = sorted(str(path.parent) for path in Path(place).glob(f"**/{DESCRIPTION}"))
     hint = f"give one of the {len(inside)} in it, such as {inside[-1]}" if inside else "see `hubbleclip datasets`"
     return f"{place} is not a dataset, it has no {DESCRIPTION}: {hint}"
@@ -297,7 +297,10 @@ def _check_unpacked_size(metadata: pq.FileMetaData, num_bytes: int) -> None:
 
 
 def _check_text_size(content: bytes) -> None:
-    """Raise OSError if texts unpack to more than `MAX_RATIO` times the file size; rows may share one stored text."""
+    """Raise OSError if the texts of all rows together take more than `MAX_RATIO` times the bytes of the file.
+
+    A text that many rows share is stored once, so a small file may need much memory.
+    """
     fields = pq.read_schema(pa.BufferReader(content))
     names = [f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name for one in fields]
     size = 0
@@ -401,7 +404,7 @@ def format_tile_list(tile_ids: Iterable[str]) -> bytes:
 def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
     """Make the catalog rows of a finished dataset."""
     info = read_dataset(dataset_dir)
-    # The description contains no time, so that equal builds have equal bytes; the modification time is used instead.
+    # The time of the build is the file's modification time, because the content must not depend on the time.
     written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
     columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *LOCATION_COLUMNS)), strict=True)
     return BuiltDataset(

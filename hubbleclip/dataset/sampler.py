@@ -112,19 +112,19 @@ def _in_turn(
 ) -> tuple[Ints, Ints]:
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
-    Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,); any two
-    of these counts differ by at most 1. A cycle is a random order of all numbers. `arrange` reorders the numbers
-    of the steps that lie entirely in one cycle; it takes these numbers and the index of the cycle.
+    Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,).
+    A cycle contains all numbers once, in random order, and each step takes (or omits) the next ones. `arrange` reorders
+    the numbers of a cycle, except those of steps that extend into another cycle; it takes them and the cycle's index.
     """
-    if num_chosen > num // 2:  # draw the numbers that are omitted: `_cycle_order` can separate few numbers only
+    if num_chosen > num // 2:  # fewer numbers are omitted than chosen, so the omitted ones are drawn
         others, times = _in_turn(num, num - num_chosen, step, *seed)
         return np.delete(np.arange(num), others), step - times
     if not num_chosen:
         return np.arange(0), np.zeros(num, np.int64)
 
     def order_of(cycle: int) -> Ints:
-        # the permutations of the cycles follow each other, and each step takes the next numbers; a step that takes the
-        # end of a cycle and the beginning of the next one must find distinct numbers there
+        # A step may take the last numbers of one cycle and the first ones of the next. The order of each cycle ensures
+        # that these numbers are distinct.
         begin, end, begin_next = ((-c * num) % num_chosen for c in (cycle, -cycle - 1, cycle + 1))
         order = _cycle_order(num, begin, end, begin_next, *seed, cycle)
         if arrange is None:
@@ -219,7 +219,7 @@ class CaptionSampler:
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
     ) -> CaptionSampler:
-        """Return a sampler that gives each kind of text its relative share of all drawn tokens, on average."""
+        """Return a sampler with such weights that each kind of text has its share of all drawn tokens, on average."""
         if not shares:
             return self
         distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}
@@ -261,7 +261,7 @@ class CaptionSampler:
         return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
 
     def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
-        """Return the mean number of tokens of drawn texts of a kind, after truncation; 0 if the sample lacks it."""
+        """Return the mean number of tokens, after truncation, of a sample's texts of a kind; 0 if it has none."""
         if kind == SENTENCES:
             sentences = self._sentences_of(captions[0])
             means = []

@@ -29,7 +29,7 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 from hubbleclip.missions.base import PRESS
 
 PRESS_RAD = math.radians(3 / 60)
-"""Largest distance in radians between a press image and an observation that it shows; fields are 2 to 3' wide."""
+"""Largest distance, in radians, between a press image and an observation that it shows: 3', about a field's width."""
 RELEASE = re.compile(r"(.*[0-9])-?[a-z]+")
 """Matches the name of a press image, which is the name of its release followed by the letters of the image."""
 
@@ -52,8 +52,7 @@ def make_samples(
     def captions_of(proposal_id: str, obs_id: str, split: str) -> dict[str, str]:
         proposal, observation = material.proposals[proposal_id], material.observations[obs_id]
         summaries, image = material.summaries.get(proposal_id, {}), images.get(obs_id)
-        # in val and test, the text of a release is used only if all tiles that the release shows are in this split or
-        # excluded
+        # In val and test, the text of a press release is used only if it shows no tile of another split.
         is_own = image and (split == "train" or splits_of[release_of(image)] <= {split, EXCLUDED})
         return make_captions(proposal, settings.caption_kinds, summaries, observation, image if is_own else None)
 

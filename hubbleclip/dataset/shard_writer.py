@@ -75,7 +75,7 @@ def unit_hash(text: str) -> float:
 
 
 def interleave(samples: Sequence[Sample]) -> list[Sample]:
-    """Order samples so that each proposal group is spread evenly, and neighbouring samples are from many groups."""
+    """Order samples so that those of each proposal group are spread evenly over the whole sequence."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     # Sort by a hash of the tile id, so that neighbouring tiles of one image do not follow each other within a group.
     for sample in sorted(samples, key=lambda s: (unit_hash(s.tile_id), s.tile_id)):
@@ -148,7 +148,7 @@ def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes |
     try:
         png = read_png(tile_id)
     except OSError as error:
-        if error.errno in SYSTEM_ERRNOS - {errno.EIO}:  # the tile of an unreadable file is cut again
+        if error.errno in SYSTEM_ERRNOS - {errno.EIO}:  # with EIO, the file is damaged: its tile is cut again
             raise
         return None
     return png if sha256_bytes(png) == png_sha256 else None

@@ -29,18 +29,18 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
-"""Longest pause within an HTTP response in seconds, and lowest rate in bytes per second.
+"""Longest pause within an HTTP response in seconds, and lowest mean rate of a response in bytes per second.
 
-The time for a whole response is limited too (see `_longest_s`), because a server could send single bytes without end.
+The rate limits the time for a whole response, because a server could send single bytes without end.
 """
 PIP_EXTRAS = {"s3": "cloud"}
-"""Pip extra of this package that installs the library for a URL protocol, by protocol."""
+"""Pip extra (`pip install hubbleclip[cloud]`) that installs the library for a URL protocol, by protocol."""
 
 HUB, DATASETS = "hf://", "hf://datasets/"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
 """Environment variables of huggingface_hub: an access token, and the address of another hub."""
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
-"""Base class of the errors, other than OSError, of each library of a storage service, by the class's module.
+"""Base class of the errors that the library of a storage service raises besides OSError, by the class's module.
 
 s3:// uses botocore, and hf:// uses httpx or httpx2.
 """
@@ -168,7 +168,7 @@ class RemoteStorage(Storage):
             return b"".join(chunks(file.read, num_bytes, _longest_s(num_bytes)))
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """See `Storage`."""
+        """Read byte ranges of files."""
         if not spans:
             return []
         addresses, offsets, lengths = zip(*spans, strict=True)
@@ -179,12 +179,12 @@ class RemoteStorage(Storage):
             return [_checked(part) for part in parts]
 
     def size_bytes(self, address: str) -> int:
-        """See `Storage`."""
+        """Request the size of a file."""
         with service_errors(address):
             return int(self.filesystem().size(address))
 
     def upload(self, source: Path, address: str) -> None:
-        """See `Storage`."""
+        """Copy a local file to a URL. Raises DatasetError if the bucket does not exist."""
         try:
             with service_errors(address):
                 self.filesystem().put_file(str(source), address)

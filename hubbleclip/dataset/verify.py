@@ -53,7 +53,7 @@ from hubbleclip.dataset.storage import file_address, open_storage
 MAX_NAMED = 10
 """Number of leaks of each kind that are named; the others are counted."""
 SHARED = {"proposal": "proposal_id", "group": "group_id", "image": "png_sha256"}
-"""Columns in which a value may occur in one split only, by the word for such a value in a message."""
+"""Columns in which two splits must not share a value; the key is the word for such a value in a message."""
 COMPARED = (("test", ("train", "val")), ("val", ("train",)))
 """Comparisons that cover each pair of splits once: a split, and the splits with which it is compared."""
 

@@ -56,7 +56,7 @@ def _packet(facts: Mapping[str, Any]) -> str:
     wcs = parse_wcs(facts.get("wcs"))
     values |= _spatial(wcs, facts["size_px"]) if wcs else {}
     elements = [f"<avm:{tag}>{_written(value)}</avm:{tag}>" for tag, value in values.items()]
-    if facts.get("target_name"):  # AVM's Subject.Name
+    if facts.get("target_name"):  # written as the AVM tag Subject.Name
         elements.append(SUBJECT.format(escape(str(facts["target_name"]))))
     return PACKET.format("".join(elements))
 

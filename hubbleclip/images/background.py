@@ -30,8 +30,8 @@ Background = tuple[NDArray[np.float32], NDArray[np.float32]]
 def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int = 1) -> Background:
     """Estimate level and noise of the background in each block.
 
-    The noise is estimated from second differences of pixels of one row that are `lag_px` apart; a linear gradient
-    cancels.
+    The noise is estimated from second differences of pixels of one row that are `lag_px` apart, because a linear
+    gradient of the background cancels in them.
     """
     parts = [slice(top, top + STRIP_ROWS) for top in range(0, len(data_yx), STRIP_ROWS)]
     strips = [_sample_strip(data_yx[rows], valid_yx[rows], lag_px) for rows in parts]

@@ -39,7 +39,7 @@ MAX_RISE = F32(1.7)
 The wing of a star rises by more towards the core, so a ray does not grow from the wing over the core.
 """
 LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
-"""Limits for heights above the local level, which follows the structure of a nebula; see `_local_level`.
+"""Changes to the two tests of a seed if heights are measured above the local level; see `_local_level`.
 
 The contrast is `LOCAL_FACTOR` times larger, because the local level contains the wing of a star. `LOCAL_TOLERANCE`
 times the height of that level above the background is added to the height of a neighbour. With both, no pixel of a star
@@ -74,14 +74,18 @@ def reject_cosmic_rays(
 ) -> RayPixels:
     """Find the pixels that cosmic rays have hit, and clear the mask there.
 
-    Background and noise are local; see `background.block_background`. A seed is a pixel more than 6 noise sigmas above
-    the background, or above the level of the 5x5 pixels around it; at most one of its eight neighbours is as high or
-    higher. It passes one of two tests: either it exceeds `contrast` times the median of its 3x3 pixels, or it is the
-    highest of them and exceeds 2.5 * `contrast` times its lowest side neighbour. A ray then grows from its seed over
-    touching pixels above 6 sigmas that exceed 4 times their lowest side neighbour outside rays, and are at most 1.7
-    times as high as the ray beside them. This growth follows tracks that are up to two pixels wide. A last round with
-    lower limits adds the pixels to which charge has diffused. The pixels at the places `saturated`, and those above and
-    below them, are no rays.
+    Background and noise are local; see `background.block_background`. The pixels are found in three steps:
+
+    1. A seed is a pixel more than 6 noise sigmas above the background, or above the level of the 5x5 pixels around it.
+       At most one of its eight neighbours is as high or higher. It passes one of two tests: either it exceeds
+       `contrast` times the median of its 3x3 pixels, or it is the highest of them and exceeds 2.5 * `contrast` times
+       its lowest side neighbour.
+    2. A ray grows from its seed over touching pixels above 6 sigmas. They must exceed 4 times their lowest side
+       neighbour outside rays, and be at most 1.7 times as high as the ray beside them. This growth follows tracks that
+       are up to two pixels wide.
+    3. A last round with lower limits adds the pixels to which charge has diffused.
+
+    The pixels at the places `saturated`, and those above and below them, are no rays.
     """
     from scipy.ndimage import minimum_filter  # noqa: PLC0415 - the import takes 0.1 s, and combined images have no rays
 
@@ -126,7 +130,7 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the fewest sigmas by which a pixel above the two limits exceeds its lowest side neighbour."""
+    """Return the smallest difference, in sigmas, between a pixel above the two limits and its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
@@ -173,7 +177,7 @@ def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast:
 
 @compiled
 def _local_level(near_yx: Any) -> Any:
-    """Return the median of four means; each is over the two ends of a line through the middle of 5x5 pixels."""
+    """Return the median of four means, each of two opposite pixels at the edge of the 5x5 pixels."""
     one, two = near_yx[2, 0] + near_yx[2, 4], near_yx[0, 2] + near_yx[4, 2]
     three, four = near_yx[0, 0] + near_yx[4, 4], near_yx[0, 4] + near_yx[4, 0]
     low, high = max(min(one, two), min(three, four)), min(max(one, two), max(three, four))
@@ -230,7 +234,7 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
 
 @compiled
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: Any) -> Any:
-    """Return whether a valid pixel next to a ray belongs to it. Without a valid side neighbour it need not be sharp.
+    """Return whether a valid pixel next to a ray belongs to the ray; see `ROUNDS` and `MAX_RISE` for the conditions.
 
     `where` is the pixel's row, its column, and an array that is filled with the 5x5 pixels around it, infinite at rays
     and invalid pixels.

@@ -78,7 +78,7 @@ def empty_flags(num: Any) -> Any:
 
 @compiled
 def append_places(flags: Any, first: Any, places: Any, num: Any) -> Any:
-    """Append to `places`, behind its `num` used elements, the index of each true flag, increased by `first`.
+    """Append `first` + k to `places` for each true flag k; the first `num` elements of `places` are in use.
 
     Returns the array, which may be a larger copy, and its new number of used elements. Eight flags are tested at once,
     because most are false.

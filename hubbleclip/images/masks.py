@@ -117,7 +117,7 @@ def _clear_unweighted(pixels: Any, valid_yx: Any) -> None:
 
 
 def quality_flags(quality_yx: NDArray[Any], zero: int) -> NDArray[np.uint16]:
-    """Return the data-quality flags, the stored values plus `zero`."""
+    """Return the data-quality flags: the stored values plus `zero`, the BZERO of the header."""
     # Sixteen bits are enough, because data-quality flags are stored as 16-bit integers.
     flags_yx = quality_yx.astype(np.uint16)
     flags_yx += np.uint16(zero % (1 << 16))

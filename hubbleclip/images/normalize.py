@@ -26,7 +26,7 @@ ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
 MAX_OBJECT_SHARE = 0.2
 """Share of a tile's area below which the extent of an object counts as small; see `small_object`."""
 OBJECT_QUANTILES = (0.05, 0.95)
-"""Quantiles of the bright pixels' rows and columns that bound an object, so that a few distant pixels do not count."""
+"""An object lies between these quantiles of its bright pixels' rows and columns; a few distant pixels do not count."""
 OBJECT_MARGIN = 1.5
 """Side of the tile around a small object, in units of the object's longer extent between the `OBJECT_QUANTILES`.
 

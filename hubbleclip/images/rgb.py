@@ -32,7 +32,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
-    # The geometric mean w of blue and red is their middle in log wavelength; w^2 equals blue * red.
+    # Green is the filter nearest to the geometric mean of blue and red, whose square is blue * red.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 

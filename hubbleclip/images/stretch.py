@@ -149,7 +149,7 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky
 
 
 def _filled_share(noise: float, pixel_noise: float) -> float:
-    """Return how far an object fills the frame, 0 to 1, from `noise` / `pixel_noise`; see `FILLED_RATIOS`."""
+    """Estimate the share of the frame that an object fills, from `noise` / `pixel_noise`; see `FILLED_RATIOS`."""
     low, high = FILLED_RATIOS
     if pixel_noise <= 0 or noise / pixel_noise <= 0:  # the ratio is 0 if the differences of the pixels are infinite
         return 0.0

@@ -79,9 +79,9 @@ ENCODERS: dict[str, tuple[Encoder, str]] = {"png": (encode_png, ".png"), "jpeg":
 class CutTile:
     """A tile in memory, with the fields of a Tile record except its product, its path and the time of the cut.
 
-    `encoded` is the content of the PNG or JPEG file, and `suffix` gives the format. Row 0 of the image is at the bottom
-    of the picture, as in FITS viewers. `y0` and `x0` are the first pixel of the tile in the original image, and
-    `shrink` is the side of a tile pixel in pixels of the original image.
+    `encoded` is the content of the PNG or JPEG file, and `suffix` gives the format. Row 0 of the original image is
+    at the bottom of the picture, as in FITS viewers. `y0` and `x0` are the first pixel of the tile in the original
+    image, and `shrink` is the side of a tile pixel in pixels of the original image.
     """
 
     tile_id: str

@@ -67,7 +67,8 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
     cards["NAXIS"] = 2
     if any(cards.get(key, 0) not in range(MAX_SIP_ORDER + 1) for key in SIP_ORDERS):
         return None
-    if any(isinstance(value, float) and not math.isfinite(value) for value in cards.values()):  # such as 1E400
+    # A number such as 1E400 is read as infinity.
+    if any(isinstance(value, float) and not math.isfinite(value) for value in cards.values()):
         return None
     if plane:
         try:
@@ -232,7 +233,7 @@ def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: 
     without_tables.cpdis1 = without_tables.cpdis2 = without_tables.det2im1 = without_tables.det2im2 = None
     try:
         shifted_xy = without_tables.all_world2pix(wcs.all_pix2world(points_xy, 0), 0)
-    except NoConvergence:  # one point or more has no solution, so tiles are tried one by one
+    except NoConvergence:  # at least one point has no solution, so the tiles are tried one by one
         if len(starts_yx) == 1:
             return no_shift
         return np.concatenate([_mean_table_shifts(wcs, [start], size_px) for start in starts_yx])

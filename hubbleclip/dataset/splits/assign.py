@@ -105,7 +105,7 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
 
 
 def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
-    """Return each member of a set that also has a member in a split of lower rank; tuples are (set, split, member)."""
+    """Return the members whose set also has a member in a split of lower rank; the tuples are (set, split, member)."""
     best: dict[str, int] = {}
     for key, split, _ in members:
         best[key] = min(RANKS[split], best.get(key, RANKS[split]))
@@ -156,7 +156,7 @@ def _capped(
     limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
     if not any(limits.values()):
         return list(new)
-    places: dict[str, dict[str, str | int]] = {}  # by tile id and name of the cap: the tile's proposal or patch
+    places: dict[str, dict[str, str | int]] = {}  # proposal or patch, by tile id and cap
     for tile, patch in zip(material.tiles, sky_patches(material.tiles), strict=True):
         of_tile = {PROPOSAL_CAP: tile.proposal_id, PATCH_CAP: patch}
         places[tile.tile_id] = {name: key for name, key in of_tile.items() if limits[name] and key is not None}
@@ -199,7 +199,7 @@ def split_proposals(
     known: Mapping[str, SplitAssignment],
     by_text: Sequence[Link],
 ) -> dict[str, SplitAssignment]:
-    """Determine the group and the split of every proposal that has a tile; ignore the tile ids in the result.
+    """Determine the group and the split of every proposal that has a tile; the result's tile ids have no meaning.
 
     A group that has an existing split keeps it; for the other groups a split is drawn.
     """
@@ -228,7 +228,7 @@ def known_splits(
 ) -> dict[str, SplitAssignment]:
     """Determine group and split of every proposal that has or had an assigned tile; "" if the group has no split."""
     split_of_group = _splits_of_groups(existing)
-    # The last tile of a proposal decides. Tiles that were excluded for a permanent reason are sorted last.
+    # The last tile of a proposal decides, so tiles that were excluded for a permanent reason are sorted last.
     order = sorted(
         (existing[tile.tile_id].reason in PERMANENT, tile.tile_id, tile.proposal_id)
         for tile in material.tiles
@@ -244,7 +244,7 @@ def known_splits(
 
 
 def _splits_of_groups(existing: Mapping[str, SplitAssignment]) -> dict[str, str]:
-    """Return the split of each group. Excluded tiles are ignored, because they do not determine it."""
+    """Return the split of each group: that of its tiles that are not excluded."""
     return {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
 
 
@@ -308,7 +308,7 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
     """
     bounds = (0.0, settings.test_share, settings.test_share + settings.val_share, 1.0)
     ranges = {split: (bounds[i], bounds[i + 1]) for i, split in enumerate(("test", "val", "train"))}
-    # The range of train is the last one, so that reducing the share of test or val never moves a group out of train.
+    # Train has the last of the three ranges, so that a smaller share of test or val moves no group out of train.
     hash_of = {group: unit_hash(f"{settings.salt}:{group}") for group in sorted(groups)}
     if len(split_of_group.keys() | hash_of.keys()) < MIN_GROUPS:
         return dict.fromkeys(hash_of, "train")

@@ -24,10 +24,7 @@ ARCSEC = np.pi / 180 / 3600
 CHUNK = 8192
 """Number of footprints per query of the k-d tree; it limits the memory."""
 MIN_DEPTH = 0.1
-"""Smallest cosine of the angular distance from the projection centre at which a gnomonic projection is used.
-
-The value corresponds to 84 degrees.
-"""
+"""A gnomonic projection is used up to this distance from its centre: 84 degrees, given as a cosine."""
 EPSILON_RAD = 1e-12
 """Lower bound of lengths, which avoids the logarithm of 0 and divisions by 0."""
 

@@ -17,7 +17,7 @@ from hubbleclip.dataset.splits.continuations import Link, continuation_links
 
 SHINGLE_WORDS = 5
 MIN_CONTAINED = 10
-"""Minimum number of shingles of a text that counts as a near-duplicate of every longer text that contains it.
+"""A text is a near-duplicate of every longer text that contains it, if it has at least this number of shingles.
 
 Texts of fewer than 14 words, which have fewer than 10 shingles, consist of phrases that unrelated proposals share, such
 as "will be used to subtract the background".
@@ -67,8 +67,8 @@ def near_duplicates(
 
     The search uses prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). The
     elements of each set are sorted from rare to frequent. If two sets are similar enough, the larger one contains at
-    least `ceil(min_similarity * n)` of the n elements of the smaller one, and therefore one of its first
-    `n - ceil(min_similarity * n) + 1` elements. Only these prefixes are looked up in the index of the larger sets.
+    least `ceil(min_similarity * n)` of the n elements of the smaller one, and therefore one of the smaller one's first
+    `n - ceil(min_similarity * n) + 1` elements. Only this prefix is looked up in the index of the larger sets.
     Frequent phrases are rarely in a prefix, so the time grows about linearly with the number of texts.
     """
     document_frequency = Counter(item for items in sets.values() for item in items)
@@ -105,7 +105,7 @@ def near_duplicate_links(proposals: Mapping[str, Proposal], min_similarity: floa
 
 
 def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:
-    """Describe the measure by which two texts are near-duplicates."""
+    """Name the measure that makes two texts near-duplicates, with its value."""
     both = jaccard(one, other)
     return f"similarity {both:.2f}" if both >= min_similarity else f"containment {containment(one, other):.2f}"
 

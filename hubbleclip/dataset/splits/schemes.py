@@ -102,7 +102,7 @@ def plan_scheme(
             reason = UNKNOWN
         elif split == "test" and not is_test[tile.tile_id]:  # the tile is related to held-out tiles
             reason = MIXED_GROUP
-        # A group is in one split only and existing tiles keep theirs, so a new tile of another split is excluded.
+        # Existing tiles keep their split. If it is not the group's split any more, the new tile is excluded.
         elif splits_of_root[root] - {EXCLUDED, split}:
             reason = GROUP_CHANGED
         return SplitAssignment(

@@ -20,9 +20,8 @@ EXCLUDED = "excluded"
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
-Each entry contains a split, the splits whose tiles all have priority over it, and the splits of which only the frozen
-tiles have priority over it. A frozen tile has an existing assignment. In a conflict the tile without priority is
-excluded.
+An entry has three parts: a split, and two lists of splits. A new tile of the split is excluded if it conflicts with any
+tile of the first list, or with a frozen tile of the second list. A frozen tile has an existing assignment.
 """
 
 Labels = npt.NDArray[np.object_]
@@ -58,7 +57,7 @@ def locate_tiles(material: Material) -> SkyPositions:
 
 
 def sky_positions(quads: Sequence[Sequence[Sequence[float]]], targets: Sequence[str | None]) -> SkyPositions:
-    """Collect the positions of tiles from their quadrangles and moving targets; a target replaces the position."""
+    """Collect the quadrangles or the moving target of each tile; the position of a moving target is not used."""
     of_tiles = [() if target else of_tile for of_tile, target in zip(quads, targets, strict=True)]
     return SkyPositions(
         footprints=footprints([quad for of_tile in of_tiles for quad in of_tile]),
@@ -73,7 +72,7 @@ def is_quad(corners_deg: Sequence[float]) -> bool:
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Map each tile in `mine` that shows the same sky or moving target as a tile in `others` to the cause."""
+    """Find the tiles of `mine` that show the same sky or moving target as a tile of `others`, each with the cause."""
     bodies = {positions.targets[index] for index in others} - {None}
     conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
     my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))
