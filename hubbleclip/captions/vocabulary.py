@@ -100,7 +100,7 @@ def normal_words(text: str) -> list[str]:
 
 @cache
 def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Compile a pattern of all synonyms in plain form, and map each synonym to the first one of its family."""
+    """Compile a pattern that matches all synonyms, and map each synonym to the first word of its list of synonyms."""
     first: dict[str, str] = {}
     for family in _file()["synonyms"]["families"]:
         members = [plain_form(member) for member in family]
@@ -118,7 +118,7 @@ def plain_form(text: str) -> str:
 
 @lru_cache(64)
 def normal_form(text: str) -> str:
-    """Return the form in which phrases and texts are compared: each synonym becomes the first one of its family."""
+    """Return the plain form of a text, with each synonym replaced by the first word of its list of synonyms."""
     pattern, first = _synonyms()
     return pattern.sub(lambda match: first[match[0]], plain_form(text))
 
@@ -156,7 +156,7 @@ def _shown(word: str) -> str:
 
 @cache
 def _target_patterns() -> tuple[re.Pattern[str], ...]:
-    """Compile the patterns of comets, designations with a known prefix, known names, asteroids, and coordinates."""
+    """Compile patterns for names of targets: comets, designations, known names, asteroids, and coordinates."""
     found = read_vocabulary()
     names = "|".join(re.escape(name) for name in sorted(found.target_names, key=len, reverse=True))
     prefixes = "|".join(re.escape(name) for name in sorted(found.target_prefixes, key=len, reverse=True))

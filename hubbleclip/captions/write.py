@@ -114,9 +114,9 @@ def is_grounded(phrase: str, text: str) -> bool:
 def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
     """Drop from an answer the objects and targets that are not in the text, and the search phrases with proper names.
 
-    If a model wrote the answer, a phenomenon or search phrase is also dropped if it names an object or target that is
-    not in the text; a summary that does so is replaced by the list of the kept objects and targets. Raises AnswerError
-    if the summary is then empty.
+    The answer of a language model is checked further. A phenomenon or search phrase is dropped if it names an object or
+    target that is not in the text. A summary that names one is replaced by the list of the kept objects and targets.
+    Raises AnswerError if the summary is then empty.
     """
     named = [*answer.objects, *answer.target_names]
     dropped = [phrase for phrase in named if not is_grounded(phrase, text)]

@@ -114,7 +114,7 @@ def zero_shot_estimates(
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """Subtract the metrics of each compared scorer from those of the fine-tuned model, resample by resample."""
+    """Subtract the metrics of each compared scorer from those of the fine-tuned model, on each resample too."""
     by_key = {(estimate.protocol, estimate.scorer, estimate.name): estimate for estimate in estimates}
     return [
         difference(by_key[protocol, FINE_TUNED, name], by_key[protocol, scorer, name])

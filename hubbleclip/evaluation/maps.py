@@ -22,13 +22,16 @@ def cover_squares(image_yx: npt.NDArray[np.uint8], num_squares: int) -> npt.NDAr
 
 
 def similarity_drops(similarity_n: npt.NDArray[np.floating]) -> Floats:
-    """Compute how much covering each square (y, x) lowers the similarity, from that of `cover_squares`' images."""
+    """Compute how much covering each square (y, x) lowers the similarity.
+
+    `similarity_n` has the similarity of each image that `cover_squares` returns.
+    """
     drop_n: Floats = similarity_n[0] - similarity_n[1:].astype(np.float64)
     return drop_n.reshape(-1, round(len(drop_n) ** 0.5))
 
 
 def principal_axes(feat_nd: Floats) -> tuple[Floats, Floats, Floats]:
-    """Find the mean (d,) of features, their first two principal axes (2, d), and each one's share of the variance."""
+    """Find the mean (d,) of features, their first two principal axes (2, d), and the share of variance of each axis."""
     mean_d = feat_nd.mean(axis=0)
     _, singular_k, axes_kd = np.linalg.svd(feat_nd - mean_d, full_matrices=False)
     # The sign of an axis is arbitrary. The axis's largest loading is made positive, so that the map is reproducible.

@@ -44,7 +44,7 @@ RESUMED = (
     *("mode", "lora_rank", "lock_image_unlocked_groups", "lock_text_unlocked_layers", "loss", "ema", "shuffled"),
     *("batch_size", "weight_decay", "beta1", "beta2", "eps", "layer_decay"),
 )
-"""Settings that must equal those of the run in `train.resume`, because its checkpoint depends on them."""
+"""Settings that must equal those of the run that `train.resume` names, because the checkpoint depends on them."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see
 `loop.select_best_mixture`)."""
@@ -211,7 +211,7 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     building.mkdir()
     write_open_clip(load_base(), building)
     with explained(partial(load_error, ModelSettings(name=f"{LOCAL_DIR}{building}"))):
-        check_open_clip(building)  # otherwise the export at the end of the training would fail
+        check_open_clip(building)  # otherwise the export after the training would fail
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)
@@ -223,6 +223,6 @@ def load_base_model(run_dir: Path) -> LoadedModel:
 
 
 def _base(run_dir: Path) -> ModelSettings:
-    """Name the model from which a run started: its folder in the run, or else the model that the settings name."""
+    """Return settings that load a run's initial model: from its copy in the run's folder, if there is one."""
     has_folder = (run_dir / BASE / OPEN_CLIP_CONFIG).is_file()
     return ModelSettings(name=f"{LOCAL_DIR}{run_dir / BASE}") if has_folder else read_model_settings(run_dir)

@@ -33,7 +33,7 @@ CACHED_TEXTS = 4096
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
-    """Embed the tiles of an opened split (n, d); raises TrainingError if a feature is not finite."""
+    """Compute the features (n, d) of an opened split's tiles; raises TrainingError if a feature is not finite."""
     from hubbleclip.dataset.loader import iterate_eval_images  # noqa: PLC0415 - a search, which embeds a text, needs none
 
     batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]

@@ -63,8 +63,7 @@ def layer_depths(names: Sequence[str]) -> dict[str, int]:
     layers = {name: depths[number] for name, number in numbers.items()}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
-    # a parameter outside the layers has the depth of the stem if it precedes the layers or is an embedding, else the
-    # depth of the final norm or pooling
+    # outside the layers, embeddings and the parameters before the layers have depth 0, and all others depth `top`
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 
@@ -154,7 +153,7 @@ class LowRankUpdate(nn.Module):
 
 
 def is_down_factor(name: str) -> bool:
-    """Test whether a weight is the `down` factor of a `LowRankUpdate`, which is initially random; `up` is 0."""
+    """Test whether a weight is the `down` factor of a `LowRankUpdate`: the factor that is initially random."""
     return ".parametrizations." in name and name.endswith(".down")
 
 

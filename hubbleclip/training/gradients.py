@@ -25,7 +25,7 @@ class ContrastiveGradients:
 
     `wrapped` is the model, wrapped for data-parallel training if there are several processes, and compiled if the
     settings require it. If `is_local`, each process computes the loss of its own rows only, against all rows; the mean
-    of the processes' gradients is then that of the whole batch.
+    of their gradients over the processes is the gradient of the whole batch.
     """
 
     wrapped: Any
@@ -55,8 +55,8 @@ class ContrastiveGradients:
         self, micro_batches: Sequence[tuple[Tensor, Tensor]], group_ids: Tensor, seed: Seed
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
-        # 1. compute the features of all rows; the graph of each micro-batch is discarded, to save memory. The graph is
-        # made nevertheless, because without one a compiled model may draw other dropout than in step 3
+        # 1. compute the features of all rows, and discard the graph of each micro-batch to save memory. `no_grad` is
+        # not used, because a compiled model may then draw other dropout than in step 3
         with self._no_sync():
             parts = [
                 tuple(part.detach() for part in self._features(*inputs, (*seed, k)))

@@ -104,7 +104,7 @@ def open_run(
             leftover.unlink()
         _set_status(run_dir, RUNNING)
         try:
-            with writing(run_dir / RUN):  # for errors of the file of metrics and of TensorBoard
+            with writing(run_dir / RUN):  # for errors while metrics are written
                 yield run_dir
         finally:  # this does not change the status of a finished run
             with suppress(OSError, HubbleclipError):  # if the disk fails, the status is not recorded
@@ -124,7 +124,7 @@ def state_of(run_dir: Path, status: str) -> str:
         return status
     try:
         with lock_file(run_dir / CHECKPOINTS).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released at once; nothing is written
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # only a test: released at once
     except OSError as error:
         return KILLED if isinstance(error, FileNotFoundError) else RUNNING
     return KILLED

@@ -15,7 +15,7 @@ from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1
-"""A query counts as correct if its caption is in this top share of the ranking, or is the first."""
+"""The accuracy counts a tile as correct if its caption is in this top share of all captions, or is the first."""
 RECALLS = (1, 5, 10)
 MAX_ROWS = 1024
 """Maximum number of rows that are compared at once with each other or with all captions, which limits the memory."""

@@ -26,7 +26,7 @@ def open_backend(settings: CaptionSettings) -> Backend:
 
 
 def writer_name(backend: Backend, seed: int) -> str:
-    """Compose a writer's name: model, version of the prompt or rules, schema version, and a language model's seed."""
+    """Compose a writer's name from its model, its version, the schema's version and a language model's seed."""
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
     return f"{name}.{seed}" if backend.is_model else name
 

@@ -39,7 +39,8 @@ server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 sys.stdin.read()  # ends when the process that started this one ends, even if it is killed
 """
-"""Program that serves a model on loopback: it takes the model's file and the number of threads, and prints its address.
+"""Program that serves a model on loopback. Its arguments are the file of the model and the number of threads; it prints
+the address of the server.
 
 It runs in a process of its own, because the compiled module of `xllamacpp` conflicts with some other modules.
 """
@@ -61,7 +62,7 @@ class Embedded(OpenAICompatible):
         self._lock = threading.Lock()
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`."""
+        """Ask the server on this machine; one thread asks at a time, and the others wait."""
         with self._lock:
             self._url = f"{self.address}/v1/chat/completions"
             return super().ask(source, count_call)

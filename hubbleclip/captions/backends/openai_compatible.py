@@ -56,7 +56,7 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 NUM_RANKED = 50
-"""Number of best hits that are sorted again, by grades that a model gives their pictures."""
+"""Number of first search results that are sorted again, by the grades that a model gives to their pictures."""
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
@@ -71,7 +71,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable of the API key, which other clients of this API read too."""
 MAX_TOKENS = 10**9
 ASKING = Lock()
-"""Lock that is held while the user is asked for permission, so that only one of several threads asks."""
+"""Lock that a thread holds while it asks the user whether the key may be sent, so that no other thread asks too."""
 
 
 def parse_grade(text: str) -> int:
@@ -128,11 +128,11 @@ class OpenAICompatible:
         self._transport = Transport(fetch, replace(limits, file_timeout_s=timeout_s))
 
     def prompt(self) -> str:
-        """See `Backend`."""
+        """Return the instructions that are sent with each abstract."""
         return INSTRUCTIONS
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`. An invalid answer, a status such as 429 or 500, and a broken response are retried."""
+        """Ask the server; ask again after an invalid answer, a broken response, or a status such as 429 or 500."""
         title = f"Title: {source.title}\n" if source.title else ""
         answer, tokens = self._complete(CAPTION, f"{title}Abstract: {source.abstract}", count_call)
         return Reply(answer=answer, prompt_tokens=tokens[0], answer_tokens=tokens[1])
@@ -249,7 +249,7 @@ class OpenAICompatible:
 
 
 def number_of(value: object) -> int | None:
-    """Return a server's token count; None if it is not a plausible count, because servers report different values."""
+    """Return the number of tokens that a server reports; None if it is not a plausible whole number."""
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else None
 
 

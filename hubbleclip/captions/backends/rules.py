@@ -31,9 +31,9 @@ HINTS = {
     "Stars": "stellar physics|stars|stellar|star formation",
     "Galaxies": "galax",
 }
-"""For each science category, a pattern to find in the archive's category or the title; the first match counts."""
+"""Patterns of the science categories; the first that matches the archive's category, or else the title, counts."""
 HINT_WEIGHT = 8
-"""Votes for the science category whose pattern matches the archive's category, or the title if there is no category."""
+"""Number of votes for the science category that `HINTS` gives; the terms found in the text vote too."""
 
 AIM_VERBS = (
     "address|assess|calibrate|catalog|characterize|characterise|check|compare|confirm|constrain|"
@@ -146,7 +146,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return the first words of a title, at most 8; they are the object of an answer if no other is found."""
+    """Return the first words of a title, at most 8. An answer names them as its object if nothing else is found."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 
@@ -161,11 +161,11 @@ class Rules:
         """Accept the settings, as every backend does, and ignore them."""
 
     def prompt(self) -> str:
-        """See `Backend`."""
+        """Return the vocabulary, on which the answers depend."""
         return VOCABULARY_FILE.read_text(encoding="utf-8")
 
     def ask(self, source: SourceText, count_call: Callable[[], int]) -> Reply:
-        """See `Backend`."""
+        """Write an answer from the terms, targets and aims that are found in title and abstract."""
         words = read_vocabulary()
         things = [find_terms(text, words.objects, words.modifiers) for text in (source.title, source.abstract)]
         events = [find_terms(text, words.phenomena) for text in (source.title, source.abstract)]

@@ -37,14 +37,14 @@ from hubbleclip.evaluation.metrics.zeroshot import recentred
 REQUIRED = ("ra_deg", "dec_deg", "class")
 RADIUS, VOTES = "radius_arcsec", "votes"
 MAJORITY = 0.5
-"""Minimum share of votes with which an object is a positive of its class; a smaller share is only a gain in nDCG."""
+"""Minimum share of votes with which a tile is a right answer for a class; smaller shares count in nDCG only."""
 EDGE_PX = 1e-6
 """Tolerance in pixels for rounding errors of a position on the edge of a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyObject:
-    """An object of a catalogue: position (ICRS), class in plain words, radius or 0, share of votes for the class."""
+    """An object of a catalogue: position (ICRS), class in plain words, radius (0 if not given), votes for the class."""
 
     ra_deg: float
     dec_deg: float
@@ -153,8 +153,8 @@ def make_object_set(
     """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id.
 
     The texts are the classes of the objects. The grade of a tile for a class is the largest share of votes among its
-    objects of the class; a grade of at least `MAJORITY` makes it a positive. A group is a connected component of tiles
-    that share objects, so a tile without an object is its own group.
+    objects of the class; a grade of at least `MAJORITY` makes it a positive. Tiles that show the same object are in one
+    group; a tile without an object is a group of its own.
     """
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
@@ -186,7 +186,9 @@ def make_object_set(
 def class_metrics(
     items: ItemSet, scores: Mapping[str, Floats], seen_proposals: frozenset[str], num_resamples: int
 ) -> list[dict[str, Any]]:
-    """Estimate the metrics of each class and their means, for all candidates and for unseen candidates.
+    """Estimate the metrics of each class, and their means over the classes, for all tiles and for unseen tiles.
+
+    Unseen tiles are those whose proposals have no tile in train.
 
     `scores` maps the name of each scorer to its scores (k, t) of the tiles for the classes; one name is `model`.
     """
@@ -243,7 +245,7 @@ def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Int
 
 
 def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bools) -> Estimate:
-    """Average a metric over the classes, resample by resample."""
+    """Average a metric over the classes, and do the same on each bootstrap resample."""
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
     value = float(np.mean([one.value for one in of_classes]))
     draws_b = np.mean([one.draws_b for one in of_classes], axis=0)
@@ -257,7 +259,10 @@ def class_counts(
     pairs: Sequence[tuple[int, int]],
     seen_proposals: frozenset[str],
 ) -> list[dict[str, Any]]:
-    """Count each class's objects (all, in a tile, in a tile of a train proposal), and the tiles that are positives."""
+    """Count the objects of each class, and the tiles that are right answers for it.
+
+    The objects are counted in three ways: all, those in a tile, and those in a tile of a proposal used in training.
+    """
     tiles = dict(zip(items.texts, positives_of(items).sum(axis=1).tolist(), strict=True))
     in_tiles = {number for number, _ in pairs}
     seen = {number for number, index in pairs if samples[index].proposal_id in seen_proposals}

@@ -58,8 +58,8 @@ def test_set_of(items: ItemSet) -> TestSet:
 def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Estimate the retrieval metrics of each scorer in both directions, and those of text search and chance.
 
-    `scores` maps the name of each scorer, one of which is `model`, to scores (t, c). From text to image a scorer uses
-    its own scores; from image to text every scorer uses the scores of `model`.
+    `scores` maps the name of each scorer, one of which is `model`, to scores (t, c). A scorer's own scores are used
+    only from text to image. From image to text, all scorers use the scores of `model`.
     """
     test_set = test_set_of(items)
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)

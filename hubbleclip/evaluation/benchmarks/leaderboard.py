@@ -70,5 +70,5 @@ def render(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def first_value(line: Mapping[str, Any]) -> float:
-    """Return the value of a line's first metric in the order of `MAIN`, by which lines are sorted."""
+    """Return the value by which a line is sorted: that of the first metric in `MAIN` that the line has."""
     return float(next(line["metrics"][name][0] for name in MAIN if name in line["metrics"]))

@@ -16,7 +16,7 @@ from hubbleclip.evaluation.metrics.retrieval import Floats, Ints, TiedRanks, hit
 BM25_K1 = 1.2
 BM25_B = 0.75
 MODEL_WEIGHT = 2.0
-"""Factor by which a similarity of the model (at most 2) is multiplied before BM25 is added; see `NUM_EXAMPLES`."""
+"""Factor by which the similarity of the model is multiplied before the BM25 score is added."""
 NUM_EXAMPLES = 3
 """Number of items with the best BM25 scores whose features are added to the query (pseudo-relevance feedback). This
 number and `MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
@@ -58,8 +58,9 @@ def fused_scores(
 ) -> Floats:
     """Score items for a query by words and by a model, as the search ranks tiles.
 
-    `words_i` has the scores by words (BM25), `query_d` is the weighted sum of the unit features of all terms, `feat_id`
-    has the features of the items, and `text_weight` is the sum of the positive weights of texts.
+    `words_i` has the BM25 scores of the items, and `feat_id` has their features. A query consists of weighted terms
+    (texts or images). `query_d` is the weighted sum of the features (of length 1) of the terms, and `text_weight` is
+    the sum of the positive weights of the terms that are texts.
     """
     best = np.argsort(-words_i, kind="stable")[:NUM_EXAMPLES]
     sought_d = query_d + text_weight * unit(words_i[best] @ feat_id[best])

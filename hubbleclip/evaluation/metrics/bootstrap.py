@@ -22,7 +22,7 @@ from hubbleclip.evaluation.metrics.retrieval import (
 )
 
 TAIL = 0.025
-"""Probability that a 95 % interval excludes at each of its two ends."""
+"""Probability below the lower end of a 95 % interval, and above its upper end."""
 RESAMPLES_PER_BLOCK = 100
 """Number of resamples whose ranks are in memory at once."""
 

@@ -18,18 +18,21 @@ from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
 MODEL_WEIGHT = 12.0
-"""Weight of the modelled variance, which follows from group sizes and correlation.
+"""Weight of the modelled variance (from group sizes and correlation) in the mean with the resampled variance.
 
-The weight of the resampled variance is n^2 / (n + 1), where n is the effective number of misses: as many misses would
-give this variance if all values were independent.
+The resampled variance has the weight n^2 / (n + 1). Here n is the effective number of misses: the number of independent
+misses that would give the same variance.
 """
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
-"""Assumed correlation of the values of a group, and its weight.
+"""Assumed correlation of the values of a group, and its weight in the mean with the estimated correlation.
 
-The weight of the estimated correlation is n^2 times the actual number of misses.
+The estimated correlation has the weight n^2 times the actual number of misses.
 """
 GRADED_WEIGHT = 0.4
-"""Weight, for graded values, of the modelled variance, which is that of one value per group; the other weight is n."""
+"""Weight of the modelled variance for graded values; the resampled variance has the weight n.
+
+The model for graded values (not only 0 and 1) is that each group counts as one value.
+"""
 MIN_VARIANCE = 1e-6
 """Values with a smaller variance count as equal, because such a variance is not informative."""
 PSEUDO_DIFFERENCES = 0.5
@@ -83,11 +86,10 @@ def share_interval(
 ) -> tuple[float, float]:
     """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
 
-    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. The one of Korn &
-    Graubard 1998 (Survey Methodology 24, p. 193), which the National Center for Health Statistics prescribes for shares
-    from clusters (Parker et al. 2017, Vital and Health Statistics 2(175)), takes p (1 - p) / variance trials, times a
-    factor of Student's t. It is undefined if all values are equal, and too narrow if few values differ, because it
-    trusts a variance estimated from these few.
+    The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. The usual number of
+    trials is p (1 - p) / variance, times a factor of Student's t (Korn & Graubard 1998, Survey Methodology 24, p. 193;
+    Parker et al. 2017, Vital and Health Statistics 2(175)). It is not used here: it is undefined if all values are
+    equal, and it gives too narrow an interval if few values differ.
     """
     num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g, correlation)
     num_hits = num_trials * value
@@ -97,12 +99,12 @@ def share_interval(
 
 
 def difference_interval(value: float, variance: float, num_groups: int, ratio: float) -> tuple[float, float]:
-    """Compute the 95 % interval of the paired difference of two shares; it has a width even if the two never differ.
+    """Compute the 95 % interval of the difference of two scorers' shares; it has a width even if they never differ.
 
-    This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729): half a group is added
-    to each of the four outcomes (both scorers hit, neither, only the first, only the second). The variance
-    that these half-groups contribute is multiplied by `ratio`. Otherwise they would count as if the scorers differed on
-    all values of a group, which is rare. The half-groups move the centre towards 0; the interval contains the value.
+    This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729). Half a group is added
+    to each of the four outcomes: both scorers hit, neither, only the first, only the second. All values of an added
+    group have the same outcome, but in a real group the two scorers differ on few values. The variance that the added
+    groups contribute is therefore multiplied by `ratio`. The interval is extended to contain `value` if necessary.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups

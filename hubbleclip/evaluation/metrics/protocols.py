@@ -92,8 +92,8 @@ class Estimate:
     """The value of a metric, and its values `draws_b` on the bootstrap resamples of the groups.
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
-    `sizes_g` is the number of queries of each group that has queries. `correlation` is the correlation of the hits
-    within a group; None if the queries have other values than hits (1) and misses (0).
+    `sizes_g` is the number of queries of each group; groups without queries are omitted. `correlation` is the
+    correlation of the hits within a group; None if the queries have other values than hits (1) and misses (0).
     """
 
     protocol: str
@@ -132,7 +132,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Difference(Estimate):
-    """An accuracy or other share of one scorer minus that of another; `ratio` is their larger `design_ratio`."""
+    """An accuracy or other share of one scorer minus that of another; `ratio` is the larger of their design ratios."""
 
     ratio: float
 
@@ -155,10 +155,10 @@ class Chance(Estimate):
 class Values:
     """Values of metrics, one per query, for one direction of retrieval (image to text or text to image).
 
-    The mean over the queries is estimated for the metrics in `means`, and the median for those in `medians`; both map
-    the name of a metric to its values (q,). `group_q` is the proposal group of each query. `draws` has the values (b,)
-    of all medians and of some other metrics on resamples of both queries and items. Metrics that are not in `draws` are
-    resampled by query only.
+    `means` has the metrics whose mean over the queries is estimated, and `medians` has those whose median is estimated.
+    Both map the name of a metric to its values (q,). `group_q` is the proposal group of each query. `draws` maps the
+    name of a metric to its values (b,) on resamples of both queries and items; it has all medians. Metrics that are not
+    in `draws` are resampled by query only.
     """
 
     means: Mapping[str, Floats]

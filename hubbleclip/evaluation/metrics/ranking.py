@@ -82,20 +82,21 @@ def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, n
 def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> tuple[Ints, Ints, Any, Any]:
     """Find the blocks of tied items that contain a positive, on each resample, best first.
 
-    Returns four numbers for each block (b, k): items before the block, items up to its end, positives before it, and
-    positives in it. If `gain_i` holds gains, positives have a gain above 0, and gains are summed instead of counted.
+    Returns four arrays (b, k). For each block, they have the number of items before it, the number of items up to its
+    end, the sum of gains before it, and the sum of gains in it. Positives are the items with a gain above 0. If all
+    gains are 0 or 1, the sums are numbers of positives.
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], gain_i[order_i] > 0
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
-    # Only blocks of tied items that contain a positive (axis k) contribute to a metric. Copies are counted in these
-    # blocks and in the segments between them (axis s), because counting in every block would be slower.
+    # Only blocks of tied items that contain a positive (axis k) contribute to a metric. The copies of items are counted
+    # in these blocks and in the segments between them (axis s).
     blocks_k, first_k = np.unique(block_i[is_positive_i], return_index=True)
     starts_k, ends_k = (np.searchsorted(block_i, blocks_k, side) for side in ("left", "right"))
     starts_s = np.unique(np.r_[0, starts_k, ends_k[ends_k < len(block_i)]])
     size_bs, k_in_s = np.add.reduceat(weights_bi[:, order_i], starts_s, axis=1), np.searchsorted(starts_s, starts_k)
     size_bk, end_bk = size_bs[:, k_in_s], np.cumsum(size_bs, axis=1)[:, k_in_s]
-    # The order of an array in memory changes the last bits of its sums; `positives_bk` gets the order of `size_bk`.
+    # `positives_bk` gets the memory order of `size_bk`, because this order changes the last bits of sums.
     positive_p = order_i[is_positive_i]
     positives_bk = np.asfortranarray(np.add.reduceat(weights_bi[:, positive_p] * gain_i[positive_p], first_k, axis=1))
     start_bk, before_bk = end_bk - size_bk, np.cumsum(positives_bk, axis=1) - positives_bk

@@ -141,9 +141,10 @@ def classification_estimates(
 
 
 def recentred(protocol: str, scorer: str, name: str, value: float, *, draws_b: Floats, sizes_g: Ints) -> Estimate:
-    """Make an estimate whose resampled values are shifted so that their mean is `value`, and clipped to [0, 1].
+    """Make an estimate of a share. Its values on resamples are shifted, so that their mean is `value`.
 
-    A resample whose value is NaN, because it has no positive, gets the mean of the other resamples.
+    The shifted values are clipped to [0, 1]. A resample without a positive, which has the value NaN, first gets the
+    mean of the others.
     """
     # A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
     # resamples in the same direction, and the shift removes the bias.

@@ -24,7 +24,7 @@ COLUMNS = {
 }
 NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
-"""What the card calls the images of each metric of forgetting."""
+"""For each metric of forgetting, the words by which the model card describes its test images."""
 NO_OPEN_CLIP = "open_clip refuses this folder, because it cannot compute the long context of the text tower."
 OTHERS = {
     "open_clip": """```python

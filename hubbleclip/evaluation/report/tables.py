@@ -11,7 +11,7 @@ from hubbleclip.evaluation.metrics.retrieval import RECALLS, top_count
 from hubbleclip.evaluation.names import HEADLINE, HEADLINE_PERCENT, SCORERS
 
 WORDS = {"better": "better", "worse": "worse", "open": "not shown to differ"}
-"""What the page says about this model, by the state of a difference (see `verdicts`)."""
+"""Words for each outcome of a comparison between this model and another scorer (see `verdicts`)."""
 FACTS = {
     "model": "model",
     "pretrained": "public weights",

@@ -1,4 +1,4 @@
-"""What the report shows of each tile and of each field of sky: picture, scale bar, position, links, right or wrong."""
+"""Parts of the report about one tile or one field of sky: picture, scale bar, position, links, right or wrong."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ QUERY_CLASSES = {
 SAME_FIELD_SHARE = 0.5
 """Largest distance between the centres of two tiles of one field, as a share of a tile's side."""
 MAX_RANKED = 200
-"""Number of nearest tiles among which the tiles of one field are collected."""
+"""Number of tiles nearest to a query that are grouped by field of sky."""
 
 
 Field = list[int]
@@ -103,7 +103,7 @@ Field = list[int]
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
-    """Group ranked tiles by field of sky, so that one field in four filters is one answer."""
+    """Group ranked tiles by field of sky, so that several images of one field count as one answer."""
     fields: list[Field] = []
     for tile in ranked:
         same = next((field for field in fields if is_same_field(samples[field[0]], samples[tile])), None)

@@ -167,9 +167,9 @@ def _raise_mmap_threshold() -> None:
     """Make glibc reuse the memory of freed activations instead of returning it to the operating system.
 
     glibc allocates large blocks with `mmap` and returns them when they are freed. The kernel then clears the pages of
-    every new block, which takes a third of the time of a batch. After one block of `HEAP_BLOCK_BYTES` is freed, glibc
-    allocates blocks up to this size from its heap and keeps up to twice this size of free memory there (see
-    `M_MMAP_THRESHOLD` in mallopt(3)). Other allocators are unaffected.
+    every new block, which takes a third of the time of a batch. This function frees one block of `HEAP_BLOCK_BYTES`.
+    From then on, glibc takes blocks up to this size from its heap, whose memory it reuses (see `M_MMAP_THRESHOLD` in
+    mallopt(3)). Other allocators are unaffected.
     """
     torch.empty(HEAP_BLOCK_BYTES, dtype=torch.uint8)
 
@@ -229,7 +229,7 @@ def rebuild_model(
 
 
 def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
-    """Set the logit scale of towers that were not trained together, or the scale and bias of a loss, in place."""
+    """Set the initial logit scale and bias in place, if the towers are newly joined or the loss adds a bias."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
@@ -333,8 +333,8 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
 def _text_options(name: str) -> dict[str, Any]:
     """Return the options that open_clip needs to open the text tower of the folder `name`; {} if it needs none.
 
-    The configuration of a tower of transformers is read from the folder instead of the hub. A stretched tower has a key
-    that open_clip does not know.
+    The configuration of a tower of transformers is read from the folder instead of the hub. The key `OWN_LENGTH` of a
+    stretched tower is removed, because open_clip refuses it.
     """
     text = open_clip.get_model_config(name)["text_cfg"]
     if not name.startswith(LOCAL_DIR) or not (text.get("hf_model_name") or OWN_LENGTH in text):
@@ -346,7 +346,7 @@ def _text_options(name: str) -> dict[str, Any]:
 
 @lru_cache(8)  # a tokenizer takes 25 MB
 def _open_tokenizer(name: str, context_length: int) -> Any:
-    """Open the tokenizer of an architecture once, so that models that share it also share the cache of `split_for`.
+    """Open the tokenizer of an architecture once; models that share it also share the results of `split_for`.
 
     Raises TrainingError if the tokenizer cannot be loaded.
     """

@@ -28,9 +28,9 @@ MAX_TOKENIZER_BYTES = 1 << 26
 MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 """Largest number in the configuration of a model, and the largest number of layers."""
 UNBOUNDED = "model_max_length"
-"""Key of the largest number of tokens of a text; transformers sets the value to 10^30 if there is no limit."""
+"""Key whose number may exceed `MAX_NUMBER`: transformers writes 10^30 if texts may have any number of tokens."""
 SPARE_BYTES = 1 << 26
-"""Bytes that a model may need in addition to twice the size of its weight file, which may have half precision."""
+"""Bytes of memory that a model may need beyond twice the size of its weight file, which may be in half precision."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
 """Files of a tokenizer of transformers, which needs at least one of them."""
@@ -53,7 +53,7 @@ OPTIONS = frozenset({"clean", "strip_sep_token", "language", "approximate", "eps
 def fetch(repository: str) -> Path:
     """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder.
 
-    A text tower of transformers may have its configuration and its tokenizer in repositories of their own.
+    If a text tower of transformers has its configuration or tokenizer in another repository, these are fetched too.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
@@ -127,7 +127,7 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def check_weights(path: Path) -> int:
-    """Check that a file of weights takes no more memory than its size in bytes, and return this size."""
+    """Return the size of a file of weights in bytes. Raises ValueError if the file unpacks to more than this size."""
     num_bytes = file_size(path)
     if path.suffix == ".safetensors":  # safetensors files are never compressed
         return num_bytes
@@ -138,7 +138,7 @@ def check_weights(path: Path) -> int:
 
 
 def check_size(name: str, weight_bytes: int, **options: Any) -> None:
-    """Raise ValueError if a model would take much more memory than its weights. The check itself takes none."""
+    """Raise ValueError if a model would take much more memory than its weights. The check allocates no weights."""
     with torch.device("meta"):
         model = open_clip.create_model(name, load_weights=False, device="meta", pretrained_text=False, **options)
     size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))

@@ -21,7 +21,7 @@ KEPT_POSITIONS = 20
 
 
 def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Interpolate positional embeddings to a longer context; the first 20 are kept.
+    """Interpolate positional embeddings (l, d) to a longer context; those of the first 20 positions are kept.
 
     Knowledge-preserved stretching of Long-CLIP (arXiv 2403.15378, section 3.1).
     """
@@ -31,9 +31,10 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 
 def insert_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Insert positions before the last one, by interpolation of the old positions.
+    """Lengthen positional embeddings (l, d) by interpolated ones, which are inserted before the last one.
 
-    The last position and the first 20 (in a short context, the first half) are not used for the interpolation.
+    The interpolation uses the old embeddings except those of the last position and of the first 20 positions (in a
+    short context, of the first half). All old embeddings are kept.
     """
     old_ld = embedding_ld[min(KEPT_POSITIONS, len(embedding_ld) // 2) : -1]
     num = length - len(embedding_ld)
@@ -50,8 +51,8 @@ def is_stretchable(config: Mapping[str, Any]) -> bool:
 def stretch_context(model: Any, length: int) -> None:
     """Give a model a longer text context, in place; texts of at most `KEPT_POSITIONS` tokens keep their features.
 
-    A tower whose tokens attend to all others, such as that of SigLIP 2, also reads padding. With `encode_padded`, all
-    texts that fit the old context keep their features.
+    In a tower without a causal mask, such as that of SigLIP 2, all texts that fit the old context keep their features
+    if `encode_padded` reads them.
     """
     if length < model.context_length:
         raise TrainingError(
@@ -78,7 +79,8 @@ def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
     """Encode tokens by a stretched tower that was trained on texts with padding up to `own_length` tokens.
 
     A text that fits `own_length` is read with that padding, so that its feature is that of the tower before it was
-    stretched. A longer text is read with one token of padding. The last token that is read has the last position.
+    stretched. A longer text is read with one token of padding. In both cases the last token has the last position of
+    the context.
     """
     length = len(text.positional_embedding)
     missing = max(text.own_length - tokens_bl.shape[1], min(1, length - tokens_bl.shape[1]))
@@ -110,7 +112,7 @@ def _projected(x_bd: Tensor, projection: Any) -> Tensor:
 def padding_id(model: Any) -> int | None:
     """Return the id of the padding token if removing padding does not change the features, else None.
 
-    Padding does not change the features if it is masked, or if it follows the token at which a causal text tower pools.
+    Padding changes no feature if it is masked, or if it follows the token whose output a causal text tower returns.
     """
     text = getattr(model, "text", model)
     if isinstance(text, HFTextEncoder):

@@ -87,7 +87,7 @@ class TrainedModel:
 
 
 def _checked_text(text: str) -> str:
-    """Return a text. Raises TrainingError for the name of a picture, which would be embedded as words."""
+    """Return a text unchanged. Raises TrainingError if it is the name of a picture, which should be given as a path."""
     if text.lower().endswith(PICTURE_SUFFIXES):
         raise TrainingError(f"{text!r} would be embedded as words: give the picture as pathlib.Path({text!r})")
     return text
@@ -146,7 +146,7 @@ def publish_model(folder: Path, url: str) -> str:
         raise TrainingError(f"{folder} is no exported model: run `hubbleclip export RUN {folder}` first")
     load_folder(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != OPEN_CLIP_CONFIG)
-    files.append(folder / OPEN_CLIP_CONFIG)  # the configuration is last, because readers accept a folder that has it
+    files.append(folder / OPEN_CLIP_CONFIG)  # last: readers take a folder with it as complete
     if url.startswith(HUB):
         return commit_to_hub(url, {path.name: path for path in files}, "Upload a model of hubbleclip")
     storage, address = open_storage(url), url.rstrip("/")

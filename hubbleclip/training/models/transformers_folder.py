@@ -30,7 +30,10 @@ from hubbleclip.training.models.model_folder import (
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files of the image processor; transformers 5 writes the processor as a part of the second file."""
 QUERY, SKIPPED = ".q_proj.", re.compile(r"\.[kv]_proj\.|position_ids$")
-"""Part of the names of query weights, to which key and value weights are joined; pattern of the names to skip."""
+"""Part of the names of query weights, and pattern of the names that are skipped.
+
+Key and value weights are skipped, because they are read together with the query weights.
+"""
 LAYERS = {
     "ln_1.": "layer_norm1.",
     "ln_2.": "layer_norm2.",
@@ -84,7 +87,7 @@ SIGLIP_TOWERS = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
 
 
 def is_transformers_folder(folder: Path) -> bool:
-    """Test whether a folder has a model of transformers and none of open_clip."""
+    """Test whether a folder has a model in the layout of transformers, and none in that of open_clip."""
     return (folder / CONFIG).is_file() and not (folder / OPEN_CLIP_CONFIG).is_file()
 
 
@@ -121,7 +124,7 @@ def converted(folder: Path) -> TemporaryDirectory[str]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """List the files of weights that transformers reads: `model.safetensors`, or those of its index."""
+    """List the files of weights that transformers reads: `model.safetensors`, or the files that its index lists."""
     index = folder / "model.safetensors.index.json"
     if not (folder / "model.safetensors").is_file() and index.is_file():
         return sorted({folder / Path(name).name for name in read_json(index)["weight_map"].values()})
