@@ -17,9 +17,9 @@ from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
-"""Number of random texts whose best word scores are compared with that of a text, and percentile of these scores.
+"""Number of texts of random words, and percentile of their best word scores below which a text fits no tile.
 
-A text whose best score is below the percentile fits no tile.
+The percentile is low, because most words are rare, and a single rare word gives a tile a high score.
 """
 MIN_LETTERS = 5
 """Minimum number of letters of an unknown word for which a similar known word is proposed."""
@@ -31,7 +31,7 @@ FOREIGN = re.compile(
 )
 """Matches frequent words of languages other than English, and words in scripts other than Latin and Greek."""
 ACCENTED = re.compile(r".*[\u00c0-\u024f].*")
-"""Matches words with accented letters; an English text has at most one, such as a name."""
+"""Matches words with accented letters. A text with several of them counts as not English; one may be a name."""
 
 
 def notes_on(query: Query) -> Iterator[Note]:
@@ -50,7 +50,7 @@ def notes_on(query: Query) -> Iterator[Note]:
 
 
 def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
-    """Name the tile that is nearest to a cone without tiles, and its distance."""
+    """Name the tile that is nearest to a cone in which there are no tiles, and its distance from the centre."""
     away_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
     if not np.isfinite(away_n).any():
         return
@@ -81,7 +81,7 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
 
 
 def _is_chance(opened: OpenIndex, text: str) -> bool:
-    """Whether the word score of a text's best tile is below that of nearly all texts of random words."""
+    """Whether no tile fits a text: nearly all random texts with as many words have a tile with a higher word score."""
     num = len(WORD.findall(text.lower()))
     if num not in opened.chance:
         rng, words = np.random.default_rng(num), sorted(opened.facts.words.words)

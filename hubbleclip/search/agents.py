@@ -38,7 +38,7 @@ Run = Callable[..., Any]
 
 
 def search_signature() -> Signature:
-    """Make the signature of the tool `search` from the parameters of a search; a picture cannot be sent."""
+    """Make the signature of the tool `search`: all parameters of a search except `image`, as agents send no files."""
     parameters = []
     for name, info in SearchParams.model_fields.items():
         if name == "image":
@@ -52,10 +52,10 @@ def search_signature() -> Signature:
 
 
 class ExactServer(MCPServer):
-    """Server of tools whose errors name an unknown argument, and say what a caller can correct."""
+    """Server of tools that refuses unknown arguments, and whose errors say what the caller can correct."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
-        """See `MCPServer`; raises ToolError for an unknown argument, and for an error that the caller can correct."""
+        """Call a tool. Raises ToolError for an unknown argument, and for an error that the caller can correct."""
         for tool in await self.list_tools():
             known = tool.input_schema["properties"]
             for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
@@ -72,7 +72,7 @@ class ExactServer(MCPServer):
 def make_agent_server(
     open_search: Callable[[], Search], layout: Layout, explain: Explain, *, run: Run = call, run_sql: Run = call
 ) -> MCPServer:
-    """Make the server of the tools; `run` and `run_sql` call a given function, for example through a queue."""
+    """Make the server of the tools. Each call is executed by `run` (SQL: by `run_sql`), for example in a queue."""
     opened = cache(open_search)  # the search is opened at the first tool call, because that takes seconds
     server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 
@@ -108,7 +108,7 @@ def make_agent_server(
 
 
 def http_routes(server: MCPServer) -> list[BaseRoute]:
-    """Make the route `/mcp`; it need not check the host's name, because `SecurityMiddleware` has checked it before."""
+    """Make the route `/mcp`. It does not check the Host header, because `SecurityMiddleware` does."""
     checked_before = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(json_response=True, stateless_http=True, transport_security=checked_before)
     return app.routes

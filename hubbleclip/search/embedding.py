@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TEXT_BATCH = 64
 CACHED_TEXTS = 1024
-"""Number of embedded texts that are kept, because pages of one query embed the same text."""
+"""Number of texts whose features stay in memory; the next page of a search needs the same features."""
 FITS_START, GZIP_START = b"SIMPLE  =", b"\x1f\x8b"
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hubbleclip.search.stores.base import Floats
 
 USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
-"""Optional libraries of open_clip. A model needs one if a key of the model's configuration begins with the text."""
+"""Optional libraries of open_clip, each with a text that a model's configuration contains if it needs the library."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class TextsAhead:
 
     @cached_property
     def features(self) -> dict[str, Floats]:
-        """Feature (d,) of each text; waits for the end of the process, and is empty if the process failed."""
+        """Feature (d,) of each text, after the process has ended; empty if the process failed."""
         import numpy as np  # noqa: PLC0415 - the process starts before this one imports anything slow
 
         written, _ = self.process.communicate()
@@ -57,10 +57,9 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
 
 
 def hide_unused_libraries(run_dir: Path) -> None:
-    """Make this process unable to import those libraries of `USED_BY` that the model of a run does not need.
+    """Make the import of a library of `USED_BY` fail if the model of a run does not need the library.
 
-    open_clip imports these libraries if they are installed, which takes 1.2 s, and works without them. The model hub is
-    not needed, because the weights are those of the run.
+    open_clip imports these libraries if they are installed, which takes 1.2 s. It also works without them.
     """
     from hubbleclip.config.model import OPEN_CLIP_CONFIG  # noqa: PLC0415
     from hubbleclip.training.runs import BASE  # noqa: PLC0415

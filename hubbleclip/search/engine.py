@@ -1,7 +1,7 @@
 """Search the indexed tiles: filters, then the scan of the features and the words, then groups and pages.
 
-The filters are answered by the catalog's published snapshot, the scan by the vector store. Both are opened read-only
-and stay valid while a flow replaces them; the next search opens the new snapshot and the new store.
+The filters are answered by the published snapshot of the catalog, the scan by the vector store. Both are opened for
+reading only, and stay valid after they are replaced. The next search opens the new ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COUNTED = 2_000
-"""Maximum number of hits, over all pages, that are counted; folding near-duplicates among more takes too long."""
+"""Maximum number of hits that are counted. If there are more, a search gives a lower bound: counting is slow."""
 RETRY_S = 5.0
 """Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
 NUM_PHRASES = 5
@@ -45,15 +45,15 @@ ViT-B/32."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Occlusion:
-    """What covering each square of a tile does to its similarity to a text.
+    """How the similarity of a tile to a text changes when one square of the tile is covered.
 
     Attributes
     ----------
     similarity
         Cosine similarity of the whole tile.
     drop_yx
-        How much the similarity falls if each square is covered, (`NUM_SQUARES`, `NUM_SQUARES`), from the top left of
-        the picture; negative where it rises.
+        Decrease of the similarity for each covered square, (`NUM_SQUARES`, `NUM_SQUARES`). The first square is at the
+        top left of the picture. A negative value means that the similarity rises.
 
     """
 
@@ -71,8 +71,7 @@ class Search:
     asks_sesame
         Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
     is_asked_ahead
-        Whether a search raises UnaskedNameError instead of asking Sesame, so that the caller asks before it searches
-        again.
+        Whether a search raises UnaskedNameError instead of asking Sesame. The caller then asks, and searches again.
 
     """
 
@@ -152,7 +151,7 @@ class Search:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a file of the index was truncated since it was opened, and cannot be opened again."""
+        """Whether a file of the open index was truncated, and the index could not be opened again."""
         return not (self._opened.store.is_whole() or self.opened.store.is_whole())
 
     def expect(self, ahead: TextsAhead) -> None:
@@ -231,7 +230,7 @@ class Search:
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def _asked(self, params: SearchParams | None) -> Query:
-        """Return the query of a search in the newest state of the index; without a search, all tiles are searched."""
+        """Prepare a search: filters typed in its texts become parameters. If `params` is None, it finds all tiles."""
         return Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere).understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
@@ -298,8 +297,9 @@ class Search:
         Parameters
         ----------
         **parameters
-            Parameters of the search page, such as `q`, `not`, `like`, `k`, `page` and all filters. A list of one value
-            may be given as the value. Tiles are not folded into groups unless `group` is given.
+            Parameters of the search page, such as `q`, `not`, `like`, `k`, `page` and all filters. Instead of a
+            list with a single value, the value itself may be given. Tiles are not folded into groups unless `group`
+            is given.
 
         Returns
         -------
@@ -422,7 +422,7 @@ class Search:
 
     @property
     def status(self) -> IndexStatus:
-        """Which index and model answer; no new index is opened, which would take seconds."""
+        """Index and model that answer now. A newer index is not opened, because that takes seconds."""
         return self._opened.status
 
     def facets(self, params: SearchParams | None = None) -> dict[str, list[tuple[Any, int]]]:
@@ -431,13 +431,13 @@ class Search:
         Parameters
         ----------
         params
-            A search; by default, all tiles.
+            A search; by default, one that finds all tiles.
 
         Returns
         -------
         dict
             For each filter, its values, the most frequent first. The number beside a value counts the tiles that the
-            search would admit if the filter had only this value.
+            search would find if the filter had only this value.
 
         """
         query, found = self._asked(params), {}
@@ -450,12 +450,12 @@ class Search:
         return found
 
     def positions(self, params: SearchParams | None = None) -> tuple[Floats64, Floats64]:
-        """Return the sky positions of the tiles that a search admits.
+        """Return the sky positions of all tiles that a search finds.
 
         Parameters
         ----------
         params
-            A search; by default, all tiles.
+            A search; by default, one that finds all tiles.
 
         Returns
         -------
@@ -468,12 +468,12 @@ class Search:
         return ra_n[query.found_n], dec_n[query.found_n]
 
     def points(self, params: SearchParams | None = None) -> Points:
-        """Return the map of the features of the tiles that a search admits.
+        """Return points on the map of the features for the tiles that a search finds.
 
         Parameters
         ----------
         params
-            A search; by default, all tiles.
+            A search; by default, one that finds all tiles.
 
         Returns
         -------

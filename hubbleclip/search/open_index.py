@@ -34,15 +34,15 @@ PHRASE_BATCH = 64
 LABELS = ("instrument", "category")
 """Filters by whose values the map colours its points."""
 MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
-"""Maximum numbers of tiles on the map, of tiles that give the principal components, and of rows read at once."""
+"""Maximum numbers of tiles on the map of the features, of tiles that define its axes, and of rows read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentIndex:
     """Content of `current.json`: the model and the vector store that answer searches.
 
-    `run` is the path of the run in the form in which the catalog stores paths. `store` names the vector store. `tiles`
-    has the tile settings of the index, with which the FITS file of a query is cut.
+    `run` is the path of the run, relative to the data folder if the run is in it. `store` names the vector store.
+    `tiles` has the tile settings of the index; a FITS file in a query is cut into tiles by the same settings.
     `num_tiles` is the number of tiles in the finished index: a store with fewer tiles is being rebuilt.
     """
 
@@ -89,7 +89,7 @@ def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorSt
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenIndex:
-    """One state of index and catalog, which does not change; `stamp` is the value of `stamp_of` for this state."""
+    """Index and catalog as they were when they were opened; `stamp` is what `stamp_of` returned then."""
 
     layout: Layout
     stamp: object
@@ -99,7 +99,7 @@ class OpenIndex:
     facts: TileFacts
     model: QueryModel
     chance: dict[int, float] = field(default_factory=dict)
-    """Cache: the best word score that nearly all random texts reach, by the number of words of a text."""
+    """Cache by number of words of a text: no tile fits the text if its best word score is below this threshold."""
 
     def is_newest(self) -> bool:
         """Whether neither the catalog nor the index was replaced since this was opened."""
@@ -112,12 +112,12 @@ class OpenIndex:
 
     @cached_property
     def patch_n(self) -> npt.NDArray[np.int64]:
-        """Number of each row's patch of sky; -1 for a tile without a position."""
+        """Index of the patch of sky in which each row's tile is; -1 for a tile without a position."""
         return patch_numbers(*self.facts.positions[:2])
 
     @cached_property
     def orders(self) -> dict[Sort, npt.NDArray[np.int64]]:
-        """Place of each row when sorted by date, and by exposure time."""
+        """Position of each row in the list sorted by date, and in the list sorted by exposure time."""
         columns = {Sort.DATE: "observed_at", Sort.EXPOSURE: "exposure_s"}
         places = {sort: np.zeros(len(self.store.tile_ids), np.int64) for sort in columns}
         for sort, column in columns.items():
@@ -132,7 +132,7 @@ class OpenIndex:
 
     @cached_property
     def values(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]]:
-        """For each filter whose values are listed: rows, the index of each row's value, and the distinct values."""
+        """For each filter with a list of values: rows with a value, index of each value in the list, and the list."""
         found = {one.name: self.facts.values(one.name) for one in FILTERS if one.values}
         numbered = {name: (row_k, *np.unique(value_k, return_inverse=True)) for name, (row_k, value_k) in found.items()}
         return {name: (row_k, number_k, values.tolist()) for name, (row_k, values, number_k) in numbered.items()}
@@ -214,7 +214,7 @@ def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> Index
 
 
 def number_labels(labels: Sequence[str | None]) -> NumberedLabels:
-    """Number the distinct labels, the most frequent first; a missing label has the number -1."""
+    """Replace each label by its index among the distinct labels, the most frequent first; -1 for a missing label."""
     values = [value for value, _ in Counter(label for label in labels if label is not None).most_common()]
     number_of = {value: number for number, value in enumerate(values)} | {None: -1}
     return NumberedLabels(values=values, numbers=[number_of[label] for label in labels])

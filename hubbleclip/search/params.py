@@ -37,7 +37,7 @@ RADIUS_ARCMIN = 60 * RADIUS_DEG
 
 
 def _day(value: Any) -> Any:
-    """Refuse what pydantic would read as seconds since 1970, such as a year."""
+    """Refuse a day that is not written as 2009-05-24, because pydantic would read a year as seconds since 1970."""
     if not isinstance(value, date) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value := str(value).strip()):
         raise ValueError("write a day as 2009-05-24")
     return value
@@ -80,9 +80,9 @@ class SearchTerms(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
     prefers_text: ClassVar[bool] = False
-    """Whether a value that is recognised in a text replaces the given value, if a parameter can have only one value."""
+    """Whether a value that is typed in a text replaces the given value, for parameters that have only one value."""
     is_strict: ClassVar[bool] = False
-    """Whether an empty value is an error except in a text; if false, a parameter with an empty value is ignored."""
+    """Whether an empty value is an error (texts may be empty). If false, a parameter with an empty value is ignored."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -222,7 +222,7 @@ class SearchParams(_WithFilters):
         return values
 
     def pairs(self) -> list[tuple[str, str]]:
-        """List names and values of the parameters that differ from their defaults; a seed only for the random order."""
+        """List names and values of the parameters that differ from their defaults; the seed only in random order."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return [
             (name, _text(one))
@@ -292,7 +292,7 @@ def split_weight(text: str) -> tuple[str, float]:
 
 
 def as_written(text: str) -> str:
-    """Write a text as a parameter; `^1` is added if the end of the text, as of `10^5`, would be read as a weight."""
+    """Write a text as a parameter. The text `10^5` becomes `10^5^1`, so that `^5` is not read as a weight."""
     return f"{text}^1" if isinstance(text, str) and WEIGHTED.fullmatch(text) else text
 
 

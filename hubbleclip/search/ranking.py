@@ -36,9 +36,12 @@ overlap."""
 SORTED_DEPTH = 4096
 """Minimum number of rows that are sorted if the scores of all rows are known already; sorting them takes 1 ms."""
 WORD_DECIMALS = 6
-"""Decimals to which a sum of BM25 scores is rounded, so that rounding errors of the sum do not rank equal tiles."""
+"""Decimals to which a sum of BM25 scores is rounded, so that equal tiles get equal scores despite rounding errors."""
 TILE_WEIGHT = 10.0
-"""Factor of the weight of a tile or picture in a query with a text: similarities differ by 0.5, word scores by 10."""
+"""Factor of the weight of a tile or picture in a query that also has a text.
+
+Without it, word scores, which differ by about 10, would outweigh similarities, which differ by about 0.5.
+"""
 NUM_MEANT = 10
 """Maximum number of matching tiles that are considered if an id is given by its first characters."""
 NEAR_DUPLICATE = 0.97
@@ -73,7 +76,7 @@ def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64) -> list[int | None]:
-    """Find, for each ranked tile, the position of an earlier, nearly equal picture of nearly the same sky, or None."""
+    """For each ranked tile, find the position of an earlier tile that is its near-duplicate; None if there is none."""
     folded: list[int | None] = [None] * len(feat_nd)
     is_kept_n = np.ones(len(feat_nd), np.bool_)
     placed = np.flatnonzero(np.isfinite(xyz_n3).all(axis=1) & np.isfinite(side_rad_n))
@@ -93,7 +96,7 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
 class Ranker:
     """Ranks the admitted rows of one state of the index by the terms of a search.
 
-    The scores by words and the fused scores do not depend on the depth, so the constructor computes them once.
+    The constructor computes the scores by words and the fused scores, which do not depend on how many tiles are ranked.
 
     Parameters
     ----------
@@ -131,8 +134,8 @@ class Ranker:
         query_d, admitted_n = self._query_d.astype(np.float64), np.flatnonzero(mask_n)
         by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
         by_words_n, text_weight = np.maximum(self.words_n, 0), sum(max(weight, 0.0) for _, weight in texts)
-        # Features are read only for the best rows by the model and by words. Every other row is at most as similar to
-        # the query as the last row of the scan, whose similarity it gets if that is negative.
+        # Features are read only for the best rows by the model and by words. Any other row counts with the similarity
+        # of the last row of the scan if that is negative, and with 0 otherwise.
         score_n = by_words_n + min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
         compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
         feat_nd = opened.store.features(compared_n)
@@ -201,7 +204,7 @@ class Ranker:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Query:
-    """A search of one state of the index; `elsewhere` finds a place that the catalog does not have."""
+    """A search, and the open index that answers it; `elsewhere` finds places that are not in the catalog."""
 
     opened: OpenIndex
     params: SearchParams
@@ -260,8 +263,8 @@ class Query:
     def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
         """Rank and sort the tiles; return them with the positions that are shown.
 
-        At least `num_needed` positions are returned (or all). More positions, up to `num_counted`, are returned if they
-        need no deeper ranking.
+        At least `num_needed` positions are returned, or all if there are fewer. Further positions, at most
+        `num_counted` in all, are returned only if they take no further ranking.
         """
         depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:
@@ -276,7 +279,7 @@ class Query:
             depth *= DEPTH_FACTOR
 
     def _sorted(self, ranking: Ranking, depth: int) -> Ranking:
-        """Sort the best `depth` tiles of a ranking by another property than their scores."""
+        """Sort the best `depth` tiles of a ranking by date, exposure time or distance, or at random."""
         key_n: npt.NDArray[np.float64 | np.int64]
         if self.params.sort is Sort.RANDOM:
             key_n = np.random.default_rng(self.params.seed).random(len(self.mask_n))

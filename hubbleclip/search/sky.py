@@ -38,7 +38,7 @@ LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
 GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
 UNSIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)\d{1,2}\.\d+d?"
 FINE = r"(?=\d+\.\d\d+d?[\s,]+[+-]?\d+\.\d\d)"
-"""Matches where a pair of numbers with two decimals or more begins, because such a pair is almost always a position."""
+"""Matches the start of a pair of numbers with two decimals or more; such a pair is almost always a position."""
 SIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]\d{1,2}\.\d+d?"
 POSITION = re.compile(
     rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{FINE}{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
@@ -51,7 +51,7 @@ CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
 ASKS = ContextVar("ASKS", default=True)
-"""Whether Sesame may be asked; if not, a name that it was not asked for before counts as unknown."""
+"""Whether Sesame may be asked; if not, only its earlier answers are used."""
 
 
 class UnaskedNameError(HubbleclipError):
@@ -68,7 +68,8 @@ class Sesame:
     Parameters
     ----------
     is_asked_ahead
-        Whether a name that was not asked for raises UnaskedNameError, so that no search waits for the internet.
+        Whether a name that has no answer yet raises UnaskedNameError instead of asking Sesame at once. Then no search
+        waits for the internet.
 
     """
 
@@ -93,7 +94,7 @@ class Sesame:
 
 
 def patch_numbers(ra_deg: npt.NDArray[np.float64], dec_deg: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the number of the patch of sky of each position; -1 for an unknown position."""
+    """Return, for each position, the index of its patch of sky; -1 for an unknown position."""
     from astropy.units import deg  # noqa: PLC0415
     from astropy_healpix import lonlat_to_healpix  # noqa: PLC0415 - imports astropy, which few searches need
 

@@ -27,9 +27,15 @@ from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
 """Maximum numbers of words and characters of a text in which filters are recognised, and of words of a target name."""
 TAKEN, QUOTE = "\ue000", "\ue001"
-"""Characters that replace a recognised part of a text, and that enclose the number of a part that stays text."""
+"""`TAKEN` replaces a part of a text that became a parameter.
+
+A part that stays text is replaced by its number between two `QUOTE`.
+"""
 Change = dict[str, Any]
-"""Values that a part of a text sets, by parameter; those of a list parameter are appended to its values."""
+"""Search parameters that one part of a typed query sets: name to value.
+
+A value of a list parameter is appended to what other parts have set.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,7 @@ class Known:
 
 
 def understand(params: SearchParams, known: Known) -> SearchParams:
-    """Turn what is recognised in the texts of a search into parameters; a second call would change nothing."""
+    """Turn the filters that are typed in the texts of a search into parameters."""
     values = params.model_dump(by_alias=True, exclude_defaults=True, include=set(SearchParams.model_fields))
     reader = _Reader(known=known, values=values, kept=set() if params.prefers_text else set(values))
     before, texts = None, params.q
@@ -70,7 +76,7 @@ def stays_text(text: str) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
-    """Reads texts into the values of parameters; the parameters in `kept` keep their value."""
+    """Reads parameters out of texts; the value of a parameter in `kept` is not replaced."""
 
     known: Known
     values: Change
@@ -78,7 +84,7 @@ class _Reader:
     hidden: list[str] = field(default_factory=list)
 
     def read(self, written: str) -> str:
-        """Add what is recognised in a text to the values; return the rest of the text with its weight."""
+        """Read parameters out of a text, and return the rest of the text with its weight."""
         text, weight = split_weight(written)
         if weight <= 0 or stays_text(text):
             return written
@@ -101,7 +107,7 @@ class _Reader:
         return rest + written.removeprefix(text) if rest and written != text else as_written(rest)
 
     def _take(self, change: Change, part: str) -> str:
-        """Set parameters; return what replaces their part of the text, or the part itself if a value is invalid."""
+        """Set parameters; return a placeholder for their part of the text, or the part itself if a value is invalid."""
         if "radius" in change and "place" not in self.values:
             return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
@@ -206,7 +212,7 @@ def _days(text: str) -> tuple[date, date]:
 
 
 def _dates(match: re.Match[str], _: Known) -> Change | None:
-    """Read a day, month or year, or a range of them; two of them joined by `and` alone are no range, and stay text."""
+    """Read a date (day, month or year) or a range of dates. Two dates that are only joined by `and` stay text."""
     if match["and"]:
         return {}
     try:
@@ -227,7 +233,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
 
 
 def _programme(match: re.Match[str], known: Known) -> Change | None:
-    """Read a programme; four digits after `HST` alone, or a number after `AR` or `ID`, must be a known programme."""
+    """Read the number of a programme. After an ambiguous word such as `ID`, only a known programme counts."""
     words, number = set(re.findall("[a-z]+", match[0].lower())), match[1]
     is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
     is_known = number in known.proposals and not 1990 <= int(number) < 2040
@@ -274,8 +280,7 @@ RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place, in a text to which `SIGNS`, which turns signs of units into letters, is not applied.
-"""
+"""Matches a radius beside a place. Signs of units must be as typed: `SIGNS` turns them into letters."""
 BARE_POSITION = re.compile(
     rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
     rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",
@@ -325,7 +330,7 @@ AVOIDING = re.compile(
     rf"{BEFORE_NAME}|(?<!\S)(?:-\s*|[–−]))\Z",
     re.IGNORECASE,
 )
-"""Matches the end of a text after which something is to be avoided."""
+"""Matches words such as `not` at the end of the text before a name that the search is to avoid."""
 AVOIDED = re.compile(
     rf"(?<!\S)(?:(?:(?i:but\s+)?(?:NOT|(?i:without))|(?i:but\s+not)|(?<=,\ )not)\s+(?i:{BEFORE_NAME})"
     rf"(?P<phrase>[^{TAKEN},;]+?)(?:\s+(?i:but)(?=\s)|(?:\s+(?i:and))?(?=\s+(?:NOT|(?i:without|with|in|that|which))\s)|"

@@ -74,10 +74,10 @@ def cut_tile(service: SearchService, record: TileRecord) -> bytes:
 
 
 def cut_out(file: Path | BinaryIO, facts: Mapping[str, Any]) -> bytes:
-    """Return the part of a FITS file that a tile shows, as a FITS image; NaN beyond the edges of the image.
+    """Return the part of a FITS file that a tile shows, as a FITS image in full resolution.
 
-    `facts` has `chip`, `y0`, `x0`, `size_px`, `shrink`, and `product_uri` as in the catalog. An overview is not
-    downsampled.
+    Pixels beyond the edges of the file's image are NaN, or 0 in an image of integers. `facts` has `chip`, `y0`, `x0`,
+    `size_px`, `shrink`, and `product_uri` as in the catalog.
     """
     plane, extension = divmod(facts["chip"], PLANE_STEP)
     side, y0, x0 = round(facts["size_px"] * (facts["shrink"] or 1)), facts["y0"], facts["x0"]

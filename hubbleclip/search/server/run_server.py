@@ -28,9 +28,10 @@ SHUTDOWN_S, BACKLOG = 1, 1024
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Address at which this machine reaches a server that listens on all addresses."""
 MAX_CONNECTIONS = 512
-"""Largest number of open connections; each has a file descriptor, of which a process often has 1,024."""
+"""Largest number of open connections; each needs a file descriptor, and a process can often open only 1,024."""
 HEADERS_S, EXCHANGE_S = 10.0, 90.0
-"""Time limits (s): for the first request's headers; for each response, and each wait for the next request's headers."""
+"""Time limits in seconds: the first until the headers of a connection's first request are complete; the second for each
+response, and for each pause before the next request."""
 FULL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -38,14 +39,14 @@ FULL = (
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 on a connection that is aborted at its time limit, whether the client is slow to write or to read."""
+    """HTTP/1.1 on a connection that is aborted at a time limit, so that no slow client can hold it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `H11Protocol`; a connection is refused if there are too many."""
+        """Start the time limit of a new connection, and refuse the connection if too many are open."""
         super().connection_made(transport)
         self._restart(HEADERS_S)
         if len(self.connections) > MAX_CONNECTIONS:
@@ -53,7 +54,7 @@ class BoundedProtocol(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """See `H11Protocol`; a new `cycle` means that the headers of a request are complete."""
+        """Read data, and start a new time limit when the headers of a request are complete (there is a new `cycle`)."""
         former = self.cycle
         super().data_received(data)
         if self.cycle is not former:
@@ -67,12 +68,12 @@ class BoundedProtocol(H11Protocol):
         return is_waiting
 
     def on_response_complete(self) -> None:
-        """See `H11Protocol`; the client may still be reading the response."""
+        """Start a new time limit at the end of a response, because the client may still be reading it."""
         self._restart(EXCHANGE_S)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `H11Protocol`."""
+        """Cancel the time limit of a closed connection."""
         if self._limit:
             self._limit.cancel()
         super().connection_lost(exc)

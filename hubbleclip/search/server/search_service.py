@@ -147,7 +147,7 @@ class SearchService:
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_RECEIVING))
 
     async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
-        """Run a function in a queue; if it needs a name that Sesame was not asked for, ask Sesame and run it again."""
+        """Run a function in a queue. If it needs the position of an unknown name, ask Sesame and run it again."""
         queue = queue or self.queue
         for _ in range(MAX_NAMES):
             try:
@@ -182,7 +182,7 @@ class SearchService:
         return finish(replace(hits, params=hits.params.model_copy(update={"image": params.image})))
 
     def with_paths(self, params: SearchParams) -> SearchParams:
-        """Replace the digests of uploads by their paths; no other path can reach the search."""
+        """Replace the digests of uploads by the paths of their files; a request can name no other file."""
 
         def with_path(text: str) -> str:
             digest, _ = split_weight(text)

@@ -21,7 +21,7 @@ HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
 """Matches a Host header; the group is the host without the port."""
 COOKIE = "hubbleclip_token"
 MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
-"""Limits of a request's body: size of a form, whose files go to disk, size of any other body, and time in seconds."""
+"""Limits of a request's body: bytes of a form (its files go to disk), bytes of any other body, and time in seconds."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -115,7 +115,7 @@ class SecurityMiddleware:
         return None if scope["path"] in OPEN_PATHS else self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """Return None if the request may pass, a redirect without the token if the URL has one, or a refusal."""
+        """Check the token: return None if the request may pass, a refusal, or a redirect to a URL without the token."""
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         given = headers.get("authorization", "").removeprefix("Bearer ")
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))

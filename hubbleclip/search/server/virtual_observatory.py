@@ -275,7 +275,7 @@ def _tiles(search: Search, opened: OpenIndex, text: str, conditions: dict[str, A
 
 
 def _numbers(name: str, text: str, num: int) -> list[float]:
-    """Parse `num` numbers, or `num` and more if `num` is at least 5; the ends of ranges may be infinite."""
+    """Parse exactly `num` numbers; if `num` is 6 (a polygon), more are allowed. The ends of ranges may be infinite."""
     try:
         numbers = [float(part) for part in text.split()]
     except ValueError:

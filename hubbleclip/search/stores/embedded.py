@@ -57,11 +57,11 @@ BLOCK_ROWS = 65_536
 EXACT_ROWS = 2048
 """If at most this number of rows is admitted, all of them are scored exactly, without a scan of the codes."""
 GATHER_SHARE = 1 / 8
-"""If a smaller share of the rows of a block is admitted, only the codes of the admitted rows are read."""
+"""If a smaller share of a block's rows is admitted, only their codes are read; otherwise, those of the whole block."""
 RESCORE_ROWS = 4096
 """Rows that are scored exactly at once, which bounds the memory."""
 SCORE_DECIMALS = 9
-"""Decimals to which a score is rounded, so that rounding errors of sums do not rank equal features."""
+"""Decimals to which a score is rounded, so that equal features get equal scores despite rounding errors."""
 NUM_TRIES = 5
 
 
@@ -253,9 +253,7 @@ def rebuild_hint(folder: Path) -> str:
 
 
 def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
-    """Choose how many of the last segments are merged with new rows, so that segments stay few and old
-    ones unchanged.
-    """
+    """Choose how many of the last segments are merged with new rows: only small ones, so that segments stay few."""
     num_merged = 0
     for facts in reversed(segments):
         if facts.num_rows > num_new or facts.num_rows + num_new > max_rows:
@@ -319,23 +317,23 @@ class EmbeddedStore:
         return self._segments.get(facts.key) or open_segment(self.folder, facts, self._manifest.num_dims)
 
     def is_current(self) -> bool:
-        """See `VectorStore`."""
+        """Whether this object shows all rows of the store, and none of its files is truncated."""
         # A segment that was damaged is opened again, because the file may be restored under its name.
         return file_stamp(self.folder / MANIFEST) == self._stamp and self.is_whole()
 
     def is_whole(self) -> bool:
-        """See `VectorStore`."""
+        """Whether all open files still have their full size."""
         return all(segment.is_whole() for segment in self._segments.values())
 
     def close(self) -> None:
-        """See `VectorStore`."""
+        """Release files and memory."""
         self._pool.shutdown()
         for segment in self._segments.values():
             segment.floats.close()
         self._segments = {}
 
     def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
-        """See `VectorStore`."""
+        """Add rows as a new segment; the last segments, if small, are merged into it."""
         with locked(self.folder):
             if not self.is_current():
                 self._load()
@@ -354,7 +352,7 @@ class EmbeddedStore:
             self._load()
 
     def scan(self, query_d: npt.NDArray[np.floating], k: int, mask_n: Mask | None = None) -> Scored:
-        """See `VectorStore`."""
+        """Find the `k` rows of highest cosine similarity to a query."""
         num_rows = len(self.tile_ids)
         if not num_rows:
             return Scored(np.empty(0, np.int64), np.empty(0))
@@ -380,7 +378,7 @@ class EmbeddedStore:
         return best_rows(np.concatenate([likely_n, others_n]), scores, k)
 
     def features(self, rows: npt.NDArray[np.int64] | Sequence[int]) -> Floats:
-        """See `VectorStore`."""
+        """Read the features of rows."""
         row_n = np.asarray(rows, np.int64)
         feat_nd = np.empty((len(row_n), self._manifest.num_dims), np.float32)
         for segment in self._segments.values():
@@ -399,7 +397,7 @@ class EmbeddedStore:
 
 
 def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | None) -> tuple[Floats, Floats]:
-    """Return upper bounds of the similarities of the admitted rows of a block, and their `k` largest lower bounds."""
+    """For the admitted rows of a block, return upper bounds of their similarities and the `k` largest lower bounds."""
     segment.check_codes()
     codes_nd, scale_n, error_n = segment.codes.codes_nd[rows], segment.codes.scale_n[rows], segment.codes.error_n[rows]
     if mask_n is None:
@@ -411,7 +409,7 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
         is_sparse = len(offset_n) < GATHER_SHARE * len(codes_nd)
         similarity_n = dots(query.codes_nd[0], codes_nd[offset_n] if is_sparse else codes_nd)
         similarity_n = similarity_n if is_sparse else similarity_n[offset_n]
-    # In place where possible: memory that is new in each block costs as much time as the arithmetic.
+    # Arrays are changed in place where possible, because new memory costs as much time as the arithmetic.
     upper_n = similarity_n.astype(np.float32)
     upper_n *= scale_n * query.scale_n[0]
     bound_n = error_bound(error_n, float(query.error_n[0]))

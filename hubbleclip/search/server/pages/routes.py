@@ -77,7 +77,7 @@ def day(value: Any) -> str:
 
 
 def corrected(texts: list[str], note: Note) -> list[str]:
-    """Among the texts of a search, replace the one that a remark concerns by the proposed text; weights are kept."""
+    """Replace the text that a remark concerns by the text that the remark proposes; its weight and other texts stay."""
     return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
 
 

@@ -19,7 +19,7 @@ from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import GroupBy, Sort
 
 NUM_GRID = 17
-"""Points of the sky grid along each side of a tile. Between them the page interpolates unit vectors."""
+"""Number of points along each side of a tile whose sky positions are computed; the page interpolates between them."""
 MAX_NEAR, MAX_BLINKED = 200, 7
 """Maximum numbers of neighbouring tiles that are searched for other filters, and of filters that are listed."""
 SAFE_URI = re.compile(r"[a-z][a-z0-9]*:[\w./+-]+", re.ASCII)
@@ -65,7 +65,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
 
 
 def other_filters(search: Search, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Find the nearest tile in each other filter, by filter; its centre is at most half a tile's side away."""
+    """For each other filter, find the nearest tile whose centre is at most half a tile's side away."""
     ra_deg, dec_deg, scale_arcsec = (facts.get(name) for name in ("ra_deg", "dec_deg", "pixel_scale_arcsec"))
     if ra_deg is None or dec_deg is None or not scale_arcsec or facts.get("is_moving"):
         return {}
