@@ -62,7 +62,7 @@ def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a benchmark scores: a model, or a file of features or scores. `dataset` is a folder or URL of tiles."""
+    """What a benchmark scores: a model, or a file of features or scores. `dataset` is a folder or URL of a dataset."""
 
     dataset: str = ""
     model: str = ""
@@ -73,7 +73,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Name of what is scored; for a file, `model` or the file's name, followed by the file's digest."""
+        """Name of the entry. For a file, it is `model` or else the file's name, followed by the file's digest."""
         if file := self.scores or self.embeddings:
             return f"{self.model or file.name} ({sha256_file(file)[:16]})"
         return " ".join(filter(None, (self.model or "promoted run", self.pretrained)))
@@ -94,10 +94,10 @@ def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
 
 
 def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Compute the scores (t, k) of images and texts, by the name of the scorer.
+    """Compute the scores of all pairs of an image and a text, as arrays (t, k) by name.
 
-    `model` is the entry. `base` is its base model, if classes are ranked and the entry is a run. `reranked` has the
-    order after re-ranking, if the entry asks for it.
+    The name `model` means the entry itself. `base` means the model from which the entry was fine-tuned; it exists only
+    if classes are ranked and the entry is a run. `reranked` means the scores after re-ranking, if this is wanted.
     """
     client = OpenAICompatible(settings.captions) if entry.rerank else None  # checks settings before hours of scoring
     if entry.scores:
@@ -149,8 +149,9 @@ def open_items(
     seen: frozenset[str] = frozenset(),
     num_others: int = 1000,
 ) -> tuple[ItemSet, list[dict[str, Any]]]:
-    """Read frozen items, or make items from a catalogue (CSV) or, without a path, by the rule of the frozen benchmark.
+    """Read frozen items (Parquet), or make items from a catalogue of objects (CSV).
 
+    Without a path, the items are made by the rule of the frozen benchmark.
     The second value counts the objects and the tiles of each class. For frozen items it counts only tiles, because a
     file of frozen items lists no objects. For the frozen benchmark it is empty.
     `seen` has the proposals on which the model was trained.
@@ -187,7 +188,7 @@ def benchmark(
     names = ("num_objects", "num_in_tiles", "num_in_training")
     totals: dict[str, int | None] = {name: sum(row.get(name, 0) for row in counts) for name in names}
     if seen is None or not totals["num_objects"]:
-        totals["num_in_training"] = None  # unknown: no run, no dataset of it, or no objects
+        totals["num_in_training"] = None  # unknown without a run, without its dataset, or without objects
     return common | {
         "catalogue": path and path.name,
         "catalogue_sha256": path and sha256_file(path),

@@ -27,7 +27,7 @@ def captions(settings: Settings) -> None:
     writer = writer_name(backend, settings.captions.seed)
     with open_stage("captions", settings) as stage:
         archive = settings.archive
-        if archive.proposals_file is not None and archive.folder is None:  # these proposals get captions too
+        if archive.proposals_file is not None and archive.folder is None:  # its proposals get captions too
             stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
         sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
         step = Step(

@@ -53,7 +53,8 @@ def compare_on_val(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) ->
 def evaluate(settings: Settings, run: str = "", *, is_own: bool = False) -> Evaluated:
     """Report on a run, and promote the run if it beats the promoted run on val.
 
-    Without an id, the run is the newest run on the newest dataset, or, if `is_own`, the run with these settings.
+    If `run` is empty, the newest run on the newest dataset is evaluated. If `is_own` is also true, the run that was
+    trained with these settings on this dataset is evaluated instead.
     """
     layout = layout_of(settings)
     pull_catalog(layout)
@@ -166,7 +167,7 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
 
 
 def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
-    """Embed one range of tiles; with a layout, fetch the run's folder from the remote store first."""
+    """Embed one range of tiles; if `layout` is given, fetch the run's folder from the remote store first."""
     if layout:
         pull_folder(layout, part.model.run_dir)
     return work(part)

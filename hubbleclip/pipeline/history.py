@@ -82,7 +82,7 @@ def list_reports(layout: Layout) -> list[Row]:
 def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) -> dict[str, str] | None:
     """Read the headline metric of the run that was just evaluated, the value expected by chance, and the newest report.
 
-    `problem` says why no run is promoted; it is empty if a run is promoted. The result is None without a report.
+    `problem` says why no run is promoted, or is empty. None is returned if the run has no report.
     """
     layout = layout_of(settings)
     with read_catalog(layout) as catalog:
@@ -130,7 +130,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
         splits = newest[0].get(SPLIT_REPORT, {}).get("settings") if newest else None
         lineage["split_reason"] = reason_words(lineage["split_reason"], splits)
     product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
-    # product_sha256 is the hash of the bytes on the disk, which may lack extensions that no stage reads
+    # the file may be smaller than the archive's file, because extensions that no stage reads may be skipped
     lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
     return lineage | {
         f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")

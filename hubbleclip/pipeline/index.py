@@ -89,9 +89,9 @@ def index_promoted(settings: Settings) -> None:
 
 
 def replace_features(layout: Layout) -> None:
-    """Replace each model's features by those that `remove_from_index` wrote, even if that call was interrupted."""
+    """Replace the features of each model by the new features that `remove_from_index` has written completely."""
     for new in layout.index.glob(".*.new"):
-        old = new.with_suffix("")  # `remove_from_index` deletes a folder of this name too
+        old = new.with_suffix("")  # if a killed run leaves this folder, `remove_from_index` deletes it
         folder = old.with_name(old.name[1:])
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -101,7 +101,10 @@ def replace_features(layout: Layout) -> None:
 
 
 def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
-    """Rewrite the features of each model without these tiles; features that cannot be read are deleted."""
+    """Remove tiles from the stored features of each model.
+
+    If the features of a model cannot be read, all of them are deleted.
+    """
     replace_features(layout)
     for folder in sorted(layout.index.glob("[!.]*/")):
         try:

@@ -32,7 +32,7 @@ from hubbleclip.training.runs import FINISHED, find_run, runs_in, settings_diges
 def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> bool:
     """Return whether a command has something to do; for the stage `ingest`, the archive is queried.
 
-    With `of_snapshot`, the answer is that of the published catalog, even if the catalog may be out of date.
+    With `of_snapshot`, the published catalog is read even if it may be out of date.
     """
     layout = layout_of(settings)
     is_unknown = not layout.catalog.exists() if of_snapshot else settings.store or is_unpublished(layout)
@@ -110,7 +110,10 @@ def newest_dataset(layout: Layout) -> Path:
 def chosen_run(
     layout: Layout, dataset_digest: str, settings: Settings, run: str = "", *, is_own: bool = False
 ) -> Path | None:
-    """Find the run to evaluate: by its id, or the newest one on a dataset, with these settings if `is_own`."""
+    """Find the run to evaluate: the run with the id `run`, or, if `run` is empty, the newest run on a dataset.
+
+    If `run` is empty and `is_own` is true, it is the run that was trained on the dataset with these settings.
+    """
     if run:
         return find_run_by_id(layout, run)
     if is_own:
@@ -124,13 +127,13 @@ def newest_digest(stage: Stage) -> str:
 
 
 def newest_run(layout: Layout, dataset_digest: str, *, is_shuffled: bool = False) -> Path | None:
-    """Find the newest finished run on a dataset, or the newest shuffled-pairs baseline, whatever its settings."""
+    """Find the newest finished run on a dataset; if `is_shuffled`, find the newest shuffled-pairs baseline instead."""
     found = runs_in(layout.runs, dataset_digest=dataset_digest, status=FINISHED, is_shuffled=is_shuffled)
     return next((folder for folder, _ in found), None)
 
 
 def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path | None:
-    """Find the finished shuffled-pairs baseline of these settings on a dataset, or else the newest one.
+    """Find the shuffled-pairs baseline with these settings on a dataset, or else the newest baseline on the dataset.
 
     None if there is no baseline, or if the settings want none.
     """

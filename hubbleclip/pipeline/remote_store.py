@@ -240,7 +240,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
-    """Return whether the store's copy has the content of a local file; if wrongly False, the file is sent again.
+    """Return whether the store's copy of a file has the same content as the local file.
 
     On S3, the ETag is compared: the MD5 digest of the file, or, for a file that was sent in parts, the digest of the
     digests of the parts. In other stores, the contents are compared.
@@ -271,7 +271,7 @@ def _listed(layout: Layout, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _path_in(files: Any, address: str) -> str:
-    """Return an address without its protocol, in the form in which the file system library returns addresses."""
+    """Return an address without its protocol, as the file system library (fsspec) writes addresses."""
     return str(files.unstrip_protocol(address)).partition("://")[2]
 
 
@@ -291,7 +291,7 @@ def _stamp(path: Path) -> str:
 
 
 def _known(layout: Layout) -> dict[str, str | None]:
-    """Return the version of the catalog in the store and the stamp of the local catalog at the last synchronisation."""
+    """Return the versions that the catalog in the store and the local catalog had at the last synchronisation."""
     path = layout.remote_state
     known: dict[str, str | None] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return known if known.get("store") == layout.store else {"there": None, "here": None}

@@ -48,9 +48,9 @@ QUALIFY row_number() OVER (
   PARTITION BY t.proposal_id ORDER BY coalesce(s.reason IN (SELECT unnest(?)), false) DESC, s.tile_id
 ) = 1
 """
-"""Query for one existing split assignment of each proposal: that of one of its tiles, cut under any tile settings.
+"""Query for the split assignment of one tile of each proposal. The tile may have been cut with other settings.
 
-A tile that was excluded for a permanent reason is preferred, because the reason holds for the whole proposal.
+If a tile was excluded for a permanent reason, this tile is used, because the reason holds for the whole proposal.
 """
 
 
@@ -80,7 +80,10 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read the summaries of abstracts by proposal and writer; the selected writer's summary also has the key `""`."""
+    """Read the summaries of abstracts, by proposal id and then by name of the writer.
+
+    The summary by the writer that the settings select is also stored under the name `""`.
+    """
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
     for row in stage.catalog.rows(SUMMARIES):
@@ -124,7 +127,10 @@ def plan_splits(stage: Stage, material: Material) -> tuple[dict[str, SplitAssign
 def report_splits(
     material: Material, assignments: Mapping[str, SplitAssignment], settings: SplitSettings
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-    """Make the report on the splits and its tables; it also counts the leaks of a random split of single tiles."""
+    """Make the report on the splits, and its tables.
+
+    For comparison, the report counts the leaks that a random split of single tiles would have.
+    """
     by_text = [*text_links(material.proposals, settings), *material.same_files]
     leak = leak_report(material, by_text, settings)
     log.info("splits: %s", leak_summary(leak))

@@ -114,7 +114,7 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str, name: str = "") -> str | None:
-    """Return the path that a query finds in the catalog, followed by `name`, if the path still exists on disk."""
+    """Return the first existing folder that a query finds, or the file `name` in this folder; None if none exists."""
     folders = [layout.absolute(row[column]) for row in catalog.rows(sql)]
     return next((str(folder / name) for folder in folders if folder.exists()), None)
 

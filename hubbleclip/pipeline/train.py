@@ -68,14 +68,15 @@ class StepReport:
 
 
 def title_of(settings: TrainSettings) -> str:
-    """Name a training in the log and beside its progress bar."""
+    """Return the name of a training for the log and the progress bar."""
     return "train: control (shuffled pairs)" if settings.shuffled else "train"
 
 
 def check_training(settings: Settings) -> None:
-    """Check for a GPU and load the pre-trained weights before an ingest that may take days; raises TrainingError.
+    """Check that the training can start, before an ingest that may take days; raises TrainingError.
 
-    Nothing is checked if the training is finished and the published catalog has no new file or tile.
+    The check looks for a GPU and loads the pre-trained weights. It is skipped if the training is finished and the
+    published catalog has no new file or tile.
     """
     layout = layout_of(settings)
     pull_catalog(layout)

@@ -65,7 +65,10 @@ def draw_counts(expected_e_yx: Image, read_noise_e: float, rng: np.random.Genera
 
 
 def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Mask:
-    """Add cosmic rays in place, straight tracks one pixel wide, and return the pixels that were hit."""
+    """Add cosmic rays to an image in place, and return a mask of the pixels that were hit.
+
+    Each cosmic ray is a straight track one pixel wide.
+    """
     length = rng.exponential(5.0, count) + 1  # Length of each track in pixels.
     angle, charge = rng.uniform(0, 2 * np.pi, count), rng.lognormal(6.4, 1.0, count)
     rows, columns = rng.uniform(0, image_yx.shape[0], count), rng.uniform(0, image_yx.shape[1], count)
@@ -83,7 +86,10 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
 
 
 def saturate(image_e_yx: Image, full_well_e: float, *, bleeds: bool) -> Mask:
-    """Clip an image in place at the full-well charge, with bleeding along columns; return the saturated pixels."""
+    """Clip an image in place at the full-well charge, and return a mask of the saturated pixels.
+
+    If `bleeds`, the surplus charge also saturates neighbouring pixels of the same column.
+    """
     full = image_e_yx > full_well_e
     if not full.any():
         return full

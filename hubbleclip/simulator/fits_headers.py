@@ -74,7 +74,7 @@ def primary_header(
     exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
 ) -> fits.Header:
     """Make the header of the primary HDU, which has no data."""
-    # For drizzled images of WFPC2, the header has the suffix `_drz`, so that the bytes of the files stay the same.
+    # Drizzled WFPC2 files were once named `_drz`. Their headers keep this name, so that the bytes stay the same.
     file_name = file_name.replace("_drw.", "_drz.")
     header = begin_header(file_name, num_extensions)
     header["FILETYPE"] = ("SCI", "type of data found in data file")

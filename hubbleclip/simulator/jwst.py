@@ -37,7 +37,7 @@ def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, i
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Write the filter in the form of MAST's column `filters`."""
+    """Return the name of the filter as in MAST's column `filters`."""
     return f"{band.name};CLEAR" if camera.has_pupil else band.name
 
 

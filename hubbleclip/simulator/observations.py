@@ -31,7 +31,7 @@ EXAMPLE_PROPOSAL = 5
 
 
 class SkySettings(SimulatorSettings):
-    """Settings of the simulated archive, with those that only tests and benchmarks change."""
+    """Settings of the simulated archive, and further settings that only tests and benchmarks change."""
 
     observations_per_proposal: int = Field(0, ge=0, le=OBSIDS_PER_PROPOSAL)
     """Number of observations per proposal; 0 means that a small number is drawn for each proposal, as in the demo.
@@ -318,8 +318,8 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 
 def _is_listed_late(settings: SkySettings, proposal: SimProposal, item: SimObservation) -> bool:
-    """Decide whether the archive would list the observation only in the night after the last simulated night."""
-    # A late observation is listed one night late, so late observations of earlier nights are listed in the last night.
+    """Decide whether the archive does not yet list the observation in the last simulated night."""
+    # Late observations are listed one night after their release, so only those of the last night are not yet listed.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng("late", item.obs_id).random() < settings.late_share
 

@@ -47,7 +47,7 @@ def _transformed_psf(name: str, fwhm_px: float, tilt_deg: float, shape: tuple[in
 
 
 def psf_image(fwhm_px: float, spikes_deg: float, shape: tuple[int, ...], ring_px: float = 0.0) -> Image:
-    """Compute the PSF, of sum 1, on a periodic grid with its peak at (0, 0), where the Fourier transform requires it.
+    """Compute the PSF, normalised to sum 1, on a periodic grid; its peak is at pixel (0, 0), as the FFT requires.
 
     The PSF is the sum of a Gaussian core, Moffat-like wings modulated by rings, and two bars for the spikes. This is an
     empirical form, not a model of the pupil.

@@ -85,7 +85,7 @@ def total_proposals(settings: SimulatorSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal; at most one other plan is made for this, that of its parent."""
+    """Make the plan of one proposal; the only other plan that may be needed for this is that of its parent."""
     kind, parent, is_continuation = _parent_of(settings, index)
     if parent is None:
         return _new_plan(settings, index, kind)
@@ -96,10 +96,7 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 
 
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
-    """Return a proposal's kind of object, the index of its parent proposal, and whether it continues that parent.
-
-    The index is None if the proposal has no parent.
-    """
+    """Return a proposal's kind of object, the index of its parent or None, and whether it is a continuation."""
     kind, draw, parent = _draw_parent(index)
     # A parent has no parent itself, so that making a plan requires at most one other plan.
     if parent is None or _draw_parent(parent)[2] is not None:
@@ -108,9 +105,9 @@ def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int
 
 
 def _draw_parent(index: int) -> tuple[ObjectKind, float, int | None]:
-    """Draw the kind of object, a number from 0 to 1, and the index of a possible parent or None.
+    """Draw the kind of object, a random number from 0 to 1, and the index of a possible parent or None.
 
-    The number decides whether the proposal is a continuation.
+    If the number is small enough, the proposal is a continuation of its parent.
     """
     rng = python_rng("relation", index)
     block, position = divmod(index, len(OBJECT_KINDS))
@@ -147,7 +144,7 @@ def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
-    """Draw a plan; its camera suits `sibling_of`, the camera of the parent proposal, unless that is empty."""
+    """Draw a plan. If `sibling_of` names the camera of a parent proposal, a similar camera is preferred."""
     cycle = _draw_cycle(settings, index)
     rng = python_rng("plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)

@@ -100,7 +100,7 @@ def acs_filter_wheels(band: Filter) -> tuple[str, str]:
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Write the filter in the form of MAST's column `filters`."""
+    """Return the name of the filter as in MAST's column `filters`."""
     return ";".join(acs_filter_wheels(band)) if camera.instrument == "ACS" else band.name
 
 

@@ -65,7 +65,7 @@ def _file_frame(settings: SimulatorSettings, exposure: Exposure, kind: str) -> F
 
 
 def _depth(exposure: Exposure) -> ExposureDepth:
-    """Describe the depth of the exposure, relative to a typical exposure of this kind of object."""
+    """Return camera, filter and exposure time, and the typical exposure time for this kind of object."""
     low, high = exposure.plan.kind.exposure_s
     # The typical time is the geometric mean, because exposure times are drawn uniformly in their logarithm.
     typical_s = (low * high) ** 0.5 * (1.8 if exposure.band.line else 1.0)

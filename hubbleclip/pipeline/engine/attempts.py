@@ -27,19 +27,19 @@ RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
 )
-"""Entity and stage of the rejections that `retry` can delete, after which the rejected items are pending again."""
+"""Kinds of items and stages (`entity/stage`) whose rejections the function `retry` can delete."""
 FAILED = """
 SELECT reason, count(*) AS num
 FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
 GROUP BY reason ORDER BY reason
 """
 MAX_RUNS = 8
-"""Number of runs that try a failed item before it is rejected permanently."""
+"""Number of failed runs after which an item is rejected permanently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One kind of work of a stage, and what is recorded when one of its items is rejected."""
+    """One kind of work of a stage, such as fetching files, and how failures of its items are recorded."""
 
     name: str
     """Name in the log and beside the progress bar, such as `cut-products`."""
@@ -49,9 +49,7 @@ class Step:
     digest: str
     """Digest of the settings on which the work depends."""
     key: str = ""
-    """Name of the attribute that holds an item's id, under which a failed item is rejected. If the name is empty, every
-    error stops the stage.
-    """
+    """Name of the attribute that holds the id of an item, such as `uri`. If empty, every error stops the stage."""
     is_retried: bool = False
     """Whether a later run retries failed items."""
     final_reasons: frozenset[str] = frozenset()
@@ -61,7 +59,10 @@ class Step:
     is_local: bool = False
     """Whether threads of this process do the work with every runner, because the work only sends requests."""
     suspects: frozenset[str] = frozenset()
-    """Ids of items at which the machine failed in an earlier run; another failure there does not stop the stage."""
+    """Ids of items at which the machine failed in an earlier run, e.g. for lack of memory.
+
+    If the machine fails at one of these items again, the stage continues.
+    """
 
 
 def archive_step(settings: Settings, name: str, stage: str, entity: str, **further: Any) -> Step:
@@ -79,7 +80,7 @@ def attempt(step: Step, entity_id: str, work: Callable[[], Result]) -> Result | 
 
 
 def reject_item(step: Step, item: Any, error: BaseException) -> Batch:
-    """Convert an item's error to a row that records the failure; raise an error that stops the stage."""
+    """Convert an item's error to a row that records the failure. An error that stops the whole stage is raised."""
     if not step.key or not isinstance(error, Exception):
         raise errors.machine_error(error) or error
     entity_id = getattr(item, step.key)
@@ -129,7 +130,10 @@ def write_with_retries(stage: Stage, batch: Batch) -> None:
 
 
 def retry(settings: Settings, reasons: Sequence[str]) -> int:
-    """Delete rejections and scheduled retries of the given reasons, so that items are pending; return their number."""
+    """Delete rejections and scheduled retries with the given reasons, and return their number.
+
+    The items are then pending again.
+    """
     with open_stage("retry", settings) as stage:
         counts = {row["reason"]: int(row["num"]) for row in stage.catalog.rows(FAILED, [RETRIED])}
         num = sum(find_registered(counts, reason, "reason") for reason in {*reasons})

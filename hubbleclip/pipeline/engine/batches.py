@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class ChunkResult(NamedTuple):
-    """Results of the items of a chunk, each with its position, and the error that stopped the work on the chunk."""
+    """Results of a chunk of items, each with the position of its item, and the error that stopped the work, if any."""
 
     numbered: list[tuple[int, Any]]
     error: HubbleclipError | None
@@ -45,8 +45,8 @@ def map_unordered(
     """Call `work` for each item on the workers of a stage, and yield each item and its result in order of completion.
 
     A thread gets one item at a time; a worker in another process gets `size` items at a time. About `size` items wait
-    for a free worker, which limits the memory and keeps the workers busy. A failed item yields what `reject_item`
-    returns.
+    for a free worker, which limits the memory and keeps the workers busy. The result of a failed item is the record of
+    the failure.
     After an error that stops the stage, no further item is started; the items already started are yielded, and then the
     error is raised.
     """
@@ -69,7 +69,7 @@ def map_unordered(
                 break
             done = ended.get()
             if (chunk := pending.pop(done, None)) is None:
-                continue  # cancelled
+                continue  # this chunk was cancelled
             found: ChunkResult = done.result() if runner.is_separate else outcomes(step, chunk, {done: 0})
             yield from ((chunk[number], result) for number, result in found.numbered)
             if found.error and not stopped:
@@ -131,7 +131,10 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
 def _write_finished(
     stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress, finished: Finished
 ) -> None:
-    """Write the rows of finished items, delete the recorded failures of items that succeeded, and empty the list."""
+    """Write the rows of finished items, and delete earlier records of failures of the items that succeeded.
+
+    The list `finished` is empty afterwards.
+    """
     rows: Batch = {}
     for name, some in chain.from_iterable(found.items() for _, found in finished):
         rows.setdefault(name, []).extend(some)
@@ -158,8 +161,8 @@ def run_batches(
 ) -> None:
     """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
 
-    If every item is itself a batch, `weigh` returns the number of members of an item, and the rows of each item are
-    written in a transaction of their own.
+    If each item is a group, such as several observations, `weigh` returns the size of the group, and the rows of each
+    group are written in one transaction.
     After an error that stops the stage, the finished items are written before the error is raised.
     """
     if not total:
@@ -170,7 +173,7 @@ def run_batches(
     step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
     flush = partial(_write_finished, stage, step, write, progress)
     finished: Finished = []
-    alone: Finished = []  # items at which the machine failed again, although it worked for other items
+    alone: Finished = []  # items at which the machine failed in this run and in an earlier one
     stopped: HubbleclipError | None = None
     try:
         for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):
@@ -181,7 +184,7 @@ def run_batches(
                 flush(finished)
     except HubbleclipError as error:
         stopped = error
-        if isinstance(error, MachineError):  # the items in `alone` are perhaps not at fault
+        if isinstance(error, MachineError):  # the machine failed elsewhere too: `alone` is not recorded
             alone = [(None, {"failure": [error.suspect]})] if error.suspect else []
     if finished or alone:
         flush(finished + alone)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger("hubbleclip.pipeline")
 live = logging.getLogger("hubbleclip.live")
-"""Logger of every change of progress, only for bars on a terminal and on Prefect pages; it writes to no log."""
+"""Logger of every change of progress. Only the bars on a terminal and on Prefect pages use its messages."""
 live.propagate = False
 LOG_EVERY_S = 10.0
 WINDOW_S = 60.0
@@ -101,5 +101,5 @@ class Progress:
 
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""
-        # A terminal that shows a bar prints the last line only.
+        # A terminal with a progress bar shows only the last of these log lines.
         log.info("%s: %s", self.name, self.text, extra={"is_step": self.done < self.total})

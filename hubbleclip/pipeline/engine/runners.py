@@ -96,7 +96,7 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
 
 
 def _cluster(name: str) -> Any:
-    """Start one cluster of a class for all steps of this process, because each start may wait in a batch queue."""
+    """Start a Dask cluster only once per process, because each start may wait in a batch queue."""
     if name not in CLUSTERS or CLUSTERS[name].status.name != "running":
         cluster_class: Any = locate(name)
         if cluster_class is None:

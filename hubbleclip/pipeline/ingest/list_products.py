@@ -22,8 +22,7 @@ from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_PER_BATCH = 4
-"""Factor by which a batch of observations is larger than a batch of files, because one request lists many observations.
-"""
+"""A batch has about this number times `flows.batch_size` observations, because one request lists many of them."""
 
 
 UNCHECKED = """
@@ -31,9 +30,7 @@ SELECT p.uri FROM product p JOIN listing l USING (obs_id)
 WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
   AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
 """
-"""Query for the files whose ETag is requested when their proposal is listed next; each file is due once a year, on a
-day that depends on the file.
-"""
+"""Query for the files, in given proposals, whose ETag is due to be requested again. This happens once a year."""
 
 
 LISTED = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
@@ -75,7 +72,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
-    # a listing whose file has an unknown ETag gets the date of the fetch, so that the next run requests the ETag again
+    # if an ETag stays unknown, the listing gets the date of the fetch, so that the next run requests the ETag again
     dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
@@ -143,7 +140,7 @@ def write_listing(stage: Stage, batch: Batch) -> None:
     Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
     """
     products, stale, renewed = (batch.pop(name, []) for name in ("product", "stale", "renewed"))
-    if stage.settings.archive.from_raw:  # listings that were requested before keep the dates of their requests
+    if stage.settings.archive.from_raw:  # nothing is requested, so known listings keep their dates
         listings = batch.get("listing", [])
         rows = stage.catalog.rows(LISTED, [[item.obs_id for item in listings]])
         dates = {row["obs_id"]: row["listed_at"] for row in rows}

@@ -1,6 +1,6 @@
 """Query new and changed observations, and write them to the catalog.
 
-For each day of release of which all rows have been received, the number of rows is recorded, and observations that the
+When all rows of a day of release have been received, their number is recorded. Then observations of this day that the
 archive no longer lists are marked as withdrawn.
 
 An archive adds rows to old days of release, withdraws rows and renumbers them. A query for what was released lately
@@ -197,8 +197,8 @@ def changed_parts(
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
     """Count the rows of each due year of release before `end_day` (MJD), and query again where the counts differ.
 
-    In a year that is not due, only days whose number of rows was forgotten are counted, with the days between them. If
-    the archive fails to count or return a year, this is logged, and the next run counts the year again.
+    A year that is not due is counted only from the first to the last day whose number of rows is no longer recorded.
+    If the archive fails to count or return a year, this is logged, and the next run counts the year again.
     """
     settings, now = stage.settings.archive, datetime.now(UTC)
     query = {"archive": archive.name, "query_digest": settings.digest()}

@@ -79,7 +79,7 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        # Products with equal content share a file. If another one was cut, the file is gone and no tile is cut here.
+        # Products with equal content share a file, which is deleted after the first one is cut. The others are not cut.
         work = partial(cut_product, product, layout, settings.tiles, data)
         cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
@@ -190,7 +190,7 @@ def store_tiles(
 ) -> Batch:
     """Write the tile files of a product, or of a visit, and make the rows of its tiles and rejected tiles.
 
-    `part_uris` are the products of a visit.
+    `part_uris` lists the URIs of the products of a visit; it is None for a product.
     """
     stage, digest = "colour" if part_uris else "tiles", settings.digest()
     if not cut.tiles:
@@ -210,7 +210,7 @@ def store_tiles(
 def without_repeated(stage: Stage, batch: Batch) -> Batch:
     """Reject all but one of the products with equal content, because their tiles would have the same ids.
 
-    The product that was cut before is kept, or else the first one by proposal and URI.
+    A product that already has tiles is kept, or else the product that is first in order of proposal and URI.
     """
     tiles, digest = batch.get("tile", []), stage.settings.tiles.digest()
     contents = {product.uri: product.sha256 for product in batch.get("product", []) if product.sha256}

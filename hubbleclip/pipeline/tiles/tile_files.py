@@ -90,12 +90,15 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, str]], dict[str, str]]:
-    """List given files and files in given folders, each with its name for messages; also say why others are skipped."""
+    """List the given files and the files in given folders, each with its name for messages.
+
+    The second value gives, for each other file, the reason why the file is skipped.
+    """
     files: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # `READERS` lacks .fz
+            read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # `READERS` has no key for .fz files
             files += [(file, file.relative_to(path).as_posix()) for file in read]
             skipped |= others
         elif path.is_file():

@@ -41,7 +41,7 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 def add_field_stars(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, brightest: float = 2e4
 ) -> None:
-    """Add foreground stars in place: `count` of them between -1.9 and 1.9 scene units, which is wider than a frame."""
+    """Add `count` foreground stars to an image in place, at random positions in a field wider than a frame."""
     # The field is wider than a frame, so that a frame with an offset or a rotation is full of stars too.
     x, y = rng.uniform(-1.9, 1.9, (2, count))
     colour = rng.normal(0.5, 0.5, count)

@@ -125,8 +125,9 @@ class MashupService:
         return self.store.product_rows(numbers), dict, tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
-        """Decide whether the client must poll, which is so at the first request of one in EXECUTING_EVERY queries.
+        """Decide whether the client must ask again for the result of its query.
 
+        This is so at the first request of one in EXECUTING_EVERY queries.
         MAST does the same for a query that takes longer than one request may last.
         """
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}

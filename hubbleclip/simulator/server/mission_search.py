@@ -105,7 +105,7 @@ class MissionSearch:
 
 
 def _value(caom_name: str, value: Any) -> Any:
-    """Convert a value of CAOM to the form of the search API."""
+    """Convert a value of a CAOM column to the form in which the search API returns it."""
     if caom_name in DATES and value is not None:
         return (MJD_EPOCH + timedelta(days=value)).replace(tzinfo=None).isoformat()
     if caom_name == "mtFlag":
@@ -119,7 +119,10 @@ def _info(columns: SearchColumns) -> list[Mapping[str, Any]]:
 
 
 def _matcher(text: str) -> Callable[[Any], bool]:
-    """Make a function that decides whether a value meets a condition: `low..high`, or a list with wildcards."""
+    """Make a function that decides whether a value meets a condition.
+
+    The condition is a range `low..high`, or a comma-separated list of values, in which `*` matches any text.
+    """
     low, is_range, high = text.partition("..")
     if is_range:
         return lambda value: value is not None and _as_key(low, value) <= _as_key(value, value) <= _as_key(high, value)
@@ -129,5 +132,5 @@ def _matcher(text: str) -> Callable[[Any], bool]:
 
 
 def _as_key(bound: Any, value: Any) -> Any:
-    """Convert `bound` to a type that can be compared: to a number if `value` is one, otherwise to a date."""
+    """Convert `bound` for a comparison: to a number if `value` is a number, otherwise to a date."""
     return float(bound) if isinstance(value, int | float) else datetime.fromisoformat(str(bound))

@@ -19,9 +19,9 @@ COMBINED = ("DRW", "DRC", "DRZ", "I2D")  # Kinds of combined images, the preferr
 
 
 def pins_of(settings: SimulatorSettings) -> ArchivePins:
-    """Collect the pinned facts of the archive and of its first suitable proposal.
+    """Collect the pinned facts of the archive, and of its first proposal that is suitable for the check.
 
-    Each observation of this proposal has a combined image, and one has a preview.
+    Each observation of such a proposal has a combined image, and at least one has a preview.
     """
     common = ArchivePins(released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5))
     sky = SkySettings(**settings.model_dump())
