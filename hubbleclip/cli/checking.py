@@ -13,7 +13,7 @@ from hubbleclip.core.id_prefixes import find_id
 
 
 def check_archive(options: Options = Options(), *, json: Json = False, keep: Path | None = None) -> None:
-    """Check with a few requests whether an archive answers as the ingest needs, and estimate its size and duration.
+    """Check with a few requests whether an archive answers as needed, and estimate the size and duration of an ingest.
 
     The exit code is 0 if all is as recorded, 1 if an answer differs from the recorded one, and 2 if the ingest would
     stop.
@@ -21,7 +21,7 @@ def check_archive(options: Options = Options(), *, json: Json = False, keep: Pat
     Parameters
     ----------
     keep
-        Folder in which all answers are saved, such as answers.
+        Folder in which all answers are saved.
 
     """
     from rich.filesize import decimal

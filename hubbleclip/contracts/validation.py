@@ -39,7 +39,7 @@ class Violation(NamedTuple):
 
 
 def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str) -> dict[str, list[Any]]:
-    """Replace the rows of a batch that break their contract by Rejections.
+    """Replace each row of a batch that breaks its contract with a Rejection.
 
     Raises ContractError if a column is missing or a value cannot be cast to the column's type.
     """

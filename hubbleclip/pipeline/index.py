@@ -110,7 +110,7 @@ def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
         try:
             store = open_store(layout, folder.name)
         except SearchError as error:
-            log.warning("index: %s is deleted, and made again when it is needed: %s", folder, error)
+            log.warning("index: %s was deleted (%s); it is made again when it is needed", folder, error)
             shutil.rmtree(folder)
             continue
         with closing(store):

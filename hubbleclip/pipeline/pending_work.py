@@ -66,7 +66,7 @@ def has_captions(stage: Stage) -> bool:
 
     settings = stage.settings
     if not settings.captions.backend:
-        return stage.name == "captions"  # the stage runs, in order to report that no writer is set
+        return stage.name == "captions"  # it is run even so, and reports that no caption backend is set
     is_read = settings.archive.proposals_file is not None and settings.archive.folder is None
     return is_read or bool(pending_captions(stage.catalog, settings.captions, writer_of(settings.captions)))
 

@@ -24,9 +24,10 @@ The resampled variance has the weight n^2 / (n + 1). Here n is the effective num
 misses that would give the same variance.
 """
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
-"""Assumed correlation of the values of a group, and its weight in the mean with the estimated correlation.
+"""Assumed correlation of the values in a group, and its weight.
 
-The estimated correlation has the weight n^2 times the actual number of misses.
+The correlation that is used is the weighted mean of the assumed and the estimated one. The estimated one has the weight
+n^2 times the number of missed values, where n is the effective number of misses.
 """
 GRADED_WEIGHT = 0.4
 """Weight of the modelled variance for graded values; the resampled variance has the weight n.

@@ -90,9 +90,9 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, str]], dict[str, str]]:
-    """List the given files and the files in given folders, each with its name for messages.
+    """List the files to cut, which are given directly or are in given folders, each with its name for messages.
 
-    The second value gives, for each other file, the reason why the file is skipped.
+    The second returned value gives, for each file that is skipped, the reason.
     """
     files: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
