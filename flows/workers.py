@@ -32,8 +32,8 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
-    # Each worker has a session of its own, so that Ctrl-C in the terminal does not reach it. At a second
-    # signal, a worker would end at once, and its flow runs would continue.
+    # Each worker has a session of its own, so that Ctrl-C in the terminal does not reach it: at the next signal,
+    # a worker would end at once, and its flow runs would continue.
     workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
     try:
         while not stopped and all(worker.poll() is None for worker in workers):
