@@ -94,7 +94,8 @@ def protection(key: str, port: int) -> dict[str, str]:
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variable `KEY` with the stored key, for clients of a server on this machine.
 
-    The result is empty if `KEY` is set already, if the server is on another machine, or if no key is stored.
+    The result is empty if `KEY` is set already, if `PREFECT_API_URL` names no server on this machine, or if no key is
+    stored.
     """
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK

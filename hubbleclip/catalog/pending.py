@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the ids of the proposals to fetch; the value is True if an earlier fetch gave no abstract."""
+    """Return the ids of the proposals to fetch; True for one fetched again because it has no abstract yet."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 

@@ -179,7 +179,10 @@ class TileFacts:
             return list(cursor.sql(sql, params=parameters or None).to_arrow_table().to_pylist())
 
     def admitted(self, values: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Find the rows of the index whose tiles pass all filters. `values` maps a filter's name to its value."""
+        """Find the rows of the index whose tiles pass all filters.
+
+        `values` maps a filter's name to its value. The value of a place or a box is a dict of numbers.
+        """
         if not values:
             return self.row_n
         where = " AND ".join(f"({CONDITIONS[name]})" for name in values)

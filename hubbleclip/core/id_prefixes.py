@@ -13,7 +13,7 @@ MAX_SHOWN = 4
 
 
 def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) -> str:
-    """Find the id that equals `start`, or else the only id that begins with it; HubbleclipError if there is none.
+    """Find the id that equals `start`, or else the only id that begins with it; HubbleclipError otherwise.
 
     The message names `listed_by`, the command that lists the ids.
     """

@@ -154,13 +154,14 @@ class Attempt:
 class Tile:
     """A square image that was cut from a product.
 
-    `chip` is the number of the image in its file. (y0, x0) is the first pixel in the image; a coordinate is negative if
-    the tile is padded on that side. A grey level of the tile is `255 * f((value - black) / (white - black))`, where `f`
-    is the stretch function; `sky`, `noise`, `black`, `white` and `softening` are in `unit`. `corners_deg` lists right
-    ascension and declination of the outer corners in the order (y0, x0), (y0, x1), (y1, x1), (y1, x0); the list is
-    empty if the image has no WCS. `view` is native, overview, aim or colour. `shrink` is the downsampling factor: the
-    number of image pixels per tile pixel along one axis. `part_uris` lists the products that a colour tile is made
-    from, in the order red, green, blue. `note` says what a user of the tile must know, such as an unknown camera.
+    `chip` is the index of the FITS extension, plus 1000 times the plane's index in a cube. (y0, x0) is the first pixel
+    in the image; a coordinate is negative if the tile is padded on that side. A grey level of the tile is
+    `255 * f((value - black) / (white - black))`, where `f` is the stretch function; `sky`, `noise`, `black`, `white`
+    and `softening` are in `unit`. `corners_deg` lists right ascension and declination of the outer corners in the order
+    (y0, x0), (y0, x1), (y1, x1), (y1, x0); the list is empty if the image has no WCS. `view` is native, overview, aim
+    or colour. `shrink` is the downsampling factor: the number of image pixels per tile pixel along one axis.
+    `part_uris` lists the products that a colour tile is made from, in the order red, green, blue. `note` says what a
+    user of the tile must know, such as an unknown camera.
     """
 
     tile_id: str

@@ -237,7 +237,7 @@ def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: A
     """Return whether a valid pixel next to a ray belongs to the ray; see `ROUNDS` and `MAX_RISE` for the conditions.
 
     `where` is the pixel's row, its column, and an array that is filled with the 5x5 pixels around it, infinite at rays
-    and invalid pixels.
+    and invalid pixels. The ratio is not tested if the pixel has no valid side neighbour.
     """
     (words_yx, swapped), (y0, x0, near_yx) = pixels, where
     level, noise = background_at(background, y0, x0)

@@ -51,8 +51,9 @@ class Camera:
         Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
         wavelength.
     star_contrasts
-        Largest ratio of a pixel of a star to the median of the 3x3 pixels around it, by wavelength in nm. Between these
-        wavelengths, it is interpolated. A pixel with a larger ratio is a cosmic ray. docs/tiles.md derives the limits.
+        Largest ratio of a pixel of a star to the median of the 3x3 pixels around it, by wavelength in nm. It is linear
+        between these wavelengths, and constant beyond them. A pixel with a larger ratio is a cosmic ray. docs/tiles.md
+        derives the limits.
     saturated_flags
         DQ bits of saturated pixels, as one integer mask. A saturated pixel is never taken for a cosmic ray.
 

@@ -197,10 +197,11 @@ class Transport:
     def retried(
         self, url: str, send: Callable[[], Result], most_damaged: int | None = None, *, is_waited_for: bool = True
     ) -> Result:
-        """Call `send`, which sends one request, until it succeeds, with exponential backoff after each failure.
+        """Call `send`, which sends one request, again after failures, with exponential backoff between the tries.
 
-        The tries end after `most_damaged` responses that were complete but damaged. A host that has never responded is
-        retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries while the host is down are not counted.
+        The tries end after `RequestLimits.attempts`, or after `most_damaged` responses that were complete but damaged.
+        A host that has never responded is retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries while the host is
+        down are not counted.
         """
         started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
@@ -243,7 +244,7 @@ class Transport:
         breaker.record_success()
 
     def check_status(self, host: str, response: requests.Response) -> None:
-        """Raise HTTPError for a failure of the server, and pause the host if the response has a Retry-After header."""
+        """Raise HTTPError for a failure of the server, after pausing the host if this response has a Retry-After."""
         self.reached_hosts.add(host)
         if is_server_failure(response.status_code):
             seconds = retry_after_s(response.headers)

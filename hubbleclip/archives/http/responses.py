@@ -51,7 +51,7 @@ LIST_BYTES = 100_000_000
 ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
 """Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
-"""Estimated memory (bytes) of a parsed JSON value, and of a parsed list or object; and the limit per response."""
+"""Upper estimates of the bytes of a parsed JSON value, and of a parsed list or object; and the limit per response."""
 
 
 class ResponseError(Exception):

@@ -1,5 +1,5 @@
 -- Remove what was made from the products $uris and the proposals $proposal_ids. The rows of the observations and products stay,
--- because the archive lists them; rejections prevent that they are fetched again.
+-- because the archive lists them; rejections prevent them from being fetched again.
 -- Rows of tiles in a dataset stay, because datasets are not changed; these tiles are no longer current.
 DELETE FROM sample WHERE list_contains($tile_ids, tile_id) AND tile_id NOT IN (SELECT tile_id FROM placement);
 DELETE FROM split WHERE list_contains($tile_ids, tile_id) AND tile_id NOT IN (SELECT tile_id FROM placement);
