@@ -100,7 +100,7 @@ def normal_words(text: str) -> list[str]:
 
 @cache
 def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Compile a pattern that matches all synonyms, and map each synonym to the first word of its list of synonyms."""
+    """Compile a pattern of all synonyms in plain form, and map each to the first entry of its list of synonyms."""
     first: dict[str, str] = {}
     for family in _file()["synonyms"]["families"]:
         members = [plain_form(member) for member in family]
@@ -118,7 +118,7 @@ def plain_form(text: str) -> str:
 
 @lru_cache(64)
 def normal_form(text: str) -> str:
-    """Return the plain form of a text, with each synonym replaced by the first word of its list of synonyms."""
+    """Return the plain form of a text, with each synonym replaced by the first entry of its list of synonyms."""
     pattern, first = _synonyms()
     return pattern.sub(lambda match: first[match[0]], plain_form(text))
 

@@ -236,7 +236,7 @@ def _check_fields(description: object) -> None:
 def check_version(place: str | Path, version: str) -> None:
     """Check that a dataset follows a version of the data contract that this program knows.
 
-    In another major version a column may have another meaning, and a newer version may have further columns.
+    In another major version a column may have another meaning, and a newer version may have columns that matter.
     """
     ours = contract_version("shards")
     parts, known = (

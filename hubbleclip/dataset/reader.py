@@ -94,7 +94,7 @@ class SplitTiles:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
             shard = self.spans[index][0]
-            # if the shard is in an older dataset's folder, both folders are deleted, so that no build reuses it
+            # if the shard is in an older dataset's folder, both folders are named, so that no build reuses it
             folders = " and ".join(dict.fromkeys((shard.rpartition("/")[0], self.place)))
             raise DatasetError(
                 f"tile {self.rows['tile_id'][index]} in {shard} is damaged: "

@@ -53,7 +53,7 @@ def not_promoted(catalog: Catalog) -> EvaluationError:
 
 
 def find_run(layout: Layout, name: str) -> Path:
-    """Find the folder of a finished run by its path or its id; EvaluationError if there is none."""
+    """Find the folder of a run by its path, or of a finished run by its id; HubbleclipError if there is none."""
     if (Path(name) / RUN).is_file():
         return Path(name).absolute()
     states = {folder.name: facts["status"] for folder, facts in runs_in(layout.runs)}

@@ -240,7 +240,7 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
-    """Return whether the store's copy of a file has the same content as the local file.
+    """Return whether the store's copy has the same content as a local file; a wrong False only sends the file again.
 
     On S3, the ETag is compared: the MD5 digest of the file, or, for a file that was sent in parts, the digest of the
     digests of the parts. In other stores, the contents are compared.

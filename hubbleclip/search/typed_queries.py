@@ -55,7 +55,7 @@ class Known:
 
 
 def understand(params: SearchParams, known: Known) -> SearchParams:
-    """Turn the filters that are typed in the texts of a search into parameters."""
+    """Turn the filters that are typed in the texts of a search into parameters; a second call changes nothing."""
     values = params.model_dump(by_alias=True, exclude_defaults=True, include=set(SearchParams.model_fields))
     reader = _Reader(known=known, values=values, kept=set() if params.prefers_text else set(values))
     before, texts = None, params.q
@@ -233,7 +233,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
 
 
 def _programme(match: re.Match[str], known: Known) -> Change | None:
-    """Read the number of a programme. After an ambiguous word such as `ID`, only a known programme counts."""
+    """Read a programme; four digits after only `HST` or `JWST`, or a number after `AR` or `ID`, must be a known one."""
     words, number = set(re.findall("[a-z]+", match[0].lower())), match[1]
     is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
     is_known = number in known.proposals and not 1990 <= int(number) < 2040

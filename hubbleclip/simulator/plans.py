@@ -202,7 +202,7 @@ def _target(rng: random.Random, kind: ObjectKind, scene_key: int, half_field_arc
 
 def _position(rng: random.Random, kind: ObjectKind) -> tuple[float, float]:
     """Draw a position (ra, dec) in degrees, uniform on the sphere; moving targets have a declination of -23 to 23."""
-    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # `height` is sin(dec), which excludes the poles
+    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # `height` is sin(dec), without the poles
     if kind.is_moving:
         return ra_deg, rng.uniform(-23, 23)
     return ra_deg, math.degrees(math.asin(height))

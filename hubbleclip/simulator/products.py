@@ -54,7 +54,7 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
 
     As in MAST, some lists contain a file twice.
     """
-    # The footprint `stair` is that of WFPC2. MAST lists some of its files twice; a client must remove the duplicates.
+    # The footprint `stair` is that of WFPC2. MAST lists some files twice; a client must remove the duplicates.
     if camera.footprint == "stair":
         return (_C0M, _D0M, _SHM, _TRL) if is_single else (_C0M, _D0M, _DRW, _JPG, _SHM, _TRL, _DRW)
     if camera.footprint == "one_chip":  # WFC3/IR has no CTE-corrected products (DRC, FLC).

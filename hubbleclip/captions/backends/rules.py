@@ -31,7 +31,10 @@ HINTS = {
     "Stars": "stellar physics|stars|stellar|star formation",
     "Galaxies": "galax",
 }
-"""Patterns of the science categories; the first that matches the archive's category, or else the title, counts."""
+"""Patterns of the science categories; the first that matches counts.
+
+They are searched for in the archive's category, or in the title if the archive gives no category.
+"""
 HINT_WEIGHT = 8
 """Number of votes for the science category that `HINTS` gives; the terms found in the text vote too."""
 

@@ -44,7 +44,7 @@ EDGE_PX = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyObject:
-    """An object of a catalogue: position (ICRS), class in plain words, radius (0 if not given), votes for the class."""
+    """An object of a catalogue: position (ICRS), class in plain words, share of votes for it, radius or 0."""
 
     ra_deg: float
     dec_deg: float

@@ -24,7 +24,10 @@ MAIN = {
     "ap": "mean average precision",
     "ndcg_at_10": "nDCG at 10",
 }
-"""Labels of the metrics that the page shows. The last two metrics are means over the classes of a catalogue."""
+"""Labels of the metrics that the page shows; lines are sorted by the first metric that they have.
+
+The last two metrics are means over the classes of a catalogue.
+"""
 
 
 def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:

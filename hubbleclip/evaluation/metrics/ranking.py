@@ -90,7 +90,7 @@ def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> 
     sorted_i, is_positive_i = scores_i[order_i], gain_i[order_i] > 0
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
     # Only blocks of tied items that contain a positive (axis k) contribute to a metric. The copies of items are counted
-    # in these blocks and in the segments between them (axis s).
+    # in these blocks and in the segments between them (axis s), because counting in every block would be slower.
     blocks_k, first_k = np.unique(block_i[is_positive_i], return_index=True)
     starts_k, ends_k = (np.searchsorted(block_i, blocks_k, side) for side in ("left", "right"))
     starts_s = np.unique(np.r_[0, starts_k, ends_k[ends_k < len(block_i)]])

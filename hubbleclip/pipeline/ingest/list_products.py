@@ -30,7 +30,10 @@ SELECT p.uri FROM product p JOIN listing l USING (obs_id)
 WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
   AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
 """
-"""Query for the files, in given proposals, whose ETag is due to be requested again. This happens once a year."""
+"""Query for the files, in given proposals, whose ETag is due to be requested again with the next list.
+
+This happens once a year, on a day that depends on the file.
+"""
 
 
 LISTED = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"

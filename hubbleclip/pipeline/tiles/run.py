@@ -79,7 +79,8 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        # Products with equal content share a file, which is deleted after the first one is cut. The others are not cut.
+        # Products with equal content share a file. If it was deleted after another of them was cut, no tile is cut; see
+        # `without_repeated`.
         work = partial(cut_product, product, layout, settings.tiles, data)
         cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:

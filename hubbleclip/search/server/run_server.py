@@ -31,7 +31,7 @@ MAX_CONNECTIONS = 512
 """Largest number of open connections; each needs a file descriptor, and a process can often open only 1,024."""
 HEADERS_S, EXCHANGE_S = 10.0, 90.0
 """Time limits in seconds: the first until the headers of a connection's first request are complete; the second for each
-response, and for each pause before the next request."""
+response, and from its end until the headers of the next request are complete."""
 FULL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"

@@ -253,7 +253,7 @@ def rebuild_hint(folder: Path) -> str:
 
 
 def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
-    """Choose how many of the last segments are merged with new rows: only small ones, so that segments stay few."""
+    """Choose how many of the last segments are merged with new rows, so that there are few, and large ones are kept."""
     num_merged = 0
     for facts in reversed(segments):
         if facts.num_rows > num_new or facts.num_rows + num_new > max_rows:
