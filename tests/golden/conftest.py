@@ -35,7 +35,8 @@ def compare_recorded() -> Callable[..., None]:
             for name, old in recorded.items()
             if plain[name] != (pytest.approx(old, rel=tolerance, abs=tolerance) if tolerance else old)
         }
-        assert not changed, advice
+        if changed:
+            pytest.fail(f"{advice}\n{json.dumps(changed, indent=1)}", pytrace=False)
 
     return compare
 
