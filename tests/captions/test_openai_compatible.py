@@ -18,6 +18,7 @@ from hubbleclip.captions.backends.openai_compatible import (
     JUDGEMENT,
     LIMITS,
     PROMPT_VERSION,
+    RETRY_TEMPERATURE,
     OpenAICompatible,
     confirm_address,
     parse_grade,
@@ -190,7 +191,8 @@ def test_a_picture_is_graded_and_a_bad_grade_is_asked_for_again() -> None:
         stub.grade_of = lambda text, picture: next(grades) if (text, picture) == ("a comet", b"\x89PNG pixels") else 0
         backend = OpenAICompatible(settings(base_url=stub.url), limits=QUICK)
         assert backend.judge("a comet", b"\x89PNG pixels") == 7
-    first, _ = stub.requests
+    first, second = stub.requests
+    assert (second["seed"], second["temperature"]) == (first["seed"] + 1, RETRY_TEMPERATURE)
     assert first["messages"][0] == {"role": "system", "content": JUDGEMENT}
     assert first["messages"][1]["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
     assert first["response_format"]["json_schema"]["schema"]["required"] == ["grade"]

@@ -116,19 +116,24 @@ def words(batches, step: int) -> list[str]:
 
 
 def pairs_of(batches) -> list[tuple[str, str]]:
-    """Number of the proposal of each tile, and of the abstract with which it is paired, in six batches."""
+    """Number of the proposal of each tile, and of the text with which it is paired, in six batches."""
     numbers = [proposal_id.split(":")[1] for proposal_id in batches.tiles.rows["proposal_id"].to_pylist()]
     return [
-        (numbers[row], text.split("proposal ")[1].split(" ")[0])
+        (numbers[row], next(filter(str.isdigit, text.split())))
         for step in range(6)
         for row, text in zip(batches.sampler.rows(step), words(batches, step), strict=True)
     ]
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_texts_are_those_of_the_tile_or_if_shuffled_those_of_one_other_group(built, shuffled) -> None:
-    settings = SETTINGS.model_copy(update={"captions": {"abstract": 1.0}, "shuffled": shuffled})
-    pairs = set(pairs_of(open_batches(built[0], settings)))
+@pytest.mark.parametrize("kind", ["abstract", "title"])
+def test_texts_are_those_of_the_tile_or_if_shuffled_those_of_one_other_group(built, kind, shuffled) -> None:
+    settings = SETTINGS.model_copy(update={"captions": {kind: 1.0}, "shuffled": shuffled})
+    batches = open_batches(built[0], settings)
+    for row in np.flatnonzero(batches.tiles.group_n % 2):  # every second group has a summary too
+        batches.tiles.captions[row] = [*batches.tiles.captions[row][:1], "Gas.", *batches.tiles.captions[row][1:]]
+        batches.tiles.caption_kinds[row] = ("abstract", "summary", "title")
+    pairs = set(pairs_of(batches))
     assert {own != seen for own, seen in pairs} == {shuffled}
     assert len(pairs) == len({own for own, _ in pairs}) == len({seen for _, seen in pairs})
 

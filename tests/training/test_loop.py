@@ -57,6 +57,22 @@ def test_finished_run_is_returned_at_once(dataset_dir, run_dir) -> None:
     assert (again, seen) == (run_dir, [])
 
 
+def test_any_other_process_joins_the_run_of_the_first(dataset_dir, run_dir, tmp_path, monkeypatch) -> None:
+    received, own = iter((run_dir, True)), []
+
+    def broadcast(box: list[object], src: int) -> None:
+        own.append(box[0])
+        box[0] = next(received)
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr("hubbleclip.training.distributed.DistributedDataParallel", lambda model, device_ids: model)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
+    assert own[1:] == [True]  # all steps are taken in the checkpoint of the first
+
+
 def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_left(dataset_dir, run_dir) -> None:
     seen, settings = [], TRAIN.model_copy(update={"steps": 8, "resume": run_dir.name})
     progress = {"on_progress": lambda step, _: seen.append(step)}
