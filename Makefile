@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 RUN := $(BIN)/hubbleclip
 CHECKER := .venv-contracts
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
-SPREAD := -n 3 --dist loadfile
+SPREAD := --dist loadfile
 FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 
@@ -78,15 +78,15 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
-# Three processes share the cores, and those that they start share compiled files, even where a variable forbids them.
+# Processes share the cores, and those that they start share compiled files, even where a variable forbids them.
 test test-slow: export OMP_NUM_THREADS = 1
 test test-slow nightly: export PYTHONDONTWRITEBYTECODE =
 
 test: setup-dev  ## the quick tests
-	$(BIN)/pytest -m "not slow" $(SPREAD)
+	$(BIN)/pytest -m "not slow" -n 4 $(SPREAD)
 
 test-slow: setup-dev  ## servers, whole pipelines, a kill of each kind; three at once, since many of them wait
-	$(BIN)/pytest -m "slow and not nightly" $(SPREAD) --timeout 1500
+	$(BIN)/pytest -m "slow and not nightly" -n 3 $(SPREAD) --timeout 1500
 
 nightly: setup-dev  ## storms, fuzzing, most kills, clusters, several hosts, browsers, all mutants, the other Python: three hours
 	tools/nightly
