@@ -78,12 +78,12 @@ status: setup  ## what exists and what is pending
 sql: setup  ## query the catalog: make sql Q="FROM coverage"
 	$(RUN) sql "$(Q)" $(FLAGS)
 
-# Processes share the cores, and those that they start share compiled files, even where a variable forbids them.
+# Three processes share the cores, and those that they start share compiled files, even where a variable forbids them.
 test test-slow: export OMP_NUM_THREADS = 1
 test test-slow nightly: export PYTHONDONTWRITEBYTECODE =
 
 test: setup-dev  ## the quick tests
-	$(BIN)/pytest -m "not slow" -n 4 $(SPREAD)
+	$(BIN)/pytest -m "not slow" -n 3 $(SPREAD)
 
 test-slow: setup-dev  ## servers, whole pipelines, a kill of each kind; three at once, since many of them wait
 	$(BIN)/pytest -m "slow and not nightly" -n 3 $(SPREAD) --timeout 1500

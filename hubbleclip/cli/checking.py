@@ -21,7 +21,7 @@ def check_archive(options: Options = Options(), *, json: Json = False, keep: Pat
     Parameters
     ----------
     keep
-        Folder in which all answers are saved.
+        Folder that all answers are saved to, such as `mast-answers`.
 
     """
     from rich.filesize import decimal
