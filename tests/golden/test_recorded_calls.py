@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -54,6 +55,7 @@ def seen(call: Callable[[], Any]) -> list[Any]:
 
 
 HELPERS = {"np": np, "catch": catch, "make": make, "fail": fail, "seen": seen, "patch": patch}
+HELPERS |= {"attrgetter": attrgetter, "itemgetter": itemgetter}
 
 
 def plain(value: Any) -> Any:
