@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 RUN := $(BIN)/hubbleclip
 CHECKER := .venv-contracts
 LOCAL_FLAGS := $(if $(LOCAL),--local $(LOCAL)) $(if $(PROPOSALS),--proposals $(PROPOSALS))
-SPREAD := --dist loadfile
+SPREAD := --dist loadfile --no-loadscope-reorder
 FLAGS := --profile $(PROFILE) $(if $(DATA),--data $(DATA)) $(LOCAL_FLAGS)
 PREFECT_FLAGS = $(FLAGS) $(if $(PORT),--port $(PORT))
 

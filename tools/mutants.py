@@ -1,8 +1,8 @@
 """Plant the faults of `tests/mutants` one at a time, and check that the quick tests of their area fail.
 
 Each fault is a patch. It begins with the line `fault:`, which says what the patched code does wrong, and the line
-`tests:`, which lists test files (or `file::test`) for pytest. A unified diff with one line of context follows. The code
-is copied to a temporary folder for each patch. Every test that noticed a fault must pass without a patch.
+`tests:`, which lists test files (or `file::test`) for pytest. A unified diff with one line of context follows. Patches
+are applied in turn to copies of the code. Every test that noticed a fault must pass without a patch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -31,11 +33,14 @@ HEADER = re.compile(r"^(fault|tests): (.+)$", re.MULTILINE)
 APPLY = ("-C0",)
 """Options of `git apply`: lines around the change may differ, so that few edits of the code invalidate a patch."""
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["pytest", "hypothesis", "torch", "open_clip", "numba", "scipy.stats", "astropy.wcs", "pyarrow.parquet", "duckdb"]
-)
+LIBRARIES = """
+pytest hypothesis torch torchvision open_clip numba scipy.stats scipy.cluster.hierarchy astropy.wcs astropy.coordinates
+pyarrow.compute pyarrow.parquet duckdb pydantic_settings cyclopts requests stamina mcp fastapi uvicorn jinja2 sqlalchemy
+"""
+PROCESSES.set_forkserver_preload(LIBRARIES.split())
 """Processes with these libraries in memory: importing them takes longer than most of the tests."""
-COMPILED = "hubbleclip/images/__pycache__"
+LOOPS = "hubbleclip/images/"
+COMPILED = f"{LOOPS}__pycache__"
 """Machine code of the loops over pixels, which takes ten seconds to compile; it is valid where no loop is changed."""
 NUM_AT_ONCE = 2
 MAX_S = 300
@@ -110,23 +115,32 @@ def _code(name: str, text: str) -> str:
     return ast.dump(tree)
 
 
+def patched_files(patch: Path) -> list[str]:
+    """Name the files that a patch changes."""
+    return re.findall(r"^\+\+\+ b/(.+)$", patch.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def files_of(mutant: Mutant, root: Path) -> set[str]:
     """Name the files that a mutant depends on: its patch, those that it patches, and its tests."""
-    patched = re.findall(r"^\+\+\+ b/(.+)$", mutant.path.read_text(encoding="utf-8"), re.MULTILINE)
     tests = [test.partition("::")[0] for test in mutant.tests.split()]
-    return {str(mutant.path.relative_to(root)), *patched, *tests}
+    return {str(mutant.path.relative_to(root)), *patched_files(mutant.path), *tests}
 
 
-def copy_code(root: Path, copy: Path) -> None:
-    """Copy the files that git tracks or would track."""
+def copy_code(root: Path, copy: Path) -> Path:
+    """Copy the files that git tracks or would track; return the copy."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, copy / name)
-    if (root / COMPILED).is_dir():
-        shutil.copytree(root / COMPILED, copy / COMPILED)
+    copy_files([name for name in listed.split("\0") if (root / name).is_file()], root, copy)
+    return copy
+
+
+def copy_files(names: Sequence[str], root: Path, copy: Path) -> None:
+    """Copy files with their times, by which Python and Numba know what they have compiled."""
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, copy / name)
+    if (root / COMPILED).is_dir() and any(name.startswith(LOOPS) for name in names):
+        shutil.copytree(root / COMPILED, copy / COMPILED, dirs_exist_ok=True)
 
 
 class Failures:
@@ -144,16 +158,18 @@ class Failures:
         self.first = self.first or (report.nodeid if report.failed else "")
 
 
-def run_tests(tests: Sequence[str], patch: Path | None, root: Path) -> Trial:
-    """Run tests in a copy of the code, up to the first failure."""
-    started_s = time.monotonic()
-    with TemporaryDirectory(prefix="mutant-") as folder:
-        result, detail = _try(tests, patch, root, Path(folder).resolve())
+def run_tests(tests: Sequence[str], patch: Path | None, root: Path, copies: SimpleQueue[Path]) -> Trial:
+    """Apply a patch to one of the copies, run tests in it up to the first failure, and restore its files."""
+    copy, started_s = copies.get(), time.monotonic()
+    try:
+        result, detail = _try(tests, patch, copy)
+    finally:
+        copy_files(patched_files(patch) if patch else [], root, copy)
+        copies.put(copy)
     return Trial(result, detail, time.monotonic() - started_s)
 
 
-def _try(tests: Sequence[str], patch: Path | None, root: Path, copy: Path) -> tuple[str, str]:
-    copy_code(root, copy)
+def _try(tests: Sequence[str], patch: Path | None, copy: Path) -> tuple[str, str]:
     if patch is not None:
         # git must not take the copy for a part of a repository around it, because it would then patch nothing
         env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(copy.parent)}
@@ -183,6 +199,7 @@ def _run_pytest(copy: Path, tests: Sequence[str], sender: Connection) -> None:
     os.chdir(copy)
     sys.path.insert(0, str(copy))
     os.environ["PYTHONPATH"] = str(copy)
+    sys.dont_write_bytecode = False  # the next tests in this copy need not compile it
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -196,9 +213,11 @@ def main(names: Sequence[str], root: Path = ROOT, since: str = "") -> int:
     """Try the named mutants or all, if `since` is given only changed ones; print a table; return the exit status."""
     mutants, started_s = read_mutants(root, names), time.monotonic()
     mutants = changed_since(root, since, mutants) if since else mutants
-    problems, noticing = [], set()
-    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
-        trials = pool.map(lambda one: run_tests(one.tests.split(), one.path, root), mutants)
+    problems, noticing, copies = [], set(), SimpleQueue[Path]()
+    with ExitStack() as at_end, ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+        for _ in range(NUM_AT_ONCE):
+            copies.put(copy_code(root, Path(at_end.enter_context(TemporaryDirectory(prefix="mutant-"))).resolve()))
+        trials = pool.map(lambda one: run_tests(one.tests.split(), one.path, root, copies), mutants)
         for mutant, trial in zip(mutants, trials, strict=True):
             result = "SURVIVED" if trial.result == PASSED else trial.result
             name = mutant.path.stem
@@ -209,7 +228,7 @@ def main(names: Sequence[str], root: Path = ROOT, since: str = "") -> int:
                 problems.append(f"{name} {result}: {mutant.fault} ({trial.detail})")
         tests = sorted(noticing)
         parts = [tests[first::NUM_AT_ONCE] for first in range(min(NUM_AT_ONCE, len(tests)))]
-        for trial in pool.map(lambda part: run_tests(part, None, root), parts):
+        for trial in pool.map(lambda part: run_tests(part, None, root, copies), parts):
             print(f"{trial.duration_s:4.0f} s  {'no fault':38}  {trial.result:14}  {trial.detail}", flush=True)
             problems += [f"without a fault, {trial.detail} fails too"] if trial.result != PASSED else []
     print(f"{len(mutants)} faults in {time.monotonic() - started_s:.0f} s", *problems, sep="\n")

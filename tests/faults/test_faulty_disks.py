@@ -83,7 +83,7 @@ def calm(process: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 def test_a_disk_that_failed_changes_nothing(
     seed: int, process: Warm, calm: tuple[str, Path], tmp_path: Path, tables: list[Table]
 ) -> None:
-    (url, folder), draw, num, num_failed = calm, random.Random(seed), 50 if seed else 10, 0
+    (url, folder), draw, num, num_failed = calm, random.Random(seed), 50 if seed else len(STAGES), 0
     for number in range(num):
         name = STAGES[(number + seed) % len(STAGES)]
         call, code = draw.choice(("write", "fsync", "rename")), draw.choice(ERRORS)

@@ -50,7 +50,7 @@ def workers_of(parent: psutil.Process) -> list[psutil.Process]:
     return [one for one in parent.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
 
 
-@pytest.mark.parametrize("num", [10, pytest.param(50, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("num", [4, pytest.param(50, marks=pytest.mark.nightly)])
 def test_a_kill_leaves_no_process_and_changes_nothing(
     num: int, fetched: Path, calm: Rows, tmp_path: Path, tables: list[Table]
 ) -> None:
