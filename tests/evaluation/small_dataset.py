@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import squares_dataset
 from evaluation_samples import sample
 from PIL import Image
 
@@ -14,6 +15,7 @@ from hubbleclip.training.loop import train
 
 SIZE_PX = 96
 MODEL = ModelSettings(name="hubbleclip-tiny", pretrained="")
+SMALL_MODEL = squares_dataset.MODEL
 
 
 def make_png(index: int, group: int) -> bytes:
@@ -52,7 +54,9 @@ def build(folder: Path, num_groups: int = 30, tiles_per_group: int = 3, num_test
     return folder / built.dataset.digest
 
 
-def train_small_run(dataset_dir: Path, runs_dir: Path, steps: int, shuffled: bool = False) -> Path:
+def train_small_run(
+    dataset_dir: Path, runs_dir: Path, steps: int, shuffled: bool = False, model: ModelSettings = MODEL
+) -> Path:
     settings = TrainSettings(
         steps=steps,
         batch_size=16,
@@ -66,4 +70,4 @@ def train_small_run(dataset_dir: Path, runs_dir: Path, steps: int, shuffled: boo
         seed=3,
         shuffled=shuffled,
     )
-    return train(dataset_dir, runs_dir, MODEL, settings, code_version="test")
+    return train(dataset_dir, runs_dir, model, settings, code_version="test")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from evaluation_samples import sample
 from PIL import Image
-from small_dataset import MODEL, build, make_png
+from small_dataset import SMALL_MODEL, build, make_png
 
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
@@ -23,12 +23,12 @@ from hubbleclip.training.models.builder import load_model
 
 def test_an_occlusion_map_is_the_fall_of_the_similarity_per_patch(tmp_path) -> None:
     tiles = open_split(read_dataset(build(tmp_path, num_groups=6, tiles_per_group=1, num_test_groups=2)), "test")
-    loaded = load_model(MODEL, 1)
+    loaded = load_model(SMALL_MODEL, 1)
     (text_d,) = embed_texts(loaded, ["a comet"], 8)
     fall_yx = diagnostics.occlusion_map(loaded, tiles, 0, text_d)
     whole = tiles.read_tiles([0], loaded.image_size)[:, None]
     covered = whole.copy()
-    covered[..., 12:24, 84:96] = np.sort(whole.ravel())[(whole.size - 1) // 2]  # torch's median: the lower middle
+    covered[..., 4:8, 28:32] = np.sort(whole.ravel())[(whole.size - 1) // 2]  # torch's median: the lower middle
     before, after = (loaded.encode_images(torch.from_numpy(one)).numpy()[0] @ text_d for one in (whole, covered))
     assert fall_yx.shape == (diagnostics.NUM_SQUARES, diagnostics.NUM_SQUARES)
     assert fall_yx[1, 7] == pytest.approx(before - after, abs=1e-5)

@@ -7,9 +7,8 @@ import pytest
 import small_dataset
 import torch
 from evaluation_samples import sample
-from small_dataset import MODEL
+from small_dataset import MODEL, SMALL_MODEL
 
-from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import EvaluationError
 from hubbleclip.core.vectors import unit
 from hubbleclip.dataset.build import read_dataset
@@ -23,7 +22,7 @@ from hubbleclip.training.models.builder import load_model
 TEXTS = ["a spiral galaxy", "We propose to observe a comet. Its tail tells of its age."]
 
 
-@pytest.mark.parametrize("model", [MODEL, ModelSettings(name="ViT-S-32", pretrained="")], ids=lambda m: m.name)
+@pytest.mark.parametrize("model", [MODEL, SMALL_MODEL], ids=lambda m: m.name)
 def test_rounded_weights_give_nearly_the_same_features(model) -> None:
     full, rounded = (prepare_for_embedding(load_model(model, 1), precision) for precision in ("fp32", "bf16"))
     size = full.image_size
@@ -43,7 +42,7 @@ def test_automatic_precision_is_one_that_the_processor_multiplies_in(has, expect
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True, "amx_int8": True})
     assert [resolve_precision(one) for one in ("auto", "fp32", "bf16")] == [expected, "fp32", "bf16"]
-    assert prepare_for_embedding(load_model(MODEL, 1), "auto").dtype == DTYPES[expected]
+    assert prepare_for_embedding(load_model(SMALL_MODEL, 1), "auto").dtype == DTYPES[expected]
 
 
 BATCH_SIZE = 3
@@ -57,7 +56,7 @@ def pickled(thing):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("ranges")
     dataset_dir = small_dataset.build(root / "datasets", num_groups=14, tiles_per_group=2, num_test_groups=8)
-    run_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=2)
+    run_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=2, model=SMALL_MODEL)
     return read_dataset(dataset_dir), run_dir
 
 
@@ -84,7 +83,7 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(
 
 def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
     """The feature of a phrase is the normalised mean of the features of its prompts in this task."""
-    loaded = load_model(ModelSettings(name="hubbleclip-tiny", pretrained=""), 1)
+    loaded = load_model(SMALL_MODEL, 1)
     test_set = make_test_set([sample(i, i) for i in range(3)])
     labels = {
         task: Labels(phrases=phrases, prompts=prompts, is_positive_kt=np.ones((2, 3), dtype=bool))
