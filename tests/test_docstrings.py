@@ -3,12 +3,12 @@
 import ast
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
+
+from sources import CODE, ROOT, nodes_of
 
 from hubbleclip.config.settings import Settings
 
-ROOT = Path(__file__).parents[1]
-CODE = sorted([*(ROOT / "hubbleclip").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
+DOCUMENTED = [path for path in CODE if not path.is_relative_to(ROOT / "experiments")]
 EXEMPT = {"property", "cached_property", "model_validator", "field_validator", "overload"}
 """Decorators of methods that are read as attributes or called by pydantic."""
 MAX_LONGER = 0.2
@@ -30,10 +30,10 @@ def node_of(name: str) -> ast.Module | ast.ClassDef | Function:
     """The syntax tree of a dotted name."""
     path = ROOT / f"{name.replace('.', '/')}.py"
     if path.is_file():
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return nodes_of(path)[0]
     module, _, last = name.rpartition(".")
-    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    return next(node for node in tree.body if getattr(node, "name", None) == last)
+    nodes = nodes_of(ROOT / f"{module.replace('.', '/')}.py")
+    return next(node for node in nodes[0].body if getattr(node, "name", None) == last)
 
 
 def functions_of(node: ast.AST) -> Iterator[Function]:
@@ -68,7 +68,7 @@ def test_what_users_and_extenders_call_has_its_sections() -> None:
 
 
 def test_the_public_names_of_the_package_are_in_the_reference() -> None:
-    package = ast.parse((ROOT / "hubbleclip/__init__.py").read_text(encoding="utf-8"))
+    package = nodes_of(ROOT / "hubbleclip/__init__.py")[0]
     (named,) = [
         ast.literal_eval(node.value)
         for node in package.body
@@ -95,6 +95,6 @@ def docstring_lines(node: ast.AST) -> int:
 
 
 def test_few_docstrings_are_longer_than_the_body() -> None:
-    functions = [n for p in CODE for n in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(n, Function)]
+    functions = [node for path in DOCUMENTED for node in nodes_of(path) if isinstance(node, Function)]
     bodies = [(docstring_lines(n), n.end_lineno - n.body[0].end_lineno) for n in functions if docstring_lines(n)]
     assert sum(0 < body < documented for documented, body in bodies) <= MAX_LONGER * len(functions)

@@ -5,14 +5,12 @@ import re
 import statistics
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sources import CODE, ROOT, nodes_of
 
-ROOT = Path(__file__).parents[1]
-CODE = sorted(path for folder in ("hubbleclip", "flows", "experiments") for path in (ROOT / folder).rglob("*.py"))
 PATTERNS = ("tests/**/*.py", "tools/*.py", "benchmarks/*.py", "benchmarks/[!.]*/*.py")
 ALL_PYTHON = sorted([*CODE, *(path for pattern in PATTERNS for path in ROOT.glob(pattern))])
 BANNED_NAMES = re.compile(r"handle|manager|utils|helper", re.IGNORECASE)
@@ -26,47 +24,43 @@ TUPLE_NAMES = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
 """What the standard library documents of named tuples."""
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-def documentation_lines(tree: ast.AST) -> set[int]:
+def documentation_lines(nodes: Iterable[ast.AST]) -> set[int]:
     """Lines of docstrings: a function may be documented at any length."""
     strings = [
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
     return {line for one in strings for line in range(one.lineno, one.end_lineno + 1)}
 
 
-def length(node: ast.AST) -> int:
-    return node.end_lineno - node.lineno + 1 - len(documentation_lines(node))
+def lengths_of_functions(path: Path) -> dict[str, int]:
+    documented = documentation_lines(nodes_of(path))
+    lines = {f"{path.name}:{node.name}": range(node.lineno, node.end_lineno + 1) for node in functions(path)}
+    return {name: len(set(of_function) - documented) for name, of_function in lines.items()}
 
 
-def code_lines(path: Path) -> int:
+def code_lines(text: str) -> int:
     """Lines of a file without docstrings, comments and blank lines."""
-    text = path.read_text(encoding="utf-8")
-    documented = documentation_lines(ast.parse(text))
+    documented = documentation_lines(ast.walk(ast.parse(text)))
     lines = [line.strip() for number, line in enumerate(text.splitlines(), 1) if number not in documented]
     return sum(bool(line) and not line.startswith("#") for line in lines)
 
 
 def test_functions_are_short() -> None:
-    lengths = {f"{path.name}:{node.name}": length(node) for path in CODE for node in functions(path)}
+    lengths = {name: num for path in CODE for name, num in lengths_of_functions(path).items()}
     assert {name: n for name, n in lengths.items() if n > 60} == {}
     assert statistics.median(lengths.values()) <= 17
     assert sum(n <= 30 for n in lengths.values()) / len(lengths) >= 0.8
 
 
 def test_files_are_short() -> None:
-    lengths = {str(p.relative_to(ROOT)): code_lines(p) for p in ALL_PYTHON}
-    long = {name: n for name, n in lengths.items() if n > 400}
+    sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ALL_PYTHON}
+    long = {name: n for name, text in sources.items() if text.count("\n") > 400 and (n := code_lines(text)) > 400}
     assert not long, "split the file by its subjects into modules, or move rows of a table into a file of data"
 
 
@@ -94,7 +88,7 @@ def test_broad_except_is_where_items_fail_and_where_libraries_open_a_stranger_s_
     broad = [
         p.name
         for p in CODE
-        for node in ast.walk(tree_of(p))
+        for node in nodes_of(p)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
     ]
@@ -139,9 +133,9 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def imported(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
     """Full name of all that is imported, and the name that it has in the file."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((one.name, one.asname or one.name.partition(".")[0]) for one in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -152,9 +146,9 @@ def is_ours(full_name: str) -> bool:
     return full_name.partition(".")[0] in OURS | {""}
 
 
-def named(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
+def named(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str | None]]:
     """Every name behind a dot, also by `getattr` and its kind, with the name that its chain begins with."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             yield node.attr, first_name(node.value)
         elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in BY_NAME:
@@ -169,9 +163,9 @@ def first_name(node: ast.AST) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def defined(tree: ast.AST) -> Iterator[str]:
+def defined(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Names that classes and functions of a file define: methods, names in a class, and what is set on `self`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         if isinstance(node, ast.ClassDef):
@@ -183,15 +177,15 @@ def defined(tree: ast.AST) -> Iterator[str]:
             yield node.attr
 
 
-def foreign_private_names(tree: ast.AST, inherited: set[str]) -> set[str]:
+def foreign_private_names(nodes: Sequence[ast.AST], inherited: set[str]) -> set[str]:
     """Private names that belong to another library, or to another file: a file may use its own on any object, and on
     `self` those that other classes of this project define, the `inherited`.
     """
-    names = list(imported(tree))
+    names = list(imported(nodes))
     found = {part for full, _ in names if not is_ours(full) for part in full.split(".") if is_private(part)}
     foreign = {local for full, local in names if not is_ours(full)}
-    own = {*defined(tree), *TUPLE_NAMES}
-    for name, first in named(tree):
+    own = {*defined(nodes), *TUPLE_NAMES}
+    for name, first in named(nodes):
         allowed = own | inherited if first in {"self", "cls"} else own
         if is_private(name) and (first in foreign or name not in allowed):
             found.add(name)
@@ -199,9 +193,8 @@ def foreign_private_names(tree: ast.AST, inherited: set[str]) -> set[str]:
 
 
 def test_private_names_of_other_libraries_are_left_alone() -> None:
-    trees = {path: tree_of(path) for path in CODE}
-    ours = {name for tree in trees.values() for name in defined(tree)}
-    used = {str(path.relative_to(ROOT)): foreign_private_names(tree, ours) for path, tree in trees.items()}
+    ours = {name for path in CODE for name in defined(nodes_of(path))}
+    used = {str(path.relative_to(ROOT)): foreign_private_names(nodes_of(path), ours) for path in CODE}
     assert {
         path: names - ALLOWED.get(path, set()) for path, names in used.items() if names - ALLOWED.get(path, set())
     } == {}
@@ -228,14 +221,14 @@ def test_private_names_of_other_libraries_are_left_alone() -> None:
     ],
 )
 def test_the_check_finds_private_names_but_our_own(code: str, is_found: bool) -> None:
-    assert bool(foreign_private_names(ast.parse(code), {"_inherited"})) is is_found
+    assert bool(foreign_private_names([*ast.walk(ast.parse(code))], {"_inherited"})) is is_found
 
 
 def test_no_object_changes_its_class() -> None:
     changed = [
         f"{path.name}:{node.lineno}"
         for path in CODE
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr == "__class__" and isinstance(node.ctx, ast.Store)
     ]
     assert changed == []

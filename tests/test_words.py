@@ -7,12 +7,12 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from sources import CODE, ROOT, nodes_of
 
-ROOT = Path(__file__).parents[1]
 TEXTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -24,8 +24,6 @@ TEXTS = (
     "experiments/*/README.md",
     "hubbleclip/evaluation/benchmarks/README.md",
 )
-CODE = ("hubbleclip", "flows", "experiments")
-"""Folders whose comments, docstrings and string literals are checked."""
 EXEMPT = "# words: ok"
 IDIOMS = {
     r"\btold\b": "said, given, reported, or the passive without it",
@@ -49,25 +47,23 @@ def idioms_in(text: str) -> Iterator[tuple[int, str]]:
             yield flat.count("\n", 0, match.start()) + 1, f"{match[0]!r}: write {better}"
 
 
-def texts_in(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the first line number and the text of every comment and every string, f-strings and docstrings included."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
-    for node in ast.walk(ast.parse(source)):
+def texts_in(source: str, nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Yield the first line number and the text of comments with idioms and of all strings, also f-strings."""
+    if any(True for line in source.splitlines() for _ in idioms_in(line.partition("#")[2])):  # tokens take long
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
 
-def faults_of_code(source: str) -> list[str]:
+def faults_of_code(source: str, nodes: Iterable[ast.AST]) -> list[str]:
     """Return one line per idiom in the comments, docstrings and strings of a Python source."""
     lines = source.splitlines()
-    found = {(first + number - 1, message) for first, text in texts_in(source) for number, message in idioms_in(text)}
+    texts = texts_in(source, nodes)
+    found = {(first + number - 1, message) for first, text in texts for number, message in idioms_in(text)}
     return [f"line {at}: {message}" for at, message in sorted(found) if not lines[at - 1].endswith(EXEMPT)]
-
-
-def files_of(folders: tuple[str, ...]) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", sorted({p for text in TEXTS for p in ROOT.glob(text)}), ids=lambda p: p.name)
@@ -80,13 +76,14 @@ def test_every_pattern_of_texts_has_files() -> None:
 
 
 def test_code_has_no_idiom() -> None:
-    found = {str(p.relative_to(ROOT)): faults_of_code(p.read_text(encoding="utf-8")) for p in files_of(CODE)}
+    found = {str(p.relative_to(ROOT)): faults_of_code(p.read_text(encoding="utf-8"), nodes_of(p)) for p in CODE}
     assert {path: faults for path, faults in found.items() if faults} == {}
 
 
 def test_comments_docstrings_and_strings_of_code_are_read_and_names_are_not() -> None:
     source = '"""It was told\nanew."""\ntold = 1  # goes on\nsaid = f"{told} left out"\nfine = "so many"  # words: ok\n'
-    assert [fault.partition(":")[0] for fault in faults_of_code(source)] == ["line 1", "line 2", "line 3", "line 4"]
+    faults = faults_of_code(source, ast.walk(ast.parse(source)))
+    assert [fault.partition(":")[0] for fault in faults] == ["line 1", "line 2", "line 3", "line 4"]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
     dataset_dir = small_dataset.build(root / "datasets", num_groups=24, tiles_per_group=2, num_test_groups=10)
     run_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=12, model=small_dataset.SMALL_MODEL)
-    shuffled_dir = small_dataset.train_small_run(dataset_dir, root / "runs", steps=1, shuffled=True, model=small_dataset.SMALL_MODEL)
+    shuffled_dir = small_dataset.train_small_run(
+        dataset_dir, root / "runs", steps=1, shuffled=True, model=small_dataset.SMALL_MODEL
+    )
     return root, dataset_dir, run_dir, shuffled_dir
 
 
