@@ -2,20 +2,21 @@
 
 An expression is evaluated in the namespace of its module, or of several (`module, module: expression`).
 `catch(lambda: ...)` gives the error of a call, `seen` also what it prints and logs, `make(Record, ...)` a valid record, and
-`path` is an empty folder; `enter` opens a context, such as `patch(...)`, until the end of the entry. Names that one part
-alone needs are in `PART.py` beside its table; `sky` is the search of a made sky. A new one is written with the value null,
-and `make golden UPDATE=1` records what it gives.
+`path` is an empty folder; `enter` opens a context, such as `patch(...)` or `clock(...)`, until the end of the entry.
+Names that one part alone needs are in `PART.py` beside its table; `sky` is the search of a made sky. A new one is written
+with the value null, and `make golden UPDATE=1` records what it gives.
 """
 
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from operator import attrgetter, itemgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -54,8 +55,16 @@ def seen(call: Callable[[], Any]) -> list[Any]:
     return [result, printed.getvalue().splitlines(), logged]
 
 
+@contextmanager
+def clock(module: str, *times_s: float) -> Iterator[list[float]]:
+    """A module whose clock shows these times; the waits of the module, which take no time."""
+    waits, left = list[float](), iter(times_s)
+    with patch(f"{module}.time", SimpleNamespace(sleep=waits.append, monotonic=lambda: next(left))):
+        yield waits
+
+
 HELPERS = {"np": np, "catch": catch, "make": make, "fail": fail, "seen": seen, "patch": patch}
-HELPERS |= {"attrgetter": attrgetter, "itemgetter": itemgetter}
+HELPERS |= {"attrgetter": attrgetter, "clock": clock, "itemgetter": itemgetter}
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import valid_catalog
+from stub_server import StubServer
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_captions
@@ -53,6 +54,16 @@ def test_one_row_per_distinct_abstract_and_a_reason_for_a_placeholder(layout: La
     assert rows(layout, "SELECT entity, stage, reason FROM rejection") == [
         {"entity": "abstract_summary", "stage": "captions", "reason": "no_text"}
     ]
+
+
+def test_an_abstract_that_a_model_refuses_waits_for_a_later_run_and_a_placeholder_does_not(
+    layout: Layout, settings: Settings
+) -> None:
+    with StubServer(lambda _: ["400"] * 9) as stub:
+        model = {"backend": "openai", "model": "made", "base_url": stub.url}
+        captions(settings.model_copy(update={"captions": settings.captions.model_copy(update=model)}))
+    assert [row["error"] for row in rows(layout, "FROM attempt")] == ["refused"] * 2
+    assert [row["reason"] for row in rows(layout, "FROM rejection")] == ["no_text"]
 
 
 def test_a_second_run_finds_nothing_to_do_and_a_changed_abstract_is_written_about(

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from search_site import add_tiles, settings_of, tile_id_of
+from stages import product, stage_at
 from valid_catalog import dataset, make
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -17,9 +18,10 @@ from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.app import main
 from hubbleclip.core.errors import HubbleclipError, MachineError, SettingsError
+from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
-from hubbleclip.pipeline.drop import drop
+from hubbleclip.pipeline.drop import drop, remove_files
 from hubbleclip.pipeline.engine.stage import open_stage
 from hubbleclip.pipeline.index import remove_from_index
 from hubbleclip.search.open_index import open_store
@@ -110,6 +112,19 @@ def test_a_second_drop_finishes_an_interrupted_one(step: str, tmp_path: Path, mo
             drop(settings, "mast:1-0", lambda _: True)
     assert not layout.tile(own).exists()
     assert open_store(layout, "a" * 32).tile_ids.to_pylist() == []
+
+
+def test_a_file_of_another_product_or_outside_of_the_profile_is_kept(tmp_path: Path) -> None:
+    files = {"a": "products/shared", "b": "products/shared", "c": "products/own", "d": None}
+    with stage_at(tmp_path) as stage:
+        stage.catalog.upsert({"product": [product(uri, uri=uri, path=path) for uri, path in files.items()]})
+        outside, root = tmp_path / "local.fits", stage.layout.root
+        for file in (outside, root / "products/shared", root / "products/own", root / "tiles/t.png"):
+            write_text(file, "")
+        dropped = [{"uri": uri, "path": files[uri]} for uri in "acd"]
+        remove_files(stage, dropped, [{"path": "tiles/t.png"}, {"path": str(outside)}])
+        assert outside.exists()
+        assert [path.name for place in ("products", "tiles") for path in (root / place).iterdir()] == ["shared"]
 
 
 def test_a_drop_beside_a_remote_store_is_refused(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from hubbleclip.cli.running import run_stage
 from hubbleclip.config.settings import Settings, read_settings
 from hubbleclip.config.toml import read_grid
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
+from hubbleclip.core.io import read_json
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
 from hubbleclip.pipeline.dataset import Growth, read_growth
 from hubbleclip.pipeline.dataset import dataset as dataset_stage
 from hubbleclip.pipeline.engine.stage import layout_of, open_stage
-from hubbleclip.pipeline.evaluate import evaluate
+from hubbleclip.pipeline.evaluate import compare, evaluate
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.train import sweep, train
 from hubbleclip.training.checkpoints import write_best
@@ -30,12 +31,13 @@ from hubbleclip.training.checkpoints import write_best
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A profile with a remote store, a dataset and a finished run on it."""
+    """A profile with a remote store, a dataset and a finished run on it, with its control."""
     folder = tmp_path_factory.mktemp("profile")
     overrides = {"data": str(folder), "store": f"file://{folder}/store", "evaluation": {"bootstrap": 100}}
-    settings = read_settings("demo", overrides, {"evaluation": {"shuffled_steps": 0}})
+    settings = read_settings("demo", overrides)
     dataset_dir = make_dataset(settings.root / "datasets", 15)
-    made_run(settings.root, dataset_dir.name, MODEL, TRAIN)
+    for is_shuffled in (False, True):
+        made_run(settings.root, dataset_dir.name, MODEL, TRAIN.model_copy(update={"shuffled": is_shuffled}))
     with open_stage("shards", settings) as stage:
         stage.catalog.upsert({"dataset": [dataset("1", digest=dataset_dir.name, path=f"datasets/{dataset_dir.name}")]})
     return settings
@@ -49,14 +51,17 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
     assert {path.relative_to(copies): path.read_bytes() for path in copies.rglob("*") if path.is_file()} == files
     assert first.decision and (first.decision.run_id, first.decision.is_promoted) == (run_id, True)
     with read_catalog(layout) as catalog:
-        (report,), (run,) = catalog.rows("FROM report"), catalog.rows("FROM run")
-        steps = [row["step"] for row in catalog.rows("FROM checkpoint")]
+        (report,), runs = catalog.rows("FROM report"), catalog.rows("FROM run ORDER BY is_shuffled")
+        models = {row["model"] for row in catalog.rows("FROM metric WHERE run_id = ?", [run_id])}
+        steps = {row["run_id"]: row["step"] for row in catalog.rows("FROM checkpoint")}
     assert (report["report_id"], report["run_id"], report["path"]) == (
         report_dir.name,
         run_id,
         f"reports/{report_dir.name}",
     )
-    assert (report["settings_digest"], run["run_id"], steps) == (settings.evaluation.digest(), run_id, [4])
+    assert report["settings_digest"] == settings.evaluation.digest()
+    assert [run["is_shuffled"] for run in runs] == [False, True] and runs[0]["run_id"] == run_id
+    assert {"fine_tuned", "shuffled", "base"} <= models and steps == {run["run_id"]: 4 for run in runs}
     again = evaluate(settings, run_id[:20])
     assert (again.report_dir, again.decision, len(again.metrics)) == (report_dir, None, len(first.metrics))
     with open_stage("evaluate", settings) as stage:  # as after a kill between the report and the decision
@@ -64,6 +69,19 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
         stage.catalog.changed = True
     decided = evaluate(settings).decision
     assert decided and decided.is_promoted
+
+
+def test_a_comparison_has_its_own_page_and_leaves_the_catalog_as_it_is(settings: Settings) -> None:
+    layout = layout_of(settings)
+    run, other = sorted(path.name for path in layout.runs.iterdir())[::-1]
+    before = layout.catalog.read_bytes()
+    page = compare(run, other, settings)
+    assert page == layout.reports / f"{run}-beside-{other}/index.html" and page.is_file()
+    facts = read_json(page.with_name("metrics.json"))
+    assert (facts["run_id"], facts["other_run_id"]) == (run, other)
+    assert layout.catalog.read_bytes() == before
+    with pytest.raises(HubbleclipError, match=f"both ids mean the run {run}: give another"):
+        compare(run, run[:20], settings)
 
 
 def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_not_have(tmp_path: Path) -> None:
@@ -87,24 +105,27 @@ def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_
 
 
 def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Settings, tmp_path: Path) -> None:
-    labels = []
+    asked = []
 
     def run(stage: Callable[[Settings], object], chosen: Settings, label: str) -> None:
-        labels.append((stage, label))
+        asked.append((stage, label, chosen.train.batch_size, chosen.evaluation.shuffled_steps))
         run_dir = made_run(chosen.root, newest_dataset(layout_of(chosen)).name, chosen.model, chosen.train)
-        write_best(run_dir, 4, chosen.train.seed / 10)
+        write_best(run_dir, 4, {2: 0.2, 3: None, 4: 0.3}[chosen.train.seed])
 
-    (tmp_path / "grid.toml").write_text("[train]\nseed = [2, 3]\nsteps = [4]\n")
+    (tmp_path / "grid.toml").write_text("[train]\nseed = [2, 3, 4]\nsteps = [4]\n")
     grid = read_grid(tmp_path / "grid.toml")
-    overrides = {"data": str(settings.data), "model": MODEL.model_dump()}
+    overrides = {"data": str(settings.data), "model": MODEL.model_dump(), "train": {"batch_size": 7}}
     rows = sweep("demo", overrides, grid, run)
-    assert labels == [(train, "train.seed 2, train.steps 4"), (train, "train.seed 3, train.steps 4")]
+    assert asked == [(train, f"train.seed {seed}, train.steps 4", 7, 0) for seed in (2, 3, 4)]
     assert [(row["train.seed"], row["train.steps"], row["best_step"], row["val_accuracy_10"]) for row in rows] == [
-        (3, 4, 4, 0.3),
+        (4, 4, 4, 0.3),
         (2, 4, 4, 0.2),
+        (3, 4, 4, None),
     ]
-    assert len({row["run"] for row in rows}) == 2
+    assert len({row["run"] for row in rows}) == 3
     assert sweep("demo", overrides, grid, lambda *_: None) == rows, "all are trained already"
+    with pytest.raises(HubbleclipError, match="the newest dataset changed during the sweep: run the sweep again"):
+        sweep("demo", overrides, {"train.seed": [9]}, lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,27 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 import valid_catalog
 from commands import files_below
 from search_site import add_tiles, settings_of, tile_id_of
 from stages import NOW, stage_at
 from synthetic_samples import make_sample
+from valid_catalog import make
 
 from hubbleclip.catalog.working_copy import writing_catalog
+from hubbleclip.core.errors import TileFileError
+from hubbleclip.core.io import write_text
 from hubbleclip.core.records import Dataset
+from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.manifest import DESCRIPTION, SPLIT_REPORT, read_dataset, read_description
+from hubbleclip.dataset.shard_writer import ShardFile
 from hubbleclip.dataset.splits.material import Material
+from hubbleclip.pipeline.engine.runners import RUNNERS, Runner
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.remote_store import push
-from hubbleclip.pipeline.shards import newest_release, reuse_dataset, shards
+from hubbleclip.pipeline.shards import newest_release, packing_map, reuse_dataset, shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -79,6 +86,26 @@ def test_tiles_that_only_the_store_has_are_packed_from_their_recorded_paths(tmp_
     shards(settings)
     assert sorted(read_dataset(newest_dataset(layout)).manifest["tile_id"].to_pylist()) == sorted(ids)
     assert files_below(layout.tiles) == []
+
+
+def test_shards_that_other_machines_pack_come_back_through_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNNERS, "dask", Runner(RUNNERS["threads"].open, is_separate=False, address="dask_address"))
+    flows = {"runner": "dask", "dask_address": "host:1"}
+
+    def pack(shard: PlannedShard) -> ShardFile | TileFileError:
+        if shard.path.name == "b.tar":
+            return TileFileError(["t"])
+        write_text(shard.path, "packed")
+        return make(ShardFile, extents={})
+
+    with stage_at(tmp_path / "here", {"store": f"file://{tmp_path}/store", "flows": flows}) as stage:
+        there = replace(stage, layout=layout_of(stage.settings))
+        planned = [PlannedShard(path=there.layout.root / f"{n}.tar", samples=[], sidecars={}) for n in "ab"]
+        packed = packing_map(there, {})(pack, planned)
+    assert [type(one) for one in packed] == [ShardFile, TileFileError]
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.tar")] == ["here/demo/a.tar"]
 
 
 def test_the_report_on_splits_counts_no_damaged_tile(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,25 @@ def test_without_keep_local_files_are_here_only_while_they_are_needed(tmp_path: 
     with local_files(layout, ["tiles/a.png", "tiles/b.png"]):
         assert (layout.root / "tiles/a.png").read_text() == "sent"
     assert [path.name for path in files_below(layout.tiles)] == ["b.png"]
+
+
+def test_all_descriptions_are_fetched_and_the_shards_of_the_newest_dataset_from_wherever_they_are(
+    tmp_path: Path,
+) -> None:
+    layout, older, newest = machine(tmp_path, "one"), "a" * 32, "b" * 32
+    shard = {"sha256": "c" * 64, "size_bytes": 1, "num_samples": 1}
+    shards = [
+        {"shard": f"{split}-000000.tar", "split": split, "home_digest": home} | shard
+        for split, home in (("train", None), ("val", older))
+    ]
+    texts = {"digest": newest, "inputs_digest": older, "contract_version": "1", "shards": shards}
+    described = json.dumps(texts | {name: {} for name in ("counts", "files", "split_report")})
+    for name, digest in product(("dataset.json", "train-000000.tar", "val-000000.tar"), (older, newest)):
+        write_text(tmp_path / f"store/datasets/{digest}/{name}", described)
+    found = ("a/dataset.json", "b/dataset.json")
+    for place, files in ((None, ()), (layout.datasets / newest, ("b/train-000000.tar", "a/val-000000.tar"))):
+        remote_store.pull_datasets(layout, place)
+        assert {path.parent.name[0] + "/" + path.name for path in files_below(layout.datasets)} == {*found, *files}
 
 
 def test_a_folder_comes_back_as_it_was_without_unfinished_files(tmp_path: Path) -> None:
