@@ -439,3 +439,21 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
         jobs = [pool.submit(fetch, script, tmp_path, transport=transport, uri=f"mast:{i}") for i in range(8)]
     assert {type(job.exception()) for job in jobs} == {ArchiveDownError}
     assert len(script.seen) <= 8, "no thread retries after its pause"
+
+
+@pytest.mark.parametrize(("reached", "num_tries"), [(set(), 3), ({"host"}, 2)])
+def test_a_host_that_has_never_responded_is_tried_for_two_seconds_and_others_for_their_attempts(
+    reached: set[str], num_tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    one = make_transport(attempts=2)
+    one.reached_hosts |= reached
+    monkeypatch.setattr(time, "monotonic", lambda: (0.0, 0.5, 1.9, 2.0)[len(tries)])
+
+    def send() -> None:
+        tries.append("a")
+        raise requests.ConnectTimeout
+
+    with pytest.raises(requests.ConnectTimeout):
+        one.retried("http://host/a", send, is_waited_for=False)
+    assert len(tries) == num_tries

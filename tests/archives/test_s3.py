@@ -42,7 +42,7 @@ def test_a_file_of_another_mission_is_absent_without_a_request(tmp_path: Path) -
 @pytest.mark.parametrize(
     "path",
     [
-        *("/hst/public/../../x", "/hst/public/a/./x", "/hst/public/x?a", "/jwst/public/x", "x"),
+        *("/hst/public/../../x", "/hst/public/a/./x", "/hst/public/x?a", "/hst/public/a b", "/jwst/public/x", "x"),
         *(b"{}", b"null", b"<html>"),
     ],
 )
@@ -58,6 +58,25 @@ def test_a_path_of_mast_that_leads_out_of_the_missions_folder_is_not_requested(
 
 
 NOWHERE = "http://127.0.0.1:9"
+FLT = "hst/public/j8ck/j8ck01abq/j8ck01abq_flt.fits"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "expected"),
+    [
+        ("HST/product/j8ck01abq_flt.fits", FLT, [FLT]),
+        ("HST/product/J8CK01ABQ_FLT.FITS", "hst/public/new/a.fits", [FLT, "hst/public/new/a.fits"]),
+        ("HST/product/hst_1_drc.fits", "hst/public/x/y.fits", ["hst/public/x/y.fits"]),
+        ("JWST/product/j8ck01abq_flt.fits", FLT, []),
+    ],
+)
+def test_the_address_by_name_comes_first_then_that_of_mast(
+    scripted, tmp_path: Path, name: str, path: str, expected: list[str]
+) -> None:
+    mast = scripted(give(json.dumps({f"mast:{name}": {"path": f"/{path}"}}).encode()))
+    source = source_at("http://bucket", tmp_path, mast.url).sources["s3"]
+    found = [url.removeprefix("http://bucket/stpubdata/") for url in source.addresses(f"mast:{name}", "J8CK01ABQ")]
+    assert found == expected
 
 
 def fetched(sources: FileSources, product: Product) -> Product:
