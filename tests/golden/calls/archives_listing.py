@@ -2,37 +2,105 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from PIL import Image
+
+from hubbleclip.archives.check.files import check_preview
+from hubbleclip.archives.check.listing import _check_filter
 from hubbleclip.archives.check.probe import Finding, Measured, Probe
-from hubbleclip.archives.mast.client import Criteria, ResultPage
+from hubbleclip.archives.mast.caom_rows import fold_rows
+from hubbleclip.archives.mast.client import Criteria, PortalSession, ResultPage
+from hubbleclip.archives.mast.product_candidates import Candidate, candidate_from_row
 from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
+from hubbleclip.core.records import Observation
 from hubbleclip.missions.archive import PinnedFile
 from hubbleclip.missions.hst import HST
 from hubbleclip.missions.jwst import JWST
+from hubbleclip.simulator.server.mast_tables import columns_config
 from tests.archives.conftest import archive_at, make_transport, observation
 from tests.archives.test_choice import file_of
 from tests.archives.test_choice import observation as visited
+from tests.archives.test_mast import queries_of, table
 from tests.archives.test_windows import Server
-from tests.bad_server import give
+from tests.bad_server import BadServer, give
 from tests.golden.plain import without
 from tests.made_archive import MadeArchive, hst_archive, made_pins
 
 __all__ = [
     "JWST",
     "FetchSettings",
-    "Measured",
     "PinnedFile",
     "SimpleNamespace",
     "TileSettings",
     "give",
     "make_transport",
+    "observation",
+    "queries_of",
+    "table",
 ]
-__all__ += ["Server", "choose", "findings", "observation", "pinned", "probe", "ranges"]
+Image.new("L", (9, 9)).save(jpeg := io.BytesIO(), "JPEG")
+JPEG = jpeg.getvalue()
+
+
+def visit(number: int, proposal: int = 12675, **row: Any) -> Observation:
+    return observation(obs_id=f"ibol0{number}010", obsid=number, proposal_id=proposal, **row)
+
+
+def listed(number: int, size: float | None = None, kind: str = "SCIENCE", uri: str = "") -> dict[str, Any]:
+    """A row of a file of `visit(number)`."""
+    name = uri or f"ibol0{number}010_drz.fits"
+    return {"productType": kind, "dataURI": name, "parent_obsid": number, "size": size}
+
+
+def drz(place: int | str, ra_deg: float, **row: Any) -> tuple[Any, ...]:
+    """A visit with a combined image, for `choose`."""
+    return f"ibol{place:0>2}010", "drz", {"s_ra": ra_deg, "s_dec": 0, **row}
+
+
+def candidate(**row: Any) -> Candidate | None:
+    return candidate_from_row({"productType": "SCIENCE", "dataURI": "mast:ibol02010_drz.fits", **row}, HST.products)
+
+
+def folded(*rows: dict[str, Any]) -> Observation | None:
+    """One observation of these rows, which have the numbers from 0."""
+    return fold_rows([{"obs_id": "a", "obsid": n, **row} for n, row in enumerate(rows)], "hst", None, HST.products)
+
+
+def filtered(names: list[str], *rows: tuple[str, Any]) -> list[Any]:
+    """What the check of a filter by these names of instruments finds in rows of (instrument, release date)."""
+    given = [{"instrument_name": name, "t_obs_release": date} for name, date in rows]
+    return [(one.level.name, one.found) for one in _check_filter(given, {"instrument_name": names})]
+
+
+def measured(**values: Any) -> Measured:
+    sizes = dict.fromkeys(("files_each", "file_bytes", "bytes_per_pixel", "latency_s", "list_s", "bytes_per_s"), 1.0)
+    return Measured(**{"num_observations": 1, "page": (1, 1.0), **sizes} | values)
+
+
+def portal(*bodies: bytes) -> BadServer:
+    """MAST's portal, which gives these responses in turn."""
+    return BadServer(*map(give, bodies), table={"/portal": give(json.dumps(columns_config("Mast.Caom.Cone")).encode())})
+
+
+def session(*bodies: bytes) -> PortalSession:
+    """The session of a query that gets these responses in turn."""
+    left = iter(bodies)
+    ask = lambda *_, **__: SimpleNamespace(content=next(left))  # noqa: E731
+    return PortalSession(SimpleNamespace(session=SimpleNamespace(headers={}), ask=ask), 9)
+
+
+class Repeating(Server):
+    """A server that gives all rows for each window."""
+
+    def rows(self, window: Any) -> list[Any]:
+        return [{"obsid": n} for n in range(len(self.dates))]
 
 
 def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[Any]:
@@ -55,6 +123,7 @@ def probe(rows: Callable[[Criteria], list[Any]] = lambda _: [], **given: Any) ->
     """A probe that gets these rows for each query, with attributes that other checks set."""
     made = Probe(archive_at("http://h", Path(), name="hst"), HST.pins, None)
     mast = SimpleNamespace(observations=lambda query, **more: ResultPage(rows=rows(query | more), total=9))
+    mast.products_of = given.pop("products_of", None)
     for name, value in {"mast": mast, **given}.items():
         setattr(made, name, value)
     return made
@@ -70,6 +139,11 @@ def ranges(whole: bytes, sent: list[str]) -> Any:
         return SimpleNamespace(headers=given, content=whole[first : last + 1])
 
     return SimpleNamespace(get=get)
+
+
+def gives(path: str, body: bytes, status: int = 200) -> Callable[[MadeArchive], object]:
+    """An edit of a made archive, which then gives this response at a path."""
+    return lambda world: world.table.update({path: give(body, status)})
 
 
 def findings(
@@ -88,3 +162,9 @@ def findings(
         made = probe(**about)
         found = [[one.level.name, one.what, one.found] for one in check(made)]
     return without([*found, *made.abstract_sources, *filter(None, [made.num_in_all])], (world.host, "HOST"))
+
+
+def previewed(products: str, one: Measured) -> Any:
+    """What the check of a sound preview finds, which adds its sizes to those that are measured."""
+    about = {"files": {"a": pinned(preview_uri="mast:p.jpg")}, "measured": one}
+    return findings(check_preview, gives("/api/v0.1/Download", JPEG), about, products=products)[0][:2]
