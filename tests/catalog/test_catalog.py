@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta, timezone
@@ -187,3 +188,17 @@ def test_a_reader_stops_a_query_without_end(layout: Layout) -> None:
         with pytest.raises(CatalogError, match=r"took more than 2 s: narrow it, or move the file away"):
             catalog.query("SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b")
         assert catalog.counts()["watermark"] == 0
+
+
+def test_a_snapshot_is_published_after_each_interval_and_only_then_is_the_file_reopened(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = int(time.monotonic()) + 100
+    now = [start]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with writing_catalog(layout, publish_every_s=60.0) as catalog:
+        for seconds, is_due in ((0, True), (59, False), (60, True), (119, False), (120, True)):
+            now[0], connection = start + seconds, catalog.connection
+            catalog.upsert({"watermark": [mark(str(seconds))]})
+            assert (layout.catalog.exists(), catalog.connection is not connection) == (is_due, is_due)
+            layout.catalog.unlink(missing_ok=True)

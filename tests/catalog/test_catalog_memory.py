@@ -56,6 +56,9 @@ def test_the_catalog_is_opened_anew_with_its_rows_and_its_lock(layout: Layout) -
         for number in range(REOPEN_EVERY):
             catalog.upsert({"rejection": [rejection(str(number))]})
         assert catalog.connection is not first
+        second = catalog.connection
+        catalog.upsert({"rejection": [rejection("0")]})
+        assert catalog.connection is second
         assert catalog.counts()["rejection"] == REOPEN_EVERY
         with pytest.raises(CatalogLockedError), catalog_lock(layout):
             pass
