@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from commands import files_below
 from test_catalog import mark
 
 from hubbleclip.catalog.user_sql import BATCH_ROWS, _reading, run_user_sql, stream_user_sql
@@ -16,16 +17,17 @@ from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.layout import Layout
 
 
-@pytest.fixture(autouse=True)
-def _five_rows(layout: Layout) -> None:
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    layout = Layout(tmp_path_factory.mktemp("five") / "it's")
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark(f"a{n}") for n in range(5)]})
+    return layout
 
 
 @pytest.mark.parametrize(
     ("sql", "num_rows"),
     [
-        ("FROM watermark", 5),
         ("WITH w AS (FROM watermark) FROM w", 5),
         ("FROM coverage", 0),
         ("FROM cone(10, 20, 1)", 0),
@@ -39,12 +41,9 @@ def test_reading_statements_run(sql: str, num_rows: int, layout: Layout) -> None
         assert len(reader.read_all()) >= num_rows
 
 
-@pytest.mark.parametrize("sql", ["DROP TABLE watermark", "FROM\nnothing"])
-def test_an_error_is_one_line(sql: str, layout: Layout) -> None:
-    with pytest.raises(CatalogError) as caught:
-        run_user_sql(layout, sql)
-    assert str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_an_error_is_one_line(layout: Layout) -> None:
+    with pytest.raises(CatalogError, match=r"\A[^\n]+nothing[^\n]+\Z"):
+        run_user_sql(layout, "FROM\nnothing")
 
 
 @pytest.mark.parametrize(
@@ -75,11 +74,11 @@ def test_nothing_else_runs(sql: str, layout: Layout, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
-    before = sorted(tmp_path.rglob("*"))
+    before = files_below(tmp_path), files_below(layout.root)
     failures = CatalogError, duckdb.Error, pa.ArrowException, OSError
     with pytest.raises(failures), _reading(layout, sql.format(folder=tmp_path), 10) as reader:
         reader.read_all()
-    assert sorted(tmp_path.rglob("*")) == before
+    assert (files_below(tmp_path), files_below(layout.root)) == before
 
 
 def test_rows_are_limited(layout: Layout) -> None:

@@ -21,6 +21,13 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import pending_work
 
 
+def failed(capsys: pytest.CaptureFixture[str], *words: str) -> Outcome:
+    """Run a command in this process, where one that does not exit raises its error."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return Outcome(int(ended.value.code or 0), *capsys.readouterr())
+
+
 def assert_one_line(outcome: Outcome, *words: str) -> None:
     assert outcome.code == 2, outcome.err
     lines = [line for line in outcome.err.splitlines() if line.startswith("hubbleclip: ")]
@@ -111,9 +118,11 @@ def test_advice_is_completed_only_where_it_has_to_be() -> None:
 
 
 @pytest.mark.parametrize("words", [("dataset",), ("ingest",), ("compare", "a", "b")])
-def test_a_data_folder_that_cannot_be_written_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_written_is_named(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken").touch()
-    assert_one_line(run(*words, data=tmp_path / "taken"), "taken", "--data")
+    assert_one_line(failed(capsys, *words, f"--data={tmp_path}/taken"), "taken", "--data")
 
 
 @pytest.mark.slow
@@ -147,9 +156,11 @@ def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(
     assert "--views" in capsys.readouterr().err
 
 
-def test_locked_catalog_names_its_holder_before_a_server_starts(tmp_path: Path) -> None:
+def test_locked_catalog_names_its_holder_before_a_server_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with writing_catalog(Layout(tmp_path / "demo")):
-        assert_one_line(run("tiles", data=tmp_path), "is being written by process")
+        assert_one_line(failed(capsys, "tiles", f"--data={tmp_path}"), "is being written by process")
     assert not (tmp_path / ".prefect").exists()
 
 

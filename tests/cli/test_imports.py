@@ -1,10 +1,10 @@
 """Commands import what they need when they run, so that `--help` and `status` start quickly."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from commands import environment
 
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -13,18 +13,34 @@ from hubbleclip.core.layout import Layout
 SETTINGS = {"pydantic", "pydantic_settings"}
 CATALOG = {"duckdb", "numpy", "pyarrow", "open_data_contract_standard", "yaml"}
 STAGES = {"torch", "prefect", "astropy", "scipy", "matplotlib", "fsspec"}
+LATE = {"torch", "prefect"}
 CODE = """
-import atexit, sys
+import json, sys
 from hubbleclip.cli.app import main
-atexit.register(lambda: print("", *sys.modules, file=sys.__stdout__))
-main(sys.argv[1:])
+for words in json.loads(sys.argv[1]):
+    code = 0
+    try:
+        main(words)
+    except SystemExit as ended:
+        code = ended.code
+    print(end=f"\\0{code} {' '.join(sys.modules)}\\0")
+    print(end="\\0", file=sys.stderr)
 """
-
-
-def run(words: list[str]) -> tuple[subprocess.CompletedProcess[str], set[str]]:
-    """Run a command, and return what it imported; that is the last line of its output."""
-    done = subprocess.run([sys.executable, "-c", CODE, *words], capture_output=True, text=True, check=False)
-    return done, {*done.stdout.splitlines()[-1].split()}
+COMMANDS = [
+    ("--help", 0, "Usage", SETTINGS | CATALOG | STAGES),
+    ("settings", 0, "num_proposals", CATALOG | STAGES),
+    ("status", 0, "", STAGES),
+    ("export nope x", 2, "no finished run", LATE),
+    (f"export nope {Path(__file__).parent}", 2, "give a folder that does not exist", LATE),
+    ("compare a b", 2, "no finished run", LATE),
+    ("benchmark missing.csv", 2, "missing.csv", LATE),
+    ("evaluate nope", 2, "hubbleclip dataset", LATE),
+    ("train --sweep missing.toml", 2, "missing.toml", LATE),
+    ("index", 2, "hubbleclip pipeline", LATE),
+    ("train", 2, "hubbleclip dataset", LATE),
+    ("worker --pool nope", 2, "nope", LATE),
+]
+"""Command, exit code, a part of the output or of the error, and what is not imported; those that import least are first."""
 
 
 def test_no_child_process_imports_a_module_of_the_folder_in_which_a_command_runs(tmp_path: Path) -> None:
@@ -41,39 +57,15 @@ main()
     assert "Serve the simulated archive" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (["export", "nope", "x"], "no finished run"),
-        (["export", "nope", str(Path(__file__).parent)], "give a folder that does not exist"),
-        (["compare", "a", "b"], "no finished run"),
-        (["benchmark", "missing.csv"], "missing.csv"),
-        (["evaluate", "nope"], "hubbleclip dataset"),
-        (["train", "--sweep", "missing.toml"], "missing.toml"),
-        (["index"], "hubbleclip pipeline"),
-        (["train"], "hubbleclip dataset"),
-        (["worker", "--pool", "nope"], "nope"),
-    ],
-    ids=lambda case: case[0] if isinstance(case, list) else "",
-)
-def test_a_mistake_is_told_before_torch_and_prefect_are_imported(command: list[str], said: str, tmp_path) -> None:
+def test_a_command_imports_only_what_it_needs_and_a_mistake_is_told_before_torch_and_prefect(tmp_path: Path) -> None:
+    """In one process, since starting it takes the longest: what a command imports is there for the next one."""
     with writing_catalog(Layout(tmp_path / "demo")):
         pass
-    done, loaded = run([*command, "--data", str(tmp_path)])
-    assert (done.returncode, loaded & {"torch", "prefect"}) == (2, set())
-    assert said in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "unwanted"),
-    [
-        (["--help"], SETTINGS | CATALOG | STAGES),
-        (["settings"], CATALOG | STAGES),
-        (["status"], STAGES),
-    ],
-    ids=["help", "settings", "status"],
-)
-def test_a_command_imports_only_what_it_needs(command: list[str], unwanted: set[str], tmp_path) -> None:
-    done, loaded = run(command if command == ["--help"] else [*command, "--data", str(tmp_path)])
-    assert (done.returncode, loaded & unwanted, done.stderr) == (0, set(), "")
-    assert done.stdout
+    lines = [[*words.split(), *([f"--data={tmp_path}"] if words != "--help" else [])] for words, *_ in COMMANDS]
+    done = subprocess.run([sys.executable, "-c", CODE, json.dumps(lines)], capture_output=True, text=True, check=True)
+    out, errors = done.stdout.split("\0"), done.stderr.split("\0")
+    for (words, code, said, unwanted), shown, ended, error in zip(COMMANDS, out[::2], out[1::2], errors, strict=False):
+        ended_with, *loaded = ended.split()
+        assert (int(ended_with), unwanted & {*loaded}) == (code, set()), words
+        assert said in (error if code else shown) and bool(error) == bool(code), words
+    assert (len(out), len(errors)) == (2 * len(COMMANDS) + 1, len(COMMANDS) + 1)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from valid_catalog import NOW, make
@@ -21,10 +22,22 @@ from hubbleclip.pipeline.ingest.fetch import products_of
 DAY = timedelta(days=1)
 
 
+@cache
+def empty_catalog() -> bytes:
+    """Make the file of a new catalog, which takes longer than to copy it."""
+    with TemporaryDirectory() as folder:
+        with writing_catalog(Layout(Path(folder))) as catalog:
+            pass
+        return catalog.path.read_bytes()
+
+
 @contextmanager
 def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[Stage]:
     settings = read_settings("demo", {"data": str(folder), "fetch": {"requests_per_s": 1000}}, overrides or {})
     layout = Layout(settings.root)
+    if not layout.catalog.exists():
+        layout.root.mkdir(parents=True, exist_ok=True)
+        layout.working_catalog.write_bytes(empty_catalog())
     with writing_catalog(layout) as catalog:
         yield Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
 

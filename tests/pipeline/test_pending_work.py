@@ -26,9 +26,10 @@ from hubbleclip.pipeline.index import index
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
 from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.train import check_training
-from hubbleclip.training.runs import read_run
+from hubbleclip.training.runs import finish_run, open_run, read_run
 
 GIVEN: dict[str, Any] = {
+    "archive": {"mast_url": "http://127.0.0.1:9"},  # the pipeline asks it only where no other stage has work
     "captions": {"backend": "rules"},
     "shards": {"caption_kinds": ["title"]},
     "evaluation": {"shuffled_steps": 0},
@@ -81,28 +82,38 @@ def test_without_a_change_there_is_no_work(command: str, done: Path) -> None:
     assert not has_work(command, settings_of(done, **GIVEN))
 
 
-@pytest.mark.parametrize(
-    ("command", "section", "changes"),
-    [
-        ("tiles", "tiles", {"size_px": 96}),
-        ("captions", "captions", {"backend": ""}),  # the stage says that it is missing
-        ("captions", "captions", {"backend": "openai", "model": "other"}),
-        ("captions", "archive", {"proposals_file": "proposals.jsonl"}),
-        ("shards", "splits", {"near_duplicate": 0.3}),
-        ("shards", "splits", {"scheme": "instrument", "test_instruments": ["ACS*"]}),
-        ("shards", "shards", {"max_mb": 1}),
-        ("shards", "shards", {"caption_kinds": ["abstract", "summary"]}),
-        ("train", "train", {"steps": 7}),
-        ("train", "model", {"context_length": 20}),
-        ("train", "evaluation", {"shuffled_steps": 3}),
-        ("evaluate", "evaluation", {"bootstrap": 101}),
-        ("index", "tiles", {"size_px": 96}),
+SETTINGS: dict[str, list[dict[str, dict[str, Any]]]] = {
+    "tiles": [{"tiles": {"size_px": 96}}],
+    "captions": [
+        {"captions": {"backend": ""}},  # the stage says that it is missing
+        {"captions": {"backend": "openai", "model": "other"}},
+        {"archive": {"proposals_file": "proposals.jsonl"}},
     ],
-)
-def test_another_setting_is_work(command: str, section: str, changes: dict[str, Any], done: Path) -> None:
-    changed = settings_of(done, **GIVEN | {section: GIVEN.get(section, {}) | changes})
-    assert has_work(command, changed)
+    "shards": [
+        {"splits": {"near_duplicate": 0.3}},
+        {"splits": {"scheme": "instrument", "test_instruments": ["ACS*"]}},
+        {"shards": {"max_mb": 1}},
+        {"shards": {"caption_kinds": ["abstract", "summary"]}},
+    ],
+    "train": [{"train": {"steps": 7}}, {"model": {"context_length": 20}}, {"evaluation": {"shuffled_steps": 3}}],
+    "evaluate": [{"evaluation": {"bootstrap": 101}}],
+    "index": [{"tiles": {"size_px": 96}}],
+}
+
+
+@pytest.mark.parametrize("command", SETTINGS)
+def test_another_setting_is_work(command: str, done: Path) -> None:
+    for changes in SETTINGS[command]:
+        changed = settings_of(done, **GIVEN | {name: GIVEN.get(name, {}) | some for name, some in changes.items()})
+        assert has_work(command, changed), changes
     assert has_work("pipeline", changed)
+
+
+def described_run(*given: Any) -> Path:
+    """Make the folder of a finished run without a model."""
+    with open_run(*given, code_version="test", device="cpu") as run_dir:
+        finish_run(run_dir, 64, 4, [])
+    return run_dir
 
 
 def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(done: Path, tmp_path: Path) -> None:
@@ -110,8 +121,8 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
     layout = Layout(settings.root)
     (first,) = layout.runs.glob("[!.]*")
     digest = newest_dataset(layout).name
-    newest = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"steps": 2}))
-    control = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
+    newest = described_run(layout.runs, digest, settings.model, settings.train.model_copy(update={"steps": 2}))
+    control = described_run(layout.runs, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
     wants_control = settings_of(settings.data, **GIVEN | {"evaluation": {"shuffled_steps": 9}})
     assert chosen_run(layout, digest, settings) == newest
     assert (
