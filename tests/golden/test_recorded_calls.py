@@ -92,7 +92,7 @@ def test_calls_give_what_is_recorded(
 ) -> None:
     found, is_helped = {}, (CALLS / f"{part}.py").is_file()
     more = vars(import_module(f"tests.golden.calls.{part}")) if is_helped else {}
-    more = {"sky": request.getfixturevalue("search")} if part == "search" else more
+    more = more | {"sky": request.getfixturevalue("search")} if part == "search" else more
     for number, name in enumerate(json.loads((CALLS / f"{part}.json").read_text(encoding="utf-8"))):
         modules, _, expression = name.partition(": ")
         (path := tmp_path / str(number)).mkdir()
