@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from opened_trainers import ALONE
+from PIL import Image
 
 from hubbleclip.config.settings import ModelSettings, TrainSettings
 from hubbleclip.training.checkpoints import checkpoint_name
@@ -67,6 +69,11 @@ def loaded(name: str = "RN50", weights: str = "", *, padding_id: int | None = 0)
     settings, model = ModelSettings(name=name, pretrained=weights), SimpleNamespace()
     values: dict[str, Any] = {"model": model, "tokenizer": None, "image_size": 2, "mean": (), "std": ()}
     return LoadedModel(**values, context_length=4, padding_id=padding_id, settings=settings)
+
+
+def grey(height: int, width: int) -> Image.Image:
+    """A picture of the grey levels 0, 51, 102 and so on."""
+    return Image.fromarray(np.arange(height * width, dtype=np.uint8).reshape(height, width) * 51)
 
 
 def vision_config(**changes: Any) -> SimpleNamespace:
