@@ -28,6 +28,7 @@ class BadServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # otherwise a body waits 40 ms for the acknowledgement of its headers
             body = ""
 
             def do_GET(self) -> None:

@@ -75,7 +75,7 @@ def test_a_server_may_count_no_tokens() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_retried_and_counted(fault: str) -> None:
     with StubServer(lambda abstract: [fault]) as stub:
-        reply, num_calls = ask(stub, timeout_s=1.0 if fault == "hang" else 5.0)
+        reply, num_calls = ask(stub, timeout_s=0.3 if fault == "hang" else 5.0)
     assert (reply.answer.summary, num_calls, len(stub.requests)) == ("Nebula 7.", 2, 2)
 
 
@@ -97,7 +97,7 @@ def test_a_later_run_has_seeds_of_its_own_because_the_same_answer_would_fail_aga
 )
 def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: str, num: int, said: str) -> None:
     with StubServer(lambda abstract: [fault] * 9) as stub, pytest.raises(AnswerError, match=said) as caught:
-        ask(stub, timeout_s=0.5 if fault == "hang" else 5.0)
+        ask(stub, timeout_s=0.2 if fault == "hang" else 5.0)
     assert (caught.value.reason, len(stub.requests)) == (reason, num)
 
 

@@ -190,6 +190,7 @@ SESSION: dict[str, list[str]] = {
 PARTS = dict.fromkeys(("texts", "places", "likeness"), "title, #results")
 PARTS |= {"forms": ".banner, .filters, footer", "beginnings": "ol, .chips, .welcome"}
 """Parts of pages that are compared; of the others, these are title and content."""
+ODD = "'NaN'::DOUBLE AS a, NULL AS b, TIMESTAMP '2009-05-24 01:02:03.5' AS c"
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("search", {"q": ["spiral arms"], "k": 2, "group": "none"}),
     ("search", {"place": "nowhere"}),
@@ -199,10 +200,9 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("tile", {"tile_id": T[12]}),
     ("tile", {"tile_id": "a"}),
     ("explain", {"tile_id": T[0]}),
-    ("sql", {"query": "SELECT proposal_id, count(*) AS num, max(cut_at) AS last FROM tile GROUP BY ALL ORDER BY 1"}),
+    ("sql", {"query": f"SELECT proposal_id, count(*) AS num, {ODD} FROM tile GROUP BY ALL ORDER BY 1"}),
     ("sql", {"query": "SELECT range AS n FROM range(201)"}),
     ("sql", {"query": "SELECT 1 AS n FROM range(200)"}),
-    ("sql", {"query": "SELECT 'NaN'::DOUBLE AS a, NULL AS b, TIMESTAMP '2009-05-24 01:02:03.5' AS c"}),
     ("search", {"k": 50, "group": "none", "instrument": ["FGS"]}),
 ]
 
@@ -222,7 +222,7 @@ def explain(tile_id: str) -> dict[str, Any]:
     return {"tile_id": tile_id, "abstract": "text", "row": 3, "none": None, "nan": float("nan")}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(search: Search) -> Iterator[TestClient]:
     service = SearchService(search=search, explain=explain, open_remote=open_remote)
     with TestClient(

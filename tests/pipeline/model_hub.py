@@ -76,6 +76,7 @@ def repository_of(path: str) -> str:
 
 class Handler(BaseHTTPRequestHandler):
     server: Hub
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         pass

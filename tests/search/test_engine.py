@@ -125,15 +125,14 @@ def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> No
     assert search.resolve_target("10.5, -41", 0.2) == Cone(ra_deg=10.5, dec_deg=-41.0, radius_deg=0.2)
 
 
-def test_many_threads_get_the_answers_of_the_old_or_of_the_new_index(own_site: Settings) -> None:
-    index(own_site)
-    search = Search.open(own_site)
-    add_tiles(own_site, range(8, 9), range(1))
+def test_many_threads_get_the_answers_of_the_old_or_of_the_new_index(own_index: Settings) -> None:
+    search = Search.open(own_index)
+    add_tiles(own_index, range(8, 9), range(1))
     queries = [SearchParams(q=text, mode=mode, k=50) for text in ("galaxy", "comet") for mode in Mode]
     before = [search.run(query) for query in queries]
     with ThreadPoolExecutor(8) as pool:
-        found = [pool.submit(search.run, query) for query in queries * 6]
-        index(own_site)
+        found = [pool.submit(search.run, query) for query in queries * 4]
+        index(own_index)
         found += [pool.submit(search.run, query) for query in queries]
     after = [search.run(query) for query in queries]
     assert before != after
@@ -141,13 +140,15 @@ def test_many_threads_get_the_answers_of_the_old_or_of_the_new_index(own_site: S
         assert one.result().hits in [answers[number % len(queries)].hits for answers in (before, after)]
 
 
-def test_without_an_index_or_catalog_the_error_says_what_to_run(own_site: Settings, tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="hubbleclip index"):
-        Search.open(own_site)
-    index(own_site)
-    Layout(own_site.root).catalog.unlink()
+def test_without_an_index_or_catalog_the_error_says_what_to_run(own_index: Settings) -> None:
+    layout = Layout(own_index.root)
+    catalog = layout.catalog.rename(layout.root / "moved")
     with pytest.raises(CatalogError, match="no catalog"):
-        Search.open(own_site)
+        Search.open(own_index)
+    catalog.rename(layout.catalog)
+    shutil.rmtree(layout.index)
+    with pytest.raises(SearchError, match="hubbleclip index"):
+        Search.open(own_index)
 
 
 def test_what_is_replaced_while_it_is_opened_is_opened_again_and_a_model_stays_loaded(

@@ -58,14 +58,13 @@ def test_every_current_tile_is_indexed_by_the_promoted_model(site: Settings) -> 
 
 
 def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
-    own_site: Settings, monkeypatch: pytest.MonkeyPatch
+    own_index: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.index(own_site)
-    before = stamps_of(own_site)
-    (Layout(own_site.root).index / ".current.json.1-2.tmp").touch()  # of a process that was killed
-    stage.index(own_site)
-    assert stamps_of(own_site) == before
-    add_tiles(own_site, range(2), range(6, 8))
+    before = stamps_of(own_index)
+    (Layout(own_index.root).index / ".current.json.1-2.tmp").touch()  # of a process that was killed
+    stage.index(own_index)
+    assert stamps_of(own_index) == before
+    add_tiles(own_index, range(2), range(6, 8))
     seen: list[str] = []
     embed = stage.embed_batch
     monkeypatch.setattr(
@@ -73,9 +72,9 @@ def test_a_second_run_changes_no_file_and_new_tiles_alone_are_embedded(
         "embed_batch",
         lambda batch, **more: seen.extend(one.tile_id for one in batch) or embed(batch, **more),
     )
-    stage.index(own_site)
+    stage.index(own_index)
     assert sorted(seen) == sorted(tile_id_of(proposal, number) for proposal in range(2) for number in (6, 7))
-    assert len(opened(own_site)[1].tile_ids) == 52
+    assert len(opened(own_index)[1].tile_ids) == 52
 
 
 def test_a_killed_run_keeps_what_it_has_written_and_the_next_makes_the_same_files(
@@ -91,7 +90,7 @@ def test_a_killed_run_keeps_what_it_has_written_and_the_next_makes_the_same_file
     with monkeypatch.context() as patch:
         patch.setattr(stage, "embed_batch", failing)
         with pytest.raises(HubbleclipError, match="killed"):
-            stage.index(own_site, batch_size=5, append_rows=10)
+            stage.index(own_site, batch_size=8, append_rows=16)
     layout = Layout(own_site.root)
     (folder,) = [path for path in layout.index.iterdir() if path.is_dir()]
     kept = open_store(layout, folder.name).tile_ids.to_pylist()
@@ -99,7 +98,7 @@ def test_a_killed_run_keeps_what_it_has_written_and_the_next_makes_the_same_file
     assert not layout.current_index.exists()  # no search answers from half an index
     undisturbed = settings_of(shutil.copytree(made, tmp_path / "undisturbed"), flows={"workers": 4})
     for settings in (own_site, undisturbed):
-        stage.index(settings, batch_size=5, append_rows=10)
+        stage.index(settings, batch_size=8, append_rows=16)
     assert files_of(own_site) == files_of(undisturbed)
     assert opened(own_site)[1].tile_ids.to_pylist() == sorted(IDS)
 

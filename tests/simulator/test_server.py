@@ -24,6 +24,7 @@ SKY = SkySettings(num_proposals=6, frame_px=96)
 def url() -> Iterator[str]:
     with running_simulator(SKY) as address:
         yield address
+    assert not is_up(address)  # the server stops with its context
 
 
 def ask(url: str, service: str, params: dict, **more: object) -> dict:
@@ -174,12 +175,6 @@ def is_up(address: str) -> bool:
         return requests.get(address, timeout=20).ok
     except requests.RequestException:
         return False
-
-
-def test_the_server_stops_with_its_context() -> None:
-    with running_simulator(SKY) as address:
-        assert is_up(address)
-    assert not is_up(address)
 
 
 def test_the_server_dies_with_a_killed_parent() -> None:

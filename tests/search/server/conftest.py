@@ -31,7 +31,7 @@ def search(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Search:
     return Search(Layout(settings.root), asks_sesame=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(search: Search) -> Iterator[TestClient]:
     with client_of(service_of(search)) as client:
         yield client

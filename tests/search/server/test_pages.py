@@ -61,7 +61,7 @@ def test_the_simulated_sky_is_named(client: TestClient) -> None:
     for url in ("/", f"/tiles/{IDS[0]}", "/sky", "/map"):
         page = soup(client, url)
         assert "Simulated sky" in page.select_one(".banner").text
-        assert "tiny" in page.select_one("footer").text
+        assert "small-model" in page.select_one("footer").text
     assert "MAST does not have it" in soup(client, f"/tiles/{IDS[0]}").text
 
 

@@ -106,10 +106,9 @@ def test_calls_may_wait_while_the_model_is_loaded() -> None:
 
 
 def test_a_damaged_index_is_not_read_again_for_every_request(
-    own_site: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own_index: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.index(own_site)
-    layout = Layout(own_site.root)
+    layout = Layout(own_index.root)
     search = Search(layout)
     for path in layout.index.glob("*/index.json"):
         write_bytes(path, b"damage")
@@ -117,9 +116,8 @@ def test_a_damaged_index_is_not_read_again_for_every_request(
     assert caplog.text.count("cannot be opened") == 1
 
 
-def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restored(own_site: Settings) -> None:
-    stage.index(own_site)
-    layout = Layout(own_site.root)
+def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restored(own_index: Settings) -> None:
+    layout = Layout(own_index.root)
     service = service_of(Search(layout))
     with client_of(service) as client:
 
@@ -144,12 +142,11 @@ def test_health_tells_a_damaged_index_and_a_missing_model_until_they_are_restore
             assert health() == (200, "ok")
 
 
-def test_a_status_is_that_of_the_index_that_answers(own_site: Settings) -> None:
-    stage.index(own_site)
-    search = Search(Layout(own_site.root))
+def test_a_status_is_that_of_the_index_that_answers(own_index: Settings) -> None:
+    search = Search(Layout(own_index.root))
     with client_of(service_of(search)) as client:
-        add_tiles(own_site, range(2), range(6, 7))
-        stage.index(own_site)
+        add_tiles(own_index, range(2), range(6, 7))
+        stage.index(own_index)
         assert search.status.num_tiles == 48  # no new index is opened for it
         assert "hubbleclip_index_tiles 48.0" in client.get("/metrics").text
         assert search.run(SearchParams(k=1)).index.num_tiles == 50

@@ -82,7 +82,6 @@ def call(search: Search):
     ("name", "arguments", "word"),
     [
         ("sql", {"query": "COPY (SELECT 1) TO '/tmp/stolen.csv'"}, "read-only"),
-        ("sql", {"query": "SELECT * FROM read_text('/etc/passwd')"}, "passwd"),
         ("sql", {"query": "SELECT repeat('x', 5_000_000) AS text"}, "MiB"),
         ("sql", {"query": "SELECT 1", "max_row": 5}, "max_row"),
     ],
