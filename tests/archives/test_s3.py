@@ -58,6 +58,7 @@ def test_a_path_of_mast_that_leads_out_of_the_missions_folder_is_not_requested(
 
 
 NOWHERE = "http://127.0.0.1:9"
+DRZ = "hst/public/j8ck/j8ck01040/j8ck01041_drz.fits"
 FLT = "hst/public/j8ck/j8ck01abq/j8ck01abq_flt.fits"
 
 
@@ -67,6 +68,7 @@ FLT = "hst/public/j8ck/j8ck01abq/j8ck01abq_flt.fits"
         ("HST/product/j8ck01abq_flt.fits", FLT, [FLT]),
         ("HST/product/J8CK01ABQ_FLT.FITS", "hst/public/new/a.fits", [FLT, "hst/public/new/a.fits"]),
         ("HST/product/hst_1_drc.fits", "hst/public/x/y.fits", ["hst/public/x/y.fits"]),
+        ("HST/product/j8ck01041_drz.fits", DRZ, [DRZ]),
         ("JWST/product/j8ck01abq_flt.fits", FLT, []),
     ],
 )
@@ -75,7 +77,7 @@ def test_the_address_by_name_comes_first_then_that_of_mast(
 ) -> None:
     mast = scripted(give(json.dumps({f"mast:{name}": {"path": f"/{path}"}}).encode()))
     source = source_at("http://bucket", tmp_path, mast.url).sources["s3"]
-    found = [url.removeprefix("http://bucket/stpubdata/") for url in source.addresses(f"mast:{name}", "J8CK01ABQ")]
+    found = [url.removeprefix("http://bucket/stpubdata/") for url in source.addresses(f"mast:{name}", "J8CK01040")]
     assert found == expected
 
 

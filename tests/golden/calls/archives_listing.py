@@ -28,7 +28,8 @@ from tests.archives.conftest import archive_at, make_transport, observation
 from tests.archives.test_choice import file_of
 from tests.archives.test_choice import observation as visited
 from tests.archives.test_mast import queries_of, table
-from tests.archives.test_windows import Server
+from tests.archives.test_proposal_source import bulk
+from tests.archives.test_windows import SPAN, Server
 from tests.bad_server import BadServer, give
 from tests.golden.plain import without
 from tests.made_archive import MadeArchive, hst_archive, made_pins
@@ -39,6 +40,7 @@ __all__ = [
     "PinnedFile",
     "SimpleNamespace",
     "TileSettings",
+    "bulk",
     "give",
     "make_transport",
     "observation",
@@ -101,6 +103,9 @@ class Repeating(Server):
 
     def rows(self, window: Any) -> list[Any]:
         return [{"obsid": n} for n in range(len(self.dates))]
+
+    def num_read(self, promised: int | None) -> int:
+        return len([row for page in self.query().pages(SPAN, promised) for row in page])
 
 
 def choose(*visits: Any, taken: Collection[str] = (), **settings: Any) -> list[Any]:
