@@ -194,12 +194,15 @@ class TileFacts:
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
         """Score each tile by the words that its proposal and target share with `texts`: pairs (text, weight)."""
+        found = [(self._rows(IN_MEMORY, WORDS_OF, [text])[0]["words"], weight) for text, weight in texts]
+        return self.scores_of_words((word, weight) for words, weight in found for word in dict.fromkeys(words))
+
+    def scores_of_words(self, words: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
+        """Score each tile by those of `words` that its proposal and target have: pairs (word, weight)."""
         scores = np.zeros(self._num_documents + 1)  # one more score, always 0: that of the number -1 (no document)
-        for text, weight in texts:
-            (row,) = self._rows(IN_MEMORY, WORDS_OF, [text])
-            for word in dict.fromkeys(row["words"]):
-                document_n, weight_n = self.words.of(word)
-                scores[document_n] += weight * weight_n
+        for word, weight in words:
+            document_n, weight_n = self.words.of(word)
+            scores[document_n] += weight * weight_n
         return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])
 
     def order(self, column: str) -> npt.NDArray[np.int64]:

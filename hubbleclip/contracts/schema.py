@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 
 from hubbleclip.core.errors import ContractError
 from hubbleclip.core.records import Record
+
+if TYPE_CHECKING:
+    from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 
 # The contracts are in the order of the stages that write their tables. All lists of tables use this order.
 CONTRACT_NAMES = ("catalog", "shards", "run")
@@ -155,6 +157,8 @@ def _field(column: Column) -> pa.Field:
 @cache
 def read_contract(name: str) -> OpenDataContractStandard:
     """Read a contract and validate it against the standard's model."""
+    from open_data_contract_standard.model import OpenDataContractStandard  # noqa: PLC0415 - a query of the catalog needs none
+
     text = files("data_contracts").joinpath(f"{name}.odcs.yaml").read_text(encoding="utf-8")
     return OpenDataContractStandard(**yaml.load(text, Loader=YAML_LOADER))  # noqa: S506 - a safe loader either way
 

@@ -85,8 +85,8 @@ def _is_chance(opened: OpenIndex, text: str) -> bool:
     num = len(WORD.findall(text.lower()))
     if num not in opened.chance:
         rng, words = np.random.default_rng(num), sorted(opened.facts.words.words)
-        texts = [" ".join(rng.choice(words, num)) for _ in range(NUM_SHUFFLED)]
-        best = [opened.facts.word_scores([(one, 1.0)]).max(initial=0) for one in texts]
+        texts = [dict.fromkeys(rng.choice(words, num), 1.0) for _ in range(NUM_SHUFFLED)]
+        best = [opened.facts.scores_of_words(one.items()).max(initial=0) for one in texts]
         opened.chance[num] = float(np.percentile(best, CHANCE_PERCENTILE))
     return bool(opened.facts.word_scores([(text, 1.0)]).max(initial=0) < opened.chance[num])
 

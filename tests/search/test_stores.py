@@ -1,5 +1,6 @@
 """Every vector store finds exactly the nearest rows, keeps what it was given, and never answers from damaged files."""
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,9 +48,8 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return lambda: open_store_of(Layout(tmp_path), MODEL, request.param)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001, 0.0])
 def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(
-    open_store: Open, share: float, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, num in {"BLOCK_ROWS": 1500, "RESCORE_ROWS": 300, "QUANTISE_ROWS": 1900}.items():
         monkeypatch.setattr(stores_embedded, name, num)
@@ -58,8 +58,9 @@ def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(
     store.append(ids(0, 5000), feat_nd[:5000])
     store.append(ids(5000, 9000), feat_nd[5000:])
     rng = np.random.default_rng(5)
-    mask_n = None if share == 1 else rng.random(9000) < share
-    for query_d in (rng.standard_normal(64), feat_nd[17], features(1, seed=8)[0]):
+    queries, shares = (rng.standard_normal(64), feat_nd[17], features(1, seed=8)[0]), (1.0, 0.5, 0.1, 0.01, 0.001, 0.0)
+    for share, query_d in itertools.product(shares, queries):
+        mask_n = None if share == 1 else rng.random(9000) < share
         found = store.scan(query_d, 20, mask_n)
         assert found.row_n.tolist() == nearest(feat_nd, query_d, 20, mask_n)
         similarity_n = feat_nd[found.row_n] @ unit(query_d)
