@@ -19,7 +19,7 @@ from hubbleclip.images.normalize import PreparedImage, count_bright, read_rows
 from hubbleclip.images.stretch import Stretch, apply_stretch
 
 ORDERS = ["<f4", ">f4"]
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 ODD_VALUES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, -1e30, 3e38, 1e-42, 5.0], np.float32)
 STRETCH = Stretch(kind="asinh", black=4.0, white=5000.0, softening=3.0, sky=5.0, noise=1.0)
 

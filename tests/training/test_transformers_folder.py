@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from finished_runs import made_run
 from hub_cache import WORDS, snapshot, write_base, write_tokenizer
 from opened_trainers import trained
 from safetensors.torch import load_file, save_file
@@ -216,7 +217,7 @@ def test_a_base_of_the_hub_is_trained_as_the_folder_with_the_same_files(dataset_
     folder = next((cache / "models--made--squares" / "snapshots").iterdir())
     rows = []
     for number, name in enumerate((BASE.name, f"local-dir:{folder}")):
-        run_dir = trained(dataset_dir, tmp_path / str(number), ModelSettings(name=name))
+        run_dir = trained(dataset_dir, tmp_path / str(number), ModelSettings(name=name), steps=1)
         assert read_run(run_dir).run.pretrained == name
         rows.append(read_metrics(run_dir)[0])
     assert rows[0]["logit_scale"] == rows[1]["logit_scale"] == pytest.approx(100)
@@ -231,7 +232,7 @@ def test_a_base_of_the_hub_is_distilled_from_and_keeps_its_projections(cache):
 
 
 def test_a_finished_run_opens_without_the_hub_and_exports_its_tokenizer(dataset_dir, cache, tmp_path):
-    run_dir = trained(dataset_dir, tmp_path / "runs", BASE)
+    run_dir = trained(dataset_dir, tmp_path / "runs", BASE, steps=1)
     base = load_model(BASE, 1).encode_texts(SHORT_TEXTS)
     expected = load_run_model(run_dir).encode_texts(SHORT_TEXTS)
     shutil.rmtree(cache)
@@ -296,8 +297,8 @@ def test_the_tag_of_a_profile_has_no_effect_on_a_name_that_includes_weights():
 
 
 @pytest.mark.parametrize("has_folder", [True, False], ids=["of its folder", "of its name"])
-def test_the_base_of_a_run_from_scratch_has_the_weights_of_its_seed(has_folder, dataset_dir, tmp_path):
-    run_dir = trained(dataset_dir, tmp_path)
+def test_the_base_of_a_run_from_scratch_has_the_weights_of_its_seed(has_folder, tmp_path):
+    run_dir = made_run(tmp_path, seed=TRAIN.seed)
     if not has_folder:
         shutil.rmtree(run_dir / "base")
     state = load_base_model(run_dir).model.state_dict()
