@@ -6,6 +6,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from squares_dataset import MODEL
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import TrainingError
@@ -14,7 +15,6 @@ from hubbleclip.training.models.builder import load_model, rebuild_model
 from hubbleclip.training.models.text_context import KEPT_POSITIONS, insert_positions, stretch_positions
 from tests.attack.model_folders import make_text_tower
 
-TINY = ModelSettings(name="hubbleclip-tiny", pretrained="")
 SHORT_TEXTS = ["a spiral galaxy", "dust lanes and star clusters in a barred spiral galaxy"]
 
 
@@ -91,12 +91,12 @@ def test_a_text_tower_of_transformers_is_not_stretched(tmp_path) -> None:
 
 
 def test_a_shorter_context_is_refused() -> None:
-    with pytest.raises(TrainingError, match="less than the model's 77"):
-        load_model(TINY.model_copy(update={"context_length": 20}), 1)
+    with pytest.raises(TrainingError, match="less than the model's 24"):
+        load_model(MODEL.model_copy(update={"context_length": 20}), 1)
 
 
 def test_the_context_of_the_model_itself_changes_nothing() -> None:
-    plain, same = load_model(TINY, 1), load_model(TINY.model_copy(update={"context_length": 77}), 1)
+    plain, same = load_model(MODEL, 1), load_model(MODEL.model_copy(update={"context_length": 24}), 1)
     assert torch.equal(plain.model.positional_embedding, same.model.positional_embedding)
     texts = [*SHORT_TEXTS, "galaxy " * 100]
     assert torch.allclose(plain.encode_texts(texts), same.encode_texts(texts), atol=1e-6)

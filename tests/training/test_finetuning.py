@@ -51,7 +51,7 @@ def test_a_low_rank_update_equals_that_of_peft() -> None:
 
 @pytest.mark.parametrize("mode", sorted(MODES))
 def test_a_run_of_every_mode_is_loaded_as_it_was_trained(dataset_dir, tmp_path, mode) -> None:
-    run = train(dataset_dir, tmp_path, MODEL, in_mode(mode, steps=2), code_version="test")
+    run = train(dataset_dir, tmp_path, MODEL, in_mode(mode, steps=1), code_version="test")
     loaded = load_run_model(run)
     assert loaded.encode_texts(["a square"]).shape == (1, 32)
     state = torch.load(next((run / "checkpoints").glob("*.pt")), weights_only=True)["state_dict"]

@@ -31,7 +31,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_at", [1, 3, 5])
+@pytest.mark.parametrize("killed_at", [1, 5])
 def test_resumed_run_has_the_curve_and_weights_of_an_uninterrupted_one(
     dataset_dir, run_dir, tmp_path, killed_at
 ) -> None:

@@ -39,17 +39,15 @@ def vit_48_patch8_siglip_32(pretrained=False, **changes):
     return timm.models.VisionTransformer(**sizes, class_token=False, **named)
 
 
-@pytest.fixture(scope="module", params=["gelu", "gelu_pytorch_tanh"])
-def siglip(request, tmp_path_factory):
-    """A folder and the model of transformers that it has."""
+def make_siglip(folder, activation):
+    """Write a model of transformers; return it."""
     from transformers import SiglipConfig, SiglipModel
 
-    folder = tmp_path_factory.mktemp("siglip")
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = sizes | {"image_size": 32, "patch_size": 8, "hidden_act": request.param}
+    vision = sizes | {"image_size": 32, "patch_size": 8, "hidden_act": activation}
     vision |= {"hidden_size": 48, "intermediate_size": 96}  # wider than the text tower, as in the largest SigLIP 2
     text = sizes | {
-        "hidden_act": request.param,
+        "hidden_act": activation,
         "vocab_size": len(WORDS),
         "max_position_embeddings": 12,
         "projection_size": 48,
@@ -62,11 +60,28 @@ def siglip(request, tmp_path_factory):
         model.logit_scale.fill_(4.0)
     model.save_pretrained(folder)
     write_tokenizer(folder)
-    return folder, model
+    return model
 
 
-def test_a_siglip_has_the_features_of_transformers(siglip):
-    folder, model = siglip
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("siglip")
+    make_siglip(folder, "gelu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A model and a folder of transformers that it was exported to, which is only copied."""
+    loaded, folder = load_model(MODEL, 5), tmp_path_factory.mktemp("clip")
+    write_transformers(loaded, folder)
+    return loaded, folder
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_pytorch_tanh"])
+def test_a_siglip_has_the_features_of_transformers(activation, tmp_path):
+    folder = tmp_path
+    model = make_siglip(folder, activation)
     loaded = load_folder(folder)
     tiles = torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -87,9 +102,9 @@ def test_a_siglip_has_the_features_of_transformers(siglip):
 
 
 @pytest.mark.parametrize("num_files", [1, 2])
-def test_a_clip_has_the_features_of_its_export_whatever_weights_are_beside_it(num_files, tmp_path):
-    loaded = load_model(MODEL, 5)
-    write_transformers(loaded, tmp_path)
+def test_a_clip_has_the_features_of_its_export_whatever_weights_are_beside_it(num_files, clip, tmp_path):
+    loaded, exported = clip
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     state = load_file(tmp_path / "model.safetensors")
     save_file({name: torch.zeros_like(one) for name, one in state.items()}, tmp_path / "model_ema.safetensors")
     if num_files > 1:
@@ -104,9 +119,9 @@ def test_a_clip_has_the_features_of_its_export_whatever_weights_are_beside_it(nu
     assert torch.allclose(again.encode_texts(TEXTS), loaded.encode_texts(TEXTS), atol=1e-6)
 
 
-def test_the_activation_of_a_clip_is_that_of_its_configuration(tmp_path):
-    loaded, config = load_model(MODEL, 5), tmp_path / "config.json"
-    write_transformers(loaded, tmp_path)
+def test_the_activation_of_a_clip_is_that_of_its_configuration(clip, tmp_path):
+    (loaded, exported), config = clip, tmp_path / "config.json"
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     config.write_text(config.read_text().replace('"gelu"', '"quick_gelu"'))
     expected = open_clip.create_model(MODEL.name, force_quick_gelu=True).eval()
     expected.load_state_dict(loaded.model.state_dict())
@@ -117,10 +132,9 @@ def test_the_activation_of_a_clip_is_that_of_its_configuration(tmp_path):
 
 
 def test_training_starts_from_a_folder_of_transformers_and_the_run_keeps_it(siglip, dataset_dir, tmp_path):
-    folder, _ = siglip
-    run_dir = trained(dataset_dir, tmp_path, ModelSettings(name=f"local-dir:{folder}"), loss="siglip", steps=1)
+    run_dir = trained(dataset_dir, tmp_path, ModelSettings(name=f"local-dir:{siglip}"), loss="siglip", steps=1)
     assert read_metrics(run_dir)[0]["logit_scale"] == pytest.approx(torch.tensor(4.0).exp().item())
-    assert torch.equal(load_base_model(run_dir).encode_texts(TEXTS), load_folder(folder).encode_texts(TEXTS))
+    assert torch.equal(load_base_model(run_dir).encode_texts(TEXTS), load_folder(siglip).encode_texts(TEXTS))
 
 
 def edited(section: str, key: str, value: object):
@@ -147,8 +161,8 @@ def edited(section: str, key: str, value: object):
         ("config.json", edited("text_config", "evil", "evil.Evil"), "unknown key 'evil'"),
     ],
 )
-def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, tmp_path):
-    write_transformers(load_model(MODEL, 5), tmp_path)
+def test_a_folder_that_cannot_be_read_is_one_line(name, damage, problem, clip, tmp_path):
+    shutil.copytree(clip[1], tmp_path, dirs_exist_ok=True)
     path = tmp_path / name
     path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     with pytest.raises(TrainingError, match=problem) as caught:
@@ -183,7 +197,7 @@ def test_a_text_tower_of_transformers_is_exported_with_its_configuration_and_tok
 
 
 def test_the_tokenizer_of_a_siglip_is_checked(siglip, tmp_path):
-    path = shutil.copytree(siglip[0], tmp_path / "copy") / "tokenizer_config.json"
+    path = shutil.copytree(siglip, tmp_path / "copy") / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {}}))
     with pytest.raises(TrainingError, match="unknown key 'auto_map'"):
         load_folder(path.parent)
@@ -265,9 +279,9 @@ def test_a_text_tower_of_transformers_may_have_its_configuration_and_tokenizer_i
     assert torch.equal(load_model(ModelSettings(name="hf-hub:made/text"), 1).encode_texts(SHORT_TEXTS), expected)
 
 
-def test_a_repository_of_transformers_is_a_base(cache):
-    loaded = load_model(MODEL, 5)
-    write_transformers(loaded, snapshot(cache, "made/clip"))
+def test_a_repository_of_transformers_is_a_base(clip, cache):
+    loaded, exported = clip
+    shutil.copytree(exported, snapshot(cache, "made/clip"), dirs_exist_ok=True)
     again = load_model(ModelSettings(name="hf-hub:made/clip"), 1)
     assert torch.allclose(again.encode_texts(SHORT_TEXTS), loaded.encode_texts(SHORT_TEXTS), atol=1e-6)
     assert again.has_aligned_towers
