@@ -1,18 +1,16 @@
 """A live bar on a terminal, plain lines in a log, and the result at the end."""
 
-import errno
 import io
 import logging
 import re
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from hubbleclip.cli import listing, output
-from hubbleclip.cli.live import LIVE, PrintableFormatter, TerminalHandler, log_thread_error
+from hubbleclip.cli.live import LIVE, PrintableFormatter, TerminalHandler
 from hubbleclip.cli.options import Options
 from hubbleclip.pipeline.engine.progress import Progress
 
@@ -44,20 +42,6 @@ def test_an_error_that_prefect_logs_has_a_traceback_for_its_server_alone() -> No
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "file.py", 1, "an error", (), error)
     assert PrintableFormatter("%(message)s").format(record) == "an error"
     assert "the cause" in logging.Formatter().format(record)
-
-
-def test_a_disk_that_fails_in_a_thread_of_a_library_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail() -> None:
-        raise OSError(errno.ENOSPC, "", "events")
-
-    monkeypatch.setattr(threading, "excepthook", log_thread_error)
-    thread = threading.Thread(target=fail)
-    thread.start()
-    thread.join()
-    assert len(caplog.messages) == 1 and "events cannot be written" in caplog.text
-    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_terminal_shows_a_bar_and_only_the_last_line_of_the_counts(screen: io.StringIO) -> None:

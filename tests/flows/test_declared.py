@@ -5,6 +5,7 @@ Tests import Prefect where they need it, because each process of pytest reads ev
 
 import fcntl
 import os
+import signal
 import socket
 import stat
 import sys
@@ -12,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 import yaml
 from commands import until
@@ -32,7 +34,7 @@ from flows.server import (
     serve,
     wait_until_up,
 )
-from flows.workers import POOLS
+from flows.workers import POOLS, work
 from hubbleclip.core.errors import HubbleclipError
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,23 @@ def test_commands_on_a_data_root_share_one_server_with_its_key(tmp_path: Path, m
     os.close(lock)
     assert running_port(home) is None
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("name", "code"), [("TERM", 0), ("INT", 130)])
+def test_a_signal_ends_the_workers_of_all_pools(name: str, code: int, tmp_path: Path, monkeypatch) -> None:
+    program, before = tmp_path / "python", {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    program.write_text(f'#!/bin/sh\necho "$@" $A $$ > {tmp_path}/$8; [ $8 = gpu ] && kill -{name} $PPID; exec sleep 60')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(SystemExit) as ended:
+        work({"A": "b"}, POOLS)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert ended.value.code == code
+    for pool in POOLS:
+        *words, process = (tmp_path / pool).read_text().split()
+        assert words == ["-m", "prefect", "worker", "start", "--type", "process", "--pool", pool, "b"]
+        assert not psutil.pid_exists(int(process))
 
 
 def test_compose_file_names_images_loopback_ports_and_services_that_exist() -> None:

@@ -71,7 +71,7 @@ deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status 
 clean; clean --runs; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
 export 2029 a; export ../runs/2029 a; search field --mode words -k 2; search field --mode words --format csv -k 1 --group none
 search xyzzy --mode words; subset {dataset} --query field --most 3; subset {dataset} --selection none
-subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv; verify {dataset}; publish {dataset} out
+subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out
 train --sweep grid.toml --set train.steps=2
 train --set evaluation.shuffled_steps=1 --set train.steps=2; runs --json; reports --json; evaluate nothing
 retry never; retry stalled; drop 12; drop 12 --yes; shards --no-server; datasets
@@ -149,7 +149,8 @@ class Session:
         self.now += timedelta(minutes=1)
         if line == "remains":
             return self.leave_remains()
-        Path("ids.csv").write_text(f"tile_id,a\n{self.names()['tile']},1\n")
+        tiles = [path.stem for path in self.layout.tiles.rglob("*.png")]
+        Path("ids.csv").write_text("tile_id,a\n\n" + "".join(f" {tile} ,1\n{tile},2\n" for tile in tiles))
         with time_machine.travel(self.now, tick=False):
             try:
                 if words[0] != "deployed":

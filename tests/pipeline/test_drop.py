@@ -46,7 +46,13 @@ def add_features(layout: Layout, model: str, tile_ids: Sequence[str]) -> None:
     ],
 )
 def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
-    name: str, summary: str, left: list[str], rejected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    summary: str,
+    left: list[str],
+    rejected: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings, own = settings_of(tmp_path), tile_id_of(1, 0)
     layout = Layout(settings.root)
@@ -62,9 +68,12 @@ def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
         main(["drop", name, f"--data={tmp_path}"])
     assert f"{summary} would be dropped: add --yes" in capsys.readouterr().err
     assert layout.tile(own).exists()
-    with pytest.raises(SystemExit):
-        main(["drop", name, "--yes", f"--data={tmp_path}"])
-    assert f"dropped {summary}" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", Mock(isatty=lambda: True))
+    for answer, outcome in (("", "nothing was dropped"), (" Y", f"dropped {summary}")):
+        monkeypatch.setattr("builtins.input", lambda text, answer=answer: answer)
+        with pytest.raises(SystemExit):
+            main(["drop", name, f"--data={tmp_path}"])
+        assert capsys.readouterr().out == f"{outcome}\n"
     kept = [tile_ids[one] for one in left]
     with read_catalog(layout) as catalog:
         assert {row["tile_id"] for row in catalog.rows("FROM tile")} == {*kept, own}  # a dataset holds it

@@ -11,11 +11,12 @@ from squares_dataset import MODEL, TRAIN, make_dataset
 from valid_catalog import dataset, hex_of, make
 
 from hubbleclip.catalog.catalog import read_catalog
+from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.options import Options
 from hubbleclip.cli.running import run_stage
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.config.toml import read_grid
+from hubbleclip.config.toml import read_grid, settings_toml
 from hubbleclip.core.errors import ArchiveError, DatasetError, HubbleclipError, RejectedShareError, SettingsError
 from hubbleclip.core.io import read_json
 from hubbleclip.core.layout import Layout
@@ -104,7 +105,9 @@ def test_new_samples_are_those_of_the_newest_dataset_that_the_last_training_did_
     assert read_growth(layout) == Growth(newest.digest, 2)
 
 
-def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Settings, tmp_path: Path) -> None:
+def test_a_sweep_trains_each_combination_and_lists_the_best_first(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def run(stage: Callable[[Settings], object], chosen: Settings, label: str) -> None:
@@ -124,6 +127,11 @@ def test_a_sweep_trains_each_combination_and_lists_the_best_first(settings: Sett
     ]
     assert len({row["run"] for row in rows}) == 3
     assert sweep("demo", overrides, grid, lambda *_: None) == rows, "all are trained already"
+    (tmp_path / "demo.toml").write_text(settings_toml(read_settings("demo", overrides)))
+    options = Options(profile=str(tmp_path / "demo.toml"), data=settings.data)
+    monkeypatch.setenv("RANK", "1")
+    with catalog_lock(layout_of(settings)):  # the second process of torchrun, without Prefect
+        assert run_stage("sweep", options, server=True, grid=grid) == rows
     with pytest.raises(HubbleclipError, match="the newest dataset changed during the sweep: run the sweep again"):
         sweep("demo", overrides, {"train.seed": [9]}, lambda *_: None)
 

@@ -63,7 +63,9 @@ def test_a_picture_is_searched_for_and_an_empty_cone_is_said(search, site: Setti
     assert search("--cone", "200 80 0.1").out == "no tile was found\n"
 
 
-def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(search, site: Settings) -> None:
+def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(
+    search, site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("planetary", "nebula", "--mode", "words", "--group", "none", "--json", "-k")
     ids = [row["tile_id"] for row in json.loads(search(*words, "50").out)]
     digests = {Layout(site.root).tile(tile_id).read_bytes(): number for number, tile_id in enumerate(ids)}
@@ -71,14 +73,19 @@ def test_hits_are_ranked_again_by_the_grades_of_a_model_that_reads_pictures(sear
         stub.grade_of = lambda text, picture: 9 if digests[picture] == 2 else 3
         server = ("--set", f"captions.base_url={stub.url}", "--set", "captions.model=made")
         found = search(*words, "3", "--rerank", *server)
+        num_requests = len(stub.requests)
+        monkeypatch.setattr("hubbleclip.captions.backends.openai_compatible.NUM_RANKED", 2)
+        stub.grade_of = lambda text, picture: digests[picture]
+        few = json.loads(search(*words, "3", "--rerank", *server).out)
     assert [row["tile_id"] for row in json.loads(found.out)] == [ids[2], ids[0], ids[1]], found.err
-    assert len(stub.requests) == len(ids)
+    assert [row["tile_id"] for row in few] == [ids[1], ids[0], ids[2]]
+    assert (num_requests, len(stub.requests)) == (len(ids), len(ids) + 2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("--like", "0" * 32, "--rerank"), "--rerank needs a text"),
+        ((" ", "--like", "0" * 32, "--rerank"), "--rerank needs a text"),
         (("x", "--rerank"), "captions.model is empty"),
         ((), "nothing to search for"),
         (("--image", "missing.png"), "missing.png"),
@@ -111,17 +118,20 @@ def test_features_of_another_process_are_used_if_it_ended_well_and_had_the_run_t
 
 
 def test_the_other_process_gets_the_run_and_the_texts(
-    site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search, site: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, layout = tmp_path / "python", Layout(site.root)
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"')
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/words\ncat {tmp_path}/features.npy')
     program.chmod(0o755)
+    np.save(tmp_path / "features.npy", np.eye(2, 256, dtype=np.float32))
     monkeypatch.setattr(sys, "executable", str(program))
     ahead = embed_ahead(layout, ["a b", "c"])
     run = Search.open(site)._opened.current.run
-    words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run)), "a b", "c"]
-    assert ahead.process.communicate()[0].decode().splitlines() == words
-    assert (ahead.run, ahead.texts) == (run, ["a b", "c"])
+    assert (ahead.run, ahead.texts, ahead.process.wait()) == (run, ["a b", "c"], 0)
+    for more in ((" dust ", "--not", "star"), ("dust", "--mode", "words")):
+        assert search(*more).code == 0
+    words = ["-P", "-m", "hubbleclip.search.embedding_process", str(layout.absolute(run))]
+    assert (tmp_path / "words").read_text().splitlines() == [*words, "a b", "c", *words, "dust", "star"]
 
 
 def test_a_process_embeds_each_text_and_hides_what_its_model_does_not_need(

@@ -1,6 +1,7 @@
 """`serve`, `mcp` and `search` through the running server on a small index: Ctrl-C, tokens, agents, and no other server."""
 
 import asyncio
+import inspect
 import json
 import os
 import secrets
@@ -11,11 +12,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from socket import socket
+from unittest.mock import Mock
 
 import httpx2
 import pytest
 import uvicorn
 from commands import command, environment
+from finished_runs import run_command
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from search_site import settings_of, tile_id_of
@@ -39,6 +42,28 @@ from tests.bad_server import BadServer, give
 def own(site: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A copy of the indexed profile, whose server no other test starts."""
     return settings_of(shutil.copytree(site.data, tmp_path_factory.mktemp("served") / "data"))
+
+
+@pytest.mark.parametrize(
+    ("words", "token", "is_private"),
+    [((), "", True), (("--public",), "", False), (("--host=0.0.0.0",), "x" * 40, False)],
+)
+def test_only_a_server_for_this_machine_sends_requests_for_its_user(
+    words: tuple[str, ...], token: str, is_private: bool, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(server: uvicorn.Server, sockets: list[socket]) -> None:
+        routes = {getattr(route, "path", ""): route for route in server.config.app.routes}
+        service = inspect.getclosurevars(routes["/healthz"].endpoint).nonlocals["service"]
+        asks = service.open_remote is not None, service.search._ask_elsewhere is not None
+        found.append((asks, "/mcp" in routes, json.loads(Layout(own.root).search_server.read_text())["token"] or ""))
+        sockets[0].close()
+
+    found: list[object] = []
+    monkeypatch.setenv("HUBBLECLIP_TOKEN", token)
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr("hubbleclip.cli.serving.threading", Mock())  # the model is not loaded
+    run_command("serve", "--port=0", *words, f"--data={own.data}")
+    assert found == [((is_private, is_private), "--public" not in words, token)]
 
 
 @pytest.mark.slow
