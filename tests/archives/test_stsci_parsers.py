@@ -75,10 +75,10 @@ HOSTILE = (
 )
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(15)
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_file_takes_no_longer_than_its_length_allows(piece: bytes) -> None:
-    data = piece * (200_000 // len(piece))
+    data = piece * (80_000 // len(piece))
     for parse in (parse_apt, parse_program_page):
         try:
             assert parse(b"<HSTProposal>" + data, "1").number == "1"
@@ -194,14 +194,14 @@ def test_no_bytes_break_the_parser_and_those_behind_the_texts_change_nothing(
     assert parse_listing(whole + b"\n " + data.replace(b":", b""), "5054") == parse_listing(whole, "5054")
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     "piece", ["-", " ", "Title\n", "a ", "a: ", "! ", "line_1: x\n", "( 1) - ", "ID 1", "1. ", "\n", "PI: "]
 )
 @pytest.mark.parametrize("start", ["Title\n", "Proposal_Information\nAbstract: \n ", "coverpage:\nabstract:\n "])
 def test_a_hostile_listing_takes_no_longer_than_its_length_allows(piece: str, start: str) -> None:
     try:
-        assert parse_listing((start + piece * (400_000 // len(piece))).encode(), "5054").number == "5054"
+        assert parse_listing((start + piece * (150_000 // len(piece))).encode(), "5054").number == "5054"
     except ArchiveError as error:
         assert "5054" in str(error)
 

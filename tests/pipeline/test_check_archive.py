@@ -1,6 +1,7 @@
 """The check of an archive before the first ingest of a profile, and as a command."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,12 @@ SKY = SimulatorSettings(num_proposals=12, frame_px=96)
 SMALL = ("--set=simulator.num_proposals=12", "--set=simulator.frame_px=96")
 
 
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_simulator(SKY) as address:
+        yield address
+
+
 def settings_at(url: str, data: Path, **archive: object) -> Settings:
     """Settings of the profile hubble, whose archive is served at a URL."""
     values = {"name": "hst", "mast_url": url, **archive}
@@ -37,14 +44,16 @@ def check_first(settings: Settings, *marks: Watermark) -> None:
         check_before_first(stage)
 
 
-def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_as_needed(tmp_path: Path) -> None:
+def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_as_needed(
+    url: str, tmp_path: Path
+) -> None:
+    """The simulated archive has no observations in the dates of the mission's pins."""
     mark = Watermark(archive="hst", query_digest="1" * 16, released_mjd=60000.0, updated_at=NOW)
-    with running_simulator(SKY) as url:  # it has no observations in the dates of the mission's pins
-        with pytest.raises(ArchiveError, match=r"does not answer as needed \(counts"):
-            check_first(settings_at(url, tmp_path / "first"), replace(mark, archive="jwst"))
-        check_first(settings_at(url, tmp_path, check_first=False))
-        check_first(settings_at(url, tmp_path, from_raw=True))
-        check_first(settings_at(url, tmp_path), mark)
+    with pytest.raises(ArchiveError, match=r"does not answer as needed \(counts"):
+        check_first(settings_at(url, tmp_path / "first"), replace(mark, archive="jwst"))
+    check_first(settings_at(url, tmp_path, check_first=False))
+    check_first(settings_at(url, tmp_path, from_raw=True))
+    check_first(settings_at(url, tmp_path), mark)
 
 
 def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -53,8 +62,10 @@ def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> 
     return int(ended.value.code or 0), capsys.readouterr().out
 
 
-def test_the_command_prints_a_table_and_an_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out = run_command(data=tmp_path, capsys=capsys)
+def test_the_command_prints_a_table_and_an_estimate(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out = run_command(f"--set=archive.mast_url={url}", data=tmp_path, capsys=capsys)
     assert code == 0
     assert all(word in out for word in ("what", "needed", "found", "programme page", "per second and connection"))
     assert all(name in out for name in ("files  ", "tiles  ", "disk  ", "time  "))

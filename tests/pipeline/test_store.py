@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import SMALL, ask, files_below, go
 from fsspec.implementations.local import LocalFileSystem
+from s3fs.core import calculate_chunksize
 from stages import observation
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -177,7 +178,11 @@ def test_a_file_of_the_same_size_with_other_content_is_sent_and_an_unchanged_one
 ) -> None:
     url = f"s3://{BUCKET}/{tmp_path.name}" if scheme == "s3" else f"file://{tmp_path}/store"
     one, other = (replace(machine(tmp_path, name), store=url) for name in ("one", "other"))
-    folder, large = one.index / ("a" * 32), bytearray(101 * 2**20)  # s3fs sends files of 100 MiB in parts
+    assert calculate_chunksize(101 * 2**20) == remote_store.PART_BYTES
+    part = 5 * 2**20  # the smallest that S3 allows; s3fs sends files of two parts and more in parts
+    monkeypatch.setattr(remote_store, "PART_BYTES", part)
+    monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda *_, **__: part)
+    folder, large = one.index / ("a" * 32), bytearray(2 * part + 2**20)
     folder.mkdir(parents=True)
 
     for name, content in (("rows.f16", large), ("rows.i8", b"old"), ("same.parquet", b"x")):
