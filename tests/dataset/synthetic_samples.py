@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hubbleclip.dataset.build import BuiltDataset, build_dataset
 SPLIT_OF_GROUP = ("train", "train", "train", "val", "test")
 
 
+@cache
 def make_png(seed: int, size_px: int = 16) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size_px, size_px), dtype=np.uint8)).save(out, "PNG")

@@ -261,7 +261,7 @@ def sampler_of(sizes: list[int], batch_size: int, seed: int = 0, **options) -> G
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=30), batch=st.integers(2, 40), step=st.integers(0, 200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_batch_has_as_few_tiles_a_group_as_the_data_allow(sizes, batch, step) -> None:
     sampler = sampler_of(sizes, batch)
     group_of = np.repeat(np.arange(len(sizes)), sizes)
@@ -292,7 +292,7 @@ def test_the_batches_are_those_of_the_recorded_trainings(sizes, batch_size, opti
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=20), share=st.floats(0, 2), seed=st.integers(0, 99))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_groups_and_their_tiles_come_equally_often_and_no_tile_follows_itself(sizes, share, seed) -> None:
     class_of_group, batch = np.arange(len(sizes)) % 3, max(1, round(share * len(sizes)))
     sampler = sampler_of(sizes, batch, seed, class_of_group=class_of_group, hard_share=seed % 3 / 2)

@@ -31,13 +31,18 @@ def empty_catalog() -> bytes:
         return catalog.path.read_bytes()
 
 
-@contextmanager
-def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[Stage]:
-    settings = read_settings("demo", {"data": str(folder), "fetch": {"requests_per_s": 1000}}, overrides or {})
-    layout = Layout(settings.root)
+def with_catalog(layout: Layout) -> Layout:
+    """Give a folder without a catalog an empty one."""
     if not layout.catalog.exists():
         layout.root.mkdir(parents=True, exist_ok=True)
         layout.working_catalog.write_bytes(empty_catalog())
+    return layout
+
+
+@contextmanager
+def stage_at(folder: Path, overrides: dict[str, Any] | None = None) -> Iterator[Stage]:
+    settings = read_settings("demo", {"data": str(folder), "fetch": {"requests_per_s": 1000}}, overrides or {})
+    layout = with_catalog(Layout(settings.root))
     with writing_catalog(layout) as catalog:
         yield Stage(name="ingest", settings=settings, layout=layout, catalog=catalog)
 

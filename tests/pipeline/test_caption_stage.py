@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import valid_catalog
+from stages import with_catalog
 from stub_server import StubServer
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -33,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def layout(settings: Settings) -> Iterator[Layout]:
-    layout = Layout(settings.root)
+    layout = with_catalog(Layout(settings.root))
     texts = [GALAXIES, GALAXIES, "A nebula.", "Abstract not available", None]
     with writing_catalog(layout) as catalog:
         catalog.upsert({"proposal": [proposal(number, text) for number, text in enumerate(texts)]})

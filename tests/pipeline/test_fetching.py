@@ -120,7 +120,7 @@ def test_what_ends_the_run_keeps_what_was_done_before(error: Exception, tmp_path
         started.append(item.uri)
         if item.uri == "mast:d":
             raise error
-        time.sleep(1.0 * (item.uri > "mast:d"))
+        time.sleep(0.3 * (item.uri > "mast:d"))
         return {"product": [item]}
 
     with stage_at(tmp_path) as stage:

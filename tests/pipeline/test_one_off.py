@@ -25,11 +25,11 @@ SKY = SkySettings(num_proposals=2, frame_px=160)
 TILES = TileSettings(size_px=128, min_side_px=32)
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     observation = observations_of(SKY, make_proposals(SKY)[0])[0]
     product = next(p for p in observation.products if p.kind in {"DRZ", "DRC", "FLT", "FLC", "C0M"})
-    path = tmp_path / product.file_name
+    path = tmp_path_factory.mktemp("image") / product.file_name
     path.write_bytes(render_product(SKY, observation, product))
     return path
 

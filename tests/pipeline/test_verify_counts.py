@@ -69,24 +69,25 @@ def names(stage: Stage) -> list[str]:
     return [row["obs_id"] for row in stage.catalog.rows(sql)]
 
 
-MONTHLY = {"archive": {"relist_days": 10, "since": "2015-01-01"}}
+OFTEN = {"archive": {"relist_days": 5, "since": "2015-01-01"}}
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    with stage_at(tmp_path, MONTHLY) as stage:
+    with stage_at(tmp_path, OFTEN) as stage:
         yield stage
 
 
-def test_each_year_is_counted_once_in_the_days_between_counts_and_not_all_in_one_night(stage: Stage) -> None:
+def test_each_year_is_counted_once_in_the_days_between_counts_and_not_all_in_one_night(tmp_path: Path) -> None:
     archive = Dated(a=58000.5, new=60360.0)
-    nights(stage, archive, 1)
-    assert archive.counted == []
-    per_night = []
-    for night in range(1, 21):
-        before = len(archive.counted)
-        nights(stage, archive, 1, first=night)
-        per_night.append(len(archive.counted) - before)
+    with stage_at(tmp_path, {"archive": {"relist_days": 10, "since": "2015-01-01"}}) as stage:
+        nights(stage, archive, 1)
+        assert archive.counted == []
+        per_night = []
+        for night in range(1, 21):
+            before = len(archive.counted)
+            nights(stage, archive, 1, first=night)
+            per_night.append(len(archive.counted) - before)
     assert sum(per_night) == 2 * 10
     assert max(per_night) <= 4
     assert Counter(archive.counted[:10]).most_common(1)[0][1] == 1
@@ -108,22 +109,22 @@ def test_a_withdrawn_row_is_marked_with_its_products_and_comes_back(stage: Stage
     listed = listing(stage.settings, archive.rows["a"], START)
     stage.catalog.upsert({"product": [fetched("a", proposal="hst:a")], "listing": [listed]})
     item = archive.rows.pop("a")
-    nights(stage, archive, 10, first=1)
+    nights(stage, archive, 5, first=1)
     assert names(stage) == ["b", "new"]
     (row,) = stage.catalog.rows("SELECT superseded_at IS NOT NULL AS is_superseded, sha256 FROM product")
     assert row == {"is_superseded": True, "sha256": "a" * 64}
     assert stage.catalog.counts()["listing"] == 0
     archive.rows["a"] = item
-    nights(stage, archive, 10, first=11)
+    nights(stage, archive, 5, first=6)
     assert names(stage) == ["a", "b", "new"]
 
 
 def test_rows_of_other_settings_are_not_taken_for_withdrawn(tmp_path: Path) -> None:
-    with stage_at(tmp_path, MONTHLY) as stage:
+    with stage_at(tmp_path, OFTEN) as stage:
         nights(stage, Dated(acs=58000.5, wfc3=58000.6), 1)
-    narrow = {"archive": MONTHLY["archive"] | {"instruments": ["WFC3*"]}}
+    narrow = {"archive": OFTEN["archive"] | {"instruments": ["WFC3*"]}}
     with stage_at(tmp_path, narrow) as stage:
-        nights(stage, Dated(wfc3=58000.6), 12)
+        nights(stage, Dated(wfc3=58000.6), 7)
         assert names(stage) == ["acs", "wfc3"]
 
 
@@ -131,7 +132,7 @@ def test_a_moved_release_date_is_no_withdrawal(stage: Stage) -> None:
     archive = Dated(a=58000.5, new=60360.0)
     nights(stage, archive, 1)
     archive.rows["a"] = released("a", 58900.5)
-    nights(stage, archive, 10, first=1)
+    nights(stage, archive, 5, first=1)
     assert names(stage) == ["a", "new"]
 
 
@@ -140,10 +141,10 @@ def test_a_year_that_fails_is_counted_again_in_the_next_night(stage: Stage) -> N
     nights(stage, archive, 1)
     archive.rows["late"] = released("late", 58000.6)
     archive.is_failing = True
-    nights(stage, archive, 10, first=1)
+    nights(stage, archive, 5, first=1)
     assert names(stage) == ["a", "new"]
     archive.is_failing = False
-    nights(stage, archive, 1, first=11)
+    nights(stage, archive, 1, first=6)
     assert names(stage) == ["a", "late", "new"]
 
 
@@ -159,10 +160,10 @@ def test_days_that_are_forgotten_are_queried_together_with_the_year_that_is_due(
 
 def test_of_a_year_that_is_not_due_the_forgotten_days_alone_are_counted_and_queried(stage: Stage) -> None:
     archive = Dated(a=58000.5, b=58020.5, new=60360.0)
-    nights(stage, archive, 11)
+    nights(stage, archive, 6)
     archive.counted.clear()
     stage.catalog.run("forget_days", ids=["b"])
-    nights(stage, archive, 1, first=11)
+    nights(stage, archive, 1, first=6)
     assert Days(58020, 58021) in archive.counted
     assert [days for days in archive.asked if days[1]] == [(58020, Days(58020, 58021).last_mjd)]
 

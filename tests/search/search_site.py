@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from safetensors.torch import save_file
 from small_dataset import build, make_png, train_small_run
+from stages import with_catalog
 
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import ModelSettings, Settings, read_settings
@@ -125,7 +126,7 @@ PLACES = [sky_of(proposal, number) for proposal in range(NUM_PROPOSALS) for numb
 
 def add_tiles(settings: Settings, proposals: range, numbers: range) -> None:
     """Write tiles of proposals to disk and catalog, as a night does."""
-    layout = Layout(settings.root)
+    layout = with_catalog(Layout(settings.root))
     of_tiles = [rows_of(proposal, number, layout, settings) for proposal in proposals for number in numbers]
     rows = {name: [row for one in of_tiles for row in one[name]] for name in of_tiles[0]}
     with writing_catalog(layout) as catalog:
