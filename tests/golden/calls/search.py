@@ -1,6 +1,7 @@
 """Short makers of files for the calls in `search.json`."""
 
 import io
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits as pyfits
 
+from hubbleclip.search.embedding import QueryModel
+from hubbleclip.search.embedding_process import TextsAhead
 from hubbleclip.search.server.pictures import cut_out
 
 
@@ -16,6 +19,14 @@ def cut(folder: Path, data: np.ndarray[Any, Any], **facts: Any) -> Any:
     pyfits.PrimaryHDU(data).writeto(path := folder / f"{len([*folder.iterdir()])}.fits")
     values = {"chip": 0, "y0": 0, "x0": 0, "size_px": 2, "shrink": None, "product_uri": "a"} | facts
     return pyfits.open(io.BytesIO(cut_out(path, values)))[0]
+
+
+def model_ahead(folder: Path, text: str) -> QueryModel:
+    """A model without weights, for which another process has embedded a text as 1."""
+    np.save(path := folder / "features.npy", np.ones((1, 1)))
+    process = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
+    (model := QueryModel(folder)).ahead = TextsAhead(run="", texts=[text], process=process)
+    return model
 
 
 def png_start(width: int, height: int) -> bytes:
