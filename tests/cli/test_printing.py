@@ -143,17 +143,3 @@ def test_a_csv_from_outside_cannot_command_the_terminal_either(monkeypatch: pyte
         output.print_bytes(content)
         pipe.flush()
         assert pipe.buffer.getvalue() == content
-
-
-def test_lines_of_a_narrow_terminal_end_between_words_and_paths_stay_whole(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(output, "console", output.Console(width=40))
-    output.print_wrapped("rejected 50 in tiles: a calibration exposure (such as a dark)")
-    output.print_wrapped(f"report   /{'long/' * 10}index.html")
-    assert capsys.readouterr().out.splitlines() == [
-        "rejected 50 in tiles: a calibration",
-        "         exposure (such as a dark)",
-        "report",
-        f"         /{'long/' * 10}index.html",
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
@@ -46,13 +46,7 @@ def add_features(layout: Layout, model: str, tile_ids: Sequence[str]) -> None:
     ],
 )
 def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
-    name: str,
-    summary: str,
-    left: list[str],
-    rejected: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, summary: str, left: list[str], rejected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, own = settings_of(tmp_path), tile_id_of(1, 0)
     layout = Layout(settings.root)
@@ -68,10 +62,13 @@ def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
         main(["drop", name, f"--data={tmp_path}"])
     assert f"{summary} would be dropped: add --yes" in capsys.readouterr().err
     assert layout.tile(own).exists()
-    monkeypatch.setattr("sys.stdin", Mock(isatty=lambda: True))
+    terminal = Mock(isatty=lambda: True)
     for answer, outcome in (("", "nothing was dropped"), (" Y", f"dropped {summary}")):
-        monkeypatch.setattr("builtins.input", lambda text, answer=answer: answer)
-        with pytest.raises(SystemExit):
+        with (
+            patch("sys.stdin", terminal),
+            patch("builtins.input", Mock(return_value=answer)),
+            pytest.raises(SystemExit),
+        ):
             main(["drop", name, f"--data={tmp_path}"])
         assert capsys.readouterr().out == f"{outcome}\n"
     kept = [tile_ids[one] for one in left]

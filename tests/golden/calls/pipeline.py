@@ -81,14 +81,3 @@ def lister(*products: records.Product, broken: str = "") -> SimpleNamespace:
         return asked[-1], []
 
     return SimpleNamespace(asked=asked, list_products=list_products, renewed_files=renewed_files)
-
-
-def serving(data: bytes) -> SimpleNamespace:
-    """An archive whose files all have this content."""
-    asked = []
-
-    def fetch_product(one: records.Product, **named: Any) -> Any:
-        asked.append(named)
-        return SimpleNamespace(product=fetched(one.obs_id, file_name=one.file_name), data=data)
-
-    return SimpleNamespace(asked=asked, fetch_product=fetch_product)
