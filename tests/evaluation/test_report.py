@@ -27,7 +27,7 @@ from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
 
-SETTINGS = EvaluationSettings(bootstrap=200)
+SETTINGS = EvaluationSettings(bootstrap=100)
 
 
 @pytest.fixture(scope="module", autouse=True)

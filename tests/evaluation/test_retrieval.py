@@ -45,7 +45,7 @@ queries = st.integers(1, 6).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(queries)
 def test_hits_ranks_and_shares_equal_the_mean_over_all_orders_of_the_ties(query):
     scores_i, positive_i, num_top = query

@@ -149,6 +149,8 @@ FILES = (
 VERSIONS = ("99.0.0", "99", "1.99.0", "0.9", "", "one", "1.-1", "²", "1.0.7", "1")
 NUMBERS = (-1, 0, 2**40, 2**63 - 1, -(2**63))
 BESIDE = ("manifest.parquet", "dataset.json", "README.md", "croissant.json", "sky/hats.properties", "test_tiles.txt")
+KINDS = dict.fromkeys(("dataset.json", "train-000001.tar"), ("fifo", "zero", "link", "folder", "huge"))
+KINDS |= {"manifest.parquet": ("folder", "huge"), "README.md": ("fifo", "link")}
 GROUPS: dict[str, dict[str, Damage]] = {
     "description": {
         "none": lambda folder: None,
@@ -171,7 +173,7 @@ GROUPS: dict[str, dict[str, Damage]] = {
         **{f"no {name}": without(name) for name in ("tile_id", "caption_kinds", "captions", "shard")},
         **{
             f"{name} {one}": column(name, lambda old, one=one: [*old[:-1], one])
-            for name, one in product(("offset", "length"), NUMBERS)
+            for name, one in [*(("offset", one) for one in NUMBERS), *(("length", one) for one in NUMBERS[:3])]
         },
         **{
             f"{name} None": column(name, lambda old: [*old[:-1], None])
@@ -185,18 +187,14 @@ GROUPS: dict[str, dict[str, Damage]] = {
     "files": {
         **{f"{name} flipped at {share}": flipped(name, share) for name, share in product(BESIDE, (0, 0.9))},
         **{f"{name} lost": replaced(name, "lost") for name in (*BESIDE, "train-000001.tar")},
-        **{
-            f"{name} is a {kind}": replaced(name, kind)
-            for name in ("dataset.json", "manifest.parquet", "train-000001.tar", "README.md")
-            for kind in ("fifo", "zero", "link", "folder", "huge")
-        },
+        **{f"{name} is a {kind}": replaced(name, kind) for name, kinds in KINDS.items() for kind in kinds},
     },
     "shards": {
         **{
-            f"{part} of {suffix} in {shard}": flipped_member(shard, suffix, part)
-            for part in ("header", "content", "padding")
-            for suffix in ("json", "png", "txt")
-            for shard in ("train-000000.tar", "train-000001.tar")
+            f"{part} of {suffix} in train-00000{number % 2}.tar": flipped_member(
+                f"train-00000{number % 2}.tar", suffix, part
+            )
+            for number, (part, suffix) in enumerate(product(("header", "content", "padding"), ("json", "png", "txt")))
         },
         "behind the samples": flipped("train-000001.tar", 1),
         "shorter": written("val-000001.tar", lambda data: data[:-512]),

@@ -65,13 +65,18 @@ def write(
     return read_science_images(path, 10**7)
 
 
-@pytest.fixture()
-def parts(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("colour")
+
+
+@pytest.fixture(scope="module")
+def parts(folder):
     red_star, blue_star, white_star = (80, 90), (120, 120), (140, 70)
     return [
-        write(tmp_path / "red.fits", 75.0, {red_star: 900, white_star: 900, blue_star: 30}),
-        write(tmp_path / "middle.fits", 30.0, {red_star: 300, white_star: 900, blue_star: 300}),
-        write(tmp_path / "blue.fits", 10.0, {red_star: 30, white_star: 900, blue_star: 900}, 0.04, (240, 260)),
+        write(folder / "red.fits", 75.0, {red_star: 900, white_star: 900, blue_star: 30}),
+        write(folder / "middle.fits", 30.0, {red_star: 300, white_star: 900, blue_star: 300}),
+        write(folder / "blue.fits", 10.0, {red_star: 30, white_star: 900, blue_star: 900}, 0.04, (240, 260)),
     ]
 
 
@@ -100,8 +105,8 @@ def test_a_saturated_core_without_data_looks_saturated_and_is_not_valid(tmp_path
     assert "saturated" in tile.note and tile.valid_share == valid.mean() < 1
 
 
-def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three(parts, tmp_path):
-    (native,) = tile_file(tmp_path / "middle.fits", SHAS[1], SETTINGS).tiles
+def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three(parts, folder):
+    (native,) = tile_file(folder / "middle.fits", SHAS[1], SETTINGS).tiles
     (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
     assert (tile.view, tile.y0, tile.x0, tile.geometry) == ("colour", native.y0, native.x0, native.geometry)
     others = [cut_colour(parts, shas, SETTINGS).tiles[0] for shas in (["dd" * 32, *SHAS[1:]], SHAS[::-1])]
@@ -167,10 +172,10 @@ RED, FLAT, BLUE = (4e-5, 2e-5, 1e-5), (2e-5, 2e-5, 2e-5), (1e-5, 2e-5, 4e-5)
 SPECTRA = np.array([RED, FLAT, BLUE, FLAT]).T
 
 
-@pytest.fixture()
-def calibrated(tmp_path):
+@pytest.fixture(scope="module")
+def calibrated(folder):
     bands = zip((814, 606, 435), SPECTRA, strict=True)
-    return [write_band(tmp_path / f"{nm}.fits", nm, jy, seed=nm) for nm, jy in bands]
+    return [write_band(folder / f"{nm}.fits", nm, jy, seed=nm) for nm, jy in bands]
 
 
 def levels_at(tile, place):

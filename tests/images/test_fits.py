@@ -153,7 +153,7 @@ def test_a_primary_header_that_astropy_cannot_make_out_is_unreadable(tmp_path, s
 
 def test_random_damage_never_raises_anything_but_an_image_error(tmp_path, sky):
     whole = write_drz(tmp_path / "a.fits", sky[:100, :100].copy()).read_bytes()
-    for number in range(60):
+    for number in range(30):
         (tmp_path / "b.fits").write_bytes(mutate(whole, number))
         assert not cut(tmp_path / "b.fits").startswith("crash")
 

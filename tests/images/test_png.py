@@ -57,7 +57,7 @@ def test_the_same_levels_give_the_same_bytes_whatever_their_memory_layout():
     assert encode_png(levels) == encode_png(np.asfortranarray(levels)) == encode_png(levels.copy())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 300), st.integers(1, 300))
 def test_the_bytes_are_those_of_the_standard_librarys_zlib(seed, height, width):
     levels = noisy_levels(seed, (height, width))

@@ -55,9 +55,9 @@ def test_dropout_of_trainings_processes_steps_and_micro_batches_is_drawn_from_di
         trainer, batches = opened(dataset_dir, seed=seed, micro_batch=1)
         trainer.gradients = replace(trainer.gradients, world=replace(ALONE, rank=rank))
         trainer.loaded.model.visual.register_forward_hook(lambda *_: seeds.add(torch.initial_seed()))
-        for trainer.step in range(3):
+        for trainer.step in range(2):
             trainer._backward(batches[0])
-    assert len(seeds) == 4 * 3 * len(batches[0].tiles_b1ss)
+    assert len(seeds) == 4 * 2 * len(batches[0].tiles_b1ss)
 
 
 def test_both_passes_over_a_micro_batch_go_through_the_same_compiled_module(dataset_dir) -> None:

@@ -8,7 +8,6 @@ import open_clip
 import pytest
 import timm
 import torch
-from finished_runs import made_run
 from hub_cache import WORDS, snapshot, write_base, write_tokenizer
 from opened_trainers import trained
 from safetensors.torch import load_file, save_file
@@ -311,8 +310,8 @@ def test_the_tag_of_a_profile_has_no_effect_on_a_name_that_includes_weights():
 
 
 @pytest.mark.parametrize("has_folder", [True, False], ids=["of its folder", "of its name"])
-def test_the_base_of_a_run_from_scratch_has_the_weights_of_its_seed(has_folder, tmp_path):
-    run_dir = made_run(tmp_path, seed=TRAIN.seed)
+def test_the_base_of_a_run_from_scratch_has_the_weights_of_its_seed(has_folder, dataset_dir, tmp_path):
+    run_dir = trained(dataset_dir, tmp_path, steps=1)
     if not has_folder:
         shutil.rmtree(run_dir / "base")
     state = load_base_model(run_dir).model.state_dict()
