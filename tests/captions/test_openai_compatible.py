@@ -101,7 +101,8 @@ def test_what_fails_each_time_is_an_error_of_this_abstract(fault: str, reason: s
     assert (caught.value.reason, len(stub.requests)) == (reason, num)
 
 
-def test_a_server_that_is_not_there_stops_the_run() -> None:
+def test_a_server_that_is_not_there_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubbleclip.archives.http.client.FIRST_CONTACT_S", 0.1)
     with StubServer() as stub:
         pass
     with pytest.raises(ArchiveDownError, match=r"start the model's server, or set captions\.base_url"):

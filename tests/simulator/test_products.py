@@ -4,6 +4,7 @@ simulated.
 
 import io
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,14 +36,19 @@ def items() -> dict[tuple[str, str], Item]:
     return found
 
 
+@cache
+def rendered(*item: SimObservation | SimProduct) -> bytes:
+    return render_product(SETTINGS, *item)
+
+
 def open_fits(item: Item) -> fits.HDUList:
-    return fits.open(io.BytesIO(render_product(SETTINGS, *item)))
+    return fits.open(io.BytesIO(rendered(*item)))
 
 
 def test_every_kind_of_file_has_its_listed_size(items: dict[tuple[str, str], Item]) -> None:
     assert {kind for _, kind in items} >= {"DRC", "DRZ", "DRW", "FLC", "FLT", "C0M", "RAW", "D0M", "SPT", "SHM", "JPG"}
     for observation, product in items.values():
-        assert len(render_product(SETTINGS, observation, product)) == product.size_bytes
+        assert len(rendered(observation, product)) == product.size_bytes
 
 
 @pytest.mark.filterwarnings("error")

@@ -33,7 +33,7 @@ def test_abstracts_have_90_to_200_words_and_are_distinct(texts: list[tuple[Obser
 def test_only_continuations_are_near_duplicates(texts: list[tuple[ObservingPlan, ProposalText]]) -> None:
     items = [(plan.parent if plan.is_continuation else plan.index, grams(text.abstract)) for plan, text in texts]
     for (root_a, a), (root_b, b) in combinations(items, 2):
-        similarity = len(a & b) / len(a | b)
+        similarity = (num := len(a & b)) / (len(a) + len(b) - num)
         assert (similarity > 0.7) if root_a == root_b else (similarity < 0.5)
     assert sum(plan.is_continuation for plan, _ in texts) >= 3
 
