@@ -50,14 +50,9 @@ def test_a_picture_that_leaves_knows_its_position(form: str, client: TestClient,
         sides = [0, 0, SIZE_PX, SIZE_PX], [0, SIZE_PX, 0, SIZE_PX]
         assert found.pixel_to_world(*sides).separation(expected.pixel_to_world(*sides)).arcsec.max() < 1e-3
         with Image.open(path) as picture, Image.open(search.picture(tile_id)) as stored:
-            assert (
-                answer.headers["content-type"]
-                == {"png": "image/png", "jpg": "image/jpeg"}[form]
-                == picture.get_format_mimetype()
-            )
-            assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < (
-                3 if form == "jpg" else 1e-9
-            )
+            kind, limit = {"png": ("image/png", 1e-9), "jpg": ("image/jpeg", 3)}[form]
+            assert answer.headers["content-type"] == picture.get_format_mimetype() == kind
+            assert np.abs(np.asarray(picture, float) - np.asarray(stored, float)).mean() < limit
 
 
 def test_a_cutout_is_of_the_file_here_or_else_the_address_of_its_archive(
