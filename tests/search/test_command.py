@@ -123,7 +123,7 @@ def test_the_other_process_gets_the_run_and_the_texts(
     program, layout = tmp_path / "python", Layout(site.root)
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/words\ncat {tmp_path}/features.npy')
     program.chmod(0o755)
-    np.save(tmp_path / "features.npy", np.eye(2, 256, dtype=np.float32))
+    np.save(tmp_path / "features.npy", np.eye(2, 64, dtype=np.float32))
     monkeypatch.setattr(sys, "executable", str(program))
     ahead = embed_ahead(layout, ["a b", "c"])
     run = Search.open(site)._opened.current.run
