@@ -66,19 +66,18 @@ FILLED = {
 }
 
 
-@pytest.mark.parametrize("scene", FILLED)
-@pytest.mark.parametrize(
-    "series",
-    [
-        [(e, 5, 0) for e in np.geomspace(0.5, 4, 106)],
-        [(1, n, 0) for n in np.geomspace(2, 20, 116)],
-        [(1, 5, g) for g in np.linspace(0, 60, 100)],
-    ],
-    ids=["exposure", "noise", "gradient"],
-)
-def test_steps_of_two_percent_never_make_the_levels_jump(scene, series):
+SERIES = {
+    "exposure": [(e, 5, 0) for e in np.geomspace(0.5, 4, 106)],
+    "noise": [(1, n, 0) for n in np.geomspace(2, 20, 116)],
+    "gradient": [(1, 5, g) for g in np.linspace(0, 60, 100)],
+}
+CROSSED = [("noise", "bright half"), ("noise", "nebula"), ("gradient", "faint 60 %"), ("gradient", "disc")]
+
+
+@pytest.mark.parametrize(("series", "scene"), [*(("exposure", scene) for scene in FILLED), *CROSSED])
+def test_steps_of_two_percent_never_make_the_levels_jump(series, scene):
     deviates, shown = np.random.default_rng(0).normal(size=ACROSS.shape), []
-    for exposure, noise, gradient in series:
+    for exposure, noise, gradient in SERIES[series]:
         mean = exposure * (FILLED[scene] + 20 + gradient * ACROSS / 200)
         data = (mean + np.sqrt(mean + noise**2) * deviates).astype(np.float32)
         stretch = fit_stretch(data, all_valid(data), TileSettings())
