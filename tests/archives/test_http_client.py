@@ -412,7 +412,7 @@ def test_a_host_that_answered_before_is_waited_for(scripted, caplog: pytest.LogC
     script = scripted(give(b"before"), *[give(b"", 503)] * (0 if fails == "connection" else 30), give(b"after"))
     assert transport.get(script.url).text == "before"
     if fails == "connection":
-        script.begin_outage(3.0)
+        script.begin_outage(1.0)
     with ThreadPoolExecutor(4) as pool:
         assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"after"}
     assert f"waiting for {script.host}, which failed for 0 of at most 1 min" in caplog.text
@@ -433,7 +433,7 @@ def test_waiting_threads_stop_at_once(scripted, tmp_path: Path) -> None:
     script = scripted(give(b"", 503, Retry_After="60"))
     transport = make_transport(**LIMITS)
     threading.Timer(
-        0.5, lambda: [transport.breaker_of(script.host).record_failure("mast", "test") for _ in range(6)]
+        0.2, lambda: [transport.breaker_of(script.host).record_failure("mast", "test") for _ in range(6)]
     ).start()
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(fetch, script, tmp_path, transport=transport, uri=f"mast:{i}") for i in range(8)]

@@ -44,7 +44,7 @@ near_a_tile = st.tuples(st.integers(0, len(RA) - 1), st.floats(-1, 1), st.floats
 radii_deg = st.floats(np.log10(0.1 / 3600), np.log10(180)).map(lambda power: 10**power)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(place=places | near_a_tile, radius_deg=radii_deg)
 def test_cone_finds_what_astropy_finds(sky: Catalog, place: tuple[float, ...], radius_deg: float) -> None:
     if len(place) == 3:  # beside a tile, where tiles are dense
@@ -63,7 +63,7 @@ def test_cone_finds_what_astropy_finds(sky: Catalog, place: tuple[float, ...], r
     assert np.allclose(separations, [apart[int(row["tile_id"])] for row in hits], rtol=0, atol=2e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(west=st.floats(-360, 360), width=st.floats(0, 359.9), south=st.floats(-90, 90), height=st.floats(0, 180))
 def test_box_goes_eastwards_from_its_western_edge(
     sky: Catalog, west: float, width: float, south: float, height: float
@@ -77,7 +77,7 @@ def test_box_goes_eastwards_from_its_western_edge(
     assert hits <= set(IDS[is_in_band & ~(far_from_edge & (eastwards > width))])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(index=st.integers(0, len(RA) - 1), width=st.floats(0, 300))
 def test_box_holds_what_lies_on_its_edges(sky: Catalog, index: int, width: float) -> None:
     for west, east in ((RA[index], RA[index] + width), (RA[index] - width, RA[index])):
@@ -114,7 +114,7 @@ def found_by_words(catalog: Catalog, query: str) -> dict[str, float]:
     return {row["proposal_id"]: row["score"] for row in rows}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(query=texts, first=st.lists(texts, min_size=1, max_size=8), second=st.lists(texts, max_size=8))
 def test_search_ranks_as_bm25_does_also_after_abstracts_changed(
     words: Catalog, query: str, first: list[str], second: list[str]

@@ -35,12 +35,10 @@ def test_the_profile_of_the_environment_is_the_default(monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-@pytest.mark.parametrize(
-    ("words", "offered"), [(["hubbleclip", "repo"], "reports"), (["hubbleclip", "train", "--sw"], "--sweep")]
-)
-def test_bash_completes_commands_and_options(words: list[str], offered: str, tmp_path: Path) -> None:
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     script = tmp_path / "completion.sh"
     script.write_text(app.generate_completion(shell="bash"))
-    asked = f'. {script}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _hubbleclip; echo "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
-    assert offered in done.stdout.split()
+    for words, offered in ((["hubbleclip", "repo"], "reports"), (["hubbleclip", "train", "--sw"], "--sweep")):
+        asked = f'. {script}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _hubbleclip; echo "${{COMPREPLY[@]}}"'
+        done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+        assert offered in done.stdout.split()

@@ -147,11 +147,8 @@ def valid() -> duckdb.DuckDBPyConnection:
 
 def broken(catalog: duckdb.DuckDBPyConnection, touched: set[str]) -> set[str]:
     """Broken rules among those that look at one of the touched tables."""
-    broken = {
-        name
-        for name, words in WORDS.items()
-        if touched & words and catalog.execute(f'EXECUTE "{name}"').fetchall() != [(0,)]
-    }
+    looking = [name for name, words in WORDS.items() if touched & words]
+    broken = {name for name in looking if catalog.execute(f'EXECUTE "{name}"').fetchall() != [(0,)]}
     for table in (tables()[name] for name in touched):
         rows = catalog.sql(f'FROM "{table.name}"').to_arrow_table()
         broken |= {f"{c.table}.{c.rule}" for c in check_columns(table, rows.__getitem__) if c.num_broken}
@@ -207,10 +204,6 @@ def test_a_fault_breaks_its_rule_and_no_other(valid: duckdb.DuckDBPyConnection, 
         found[name] = broken(valid, make_fault(valid, name))
         valid.rollback()
     assert found == {name: {name} for name in RULES[table]}
-
-
-def test_every_fault_is_of_a_rule() -> None:
-    assert set(FAULTS) <= {name for names in RULES.values() for name in names}
 
 
 def test_every_kind_of_rule_has_a_fault() -> None:

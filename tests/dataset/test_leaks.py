@@ -1,7 +1,6 @@
 """The search for leaks: every planted leak is named, sound splits have none, and a slow search finds the same."""
 
 from dataclasses import replace
-from functools import cache
 from itertools import combinations
 
 import pytest
@@ -67,9 +66,7 @@ PLANTED = {
 }
 
 
-@cache
-def one_per_proposal():
-    return make_samples_with_pngs(40, 40)
+ONE_PER_PROPOSAL = make_samples_with_pngs(40, 40)
 
 
 def leaks_of(samples):
@@ -78,7 +75,7 @@ def leaks_of(samples):
 
 def planted(kind, where):
     """Samples of 40 proposals, of which two share what the kind says, and their images."""
-    samples, pngs = one_per_proposal()
+    samples, pngs = ONE_PER_PROPOSAL
     one, other = (samples[index] for index in where)
     first, second, _ = PLANTED[kind]
     changes = {one.tile_id: first, other.tile_id: {name: new or getattr(one, name) for name, new in second.items()}}
@@ -205,7 +202,7 @@ def test_tiles_without_finite_corners_shift_no_other_tile(broken):
 
 def leaks_between(one, other):
     """Leaks of samples of which one in train and one in test have the changes."""
-    samples = [*one_per_proposal()[0]]
+    samples = [*ONE_PER_PROPOSAL[0]]
     samples[TRAIN], samples[TEST] = replace(samples[TRAIN], **one), replace(samples[TEST], **other)
     return leaks_of(samples)
 

@@ -236,10 +236,3 @@ def test_objects_in_no_tile_are_one_line(profile, tmp_path):
     (tmp_path / "c.csv").write_text("ra_deg,dec_deg,class\n10,20,lens\n")
     with pytest.raises(EvaluationError, match="0 of 1 objects"):
         benchmark(tmp_path / "c.csv", settings, Entry(dataset=str(dataset_dir), model=str(run_dir)))
-
-
-@pytest.mark.parametrize("arguments", [[], ["c.csv", "--frozen"]])
-def test_the_command_needs_a_catalogue_or_the_frozen_benchmark(arguments, capsys):
-    with pytest.raises(SystemExit):
-        main(["benchmark", *arguments])
-    assert "--frozen" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import valid_catalog
 from finished_runs import made_run
-from search_site import add_tiles, proposal_row, settings_of
+from search_site import add_tiles, proposal_row, settings_of, small_model
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -26,7 +26,7 @@ from hubbleclip.pipeline.index import index
 from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
 from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.train import check_training
-from hubbleclip.training.runs import finish_run, open_run, read_run
+from hubbleclip.training.runs import read_run
 
 GIVEN: dict[str, Any] = {
     "archive": {"mast_url": "http://127.0.0.1:9"},  # the pipeline asks it only where no other stage has work
@@ -37,12 +37,29 @@ GIVEN: dict[str, Any] = {
 SHARED = " ".join(f"word{number}" for number in range(40))
 ABSTRACTS = [f"{SHARED} " + " ".join(f"own{proposal}of{number}" for number in range(40)) for proposal in range(2)]
 """Abstracts of two proposals of different splits, which share half of their words."""
-COMMANDS = ("tiles", "captions", "shards", "train", "evaluate", "index")
+SETTINGS: dict[str, list[dict[str, dict[str, Any]]]] = {
+    "tiles": [{"tiles": {"size_px": 96}}],
+    "captions": [
+        {"captions": {"backend": ""}},  # the stage says that it is missing
+        {"captions": {"backend": "openai", "model": "other"}},
+        {"archive": {"proposals_file": "proposals.jsonl"}},
+    ],
+    "shards": [
+        {"splits": {"near_duplicate": 0.3}},
+        {"splits": {"scheme": "instrument", "test_instruments": ["ACS*"]}},
+        {"shards": {"max_mb": 1}},
+        {"shards": {"caption_kinds": ["abstract", "summary"]}},
+    ],
+    "train": [{"train": {"steps": 7}}, {"model": {"context_length": 20}}, {"evaluation": {"shuffled_steps": 3}}],
+    "evaluate": [{"evaluation": {"bootstrap": 101}}],
+    "index": [{"tiles": {"size_px": 96}}],
+}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data folder of a profile in which every stage has run; it is only copied."""
+    GIVEN["model"] = small_model(tmp_path_factory.mktemp("model") / "small").model_dump()
     settings = settings_of(tmp_path_factory.mktemp("done"), **GIVEN)
     layout = Layout(settings.root)
     add_tiles(settings, range(4), range(1))
@@ -77,28 +94,9 @@ def test_only_a_training_that_is_not_finished_needs_a_gpu(done: Path, monkeypatc
         training.train(settings_of(done, **GIVEN, train={"seed": 2}))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", SETTINGS)
 def test_without_a_change_there_is_no_work(command: str, done: Path) -> None:
     assert not has_work(command, settings_of(done, **GIVEN))
-
-
-SETTINGS: dict[str, list[dict[str, dict[str, Any]]]] = {
-    "tiles": [{"tiles": {"size_px": 96}}],
-    "captions": [
-        {"captions": {"backend": ""}},  # the stage says that it is missing
-        {"captions": {"backend": "openai", "model": "other"}},
-        {"archive": {"proposals_file": "proposals.jsonl"}},
-    ],
-    "shards": [
-        {"splits": {"near_duplicate": 0.3}},
-        {"splits": {"scheme": "instrument", "test_instruments": ["ACS*"]}},
-        {"shards": {"max_mb": 1}},
-        {"shards": {"caption_kinds": ["abstract", "summary"]}},
-    ],
-    "train": [{"train": {"steps": 7}}, {"model": {"context_length": 20}}, {"evaluation": {"shuffled_steps": 3}}],
-    "evaluate": [{"evaluation": {"bootstrap": 101}}],
-    "index": [{"tiles": {"size_px": 96}}],
-}
 
 
 @pytest.mark.parametrize("command", SETTINGS)
@@ -109,20 +107,13 @@ def test_another_setting_is_work(command: str, done: Path) -> None:
     assert has_work("pipeline", changed)
 
 
-def described_run(*given: Any) -> Path:
-    """Make the folder of a finished run without a model."""
-    with open_run(*given, code_version="test", device="cpu") as run_dir:
-        finish_run(run_dir, 64, 4, [])
-    return run_dir
-
-
 def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(done: Path, tmp_path: Path) -> None:
     settings = settings_of(shutil.copytree(done, tmp_path / "data"), **GIVEN)
     layout = Layout(settings.root)
     (first,) = layout.runs.glob("[!.]*")
     digest = newest_dataset(layout).name
-    newest = described_run(layout.runs, digest, settings.model, settings.train.model_copy(update={"steps": 2}))
-    control = described_run(layout.runs, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
+    newest = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"steps": 2}))
+    control = made_run(layout.root, digest, settings.model, settings.train.model_copy(update={"shuffled": True}))
     wants_control = settings_of(settings.data, **GIVEN | {"evaluation": {"shuffled_steps": 9}})
     assert chosen_run(layout, digest, settings) == newest
     assert (
