@@ -118,11 +118,11 @@ def test_a_lost_working_copy_is_taken_from_the_snapshot(layout: Layout) -> None:
     with writing_catalog(layout) as catalog:
         catalog.upsert({"watermark": [mark("a")]})
     layout.working_catalog.unlink()
-    orphan = layout.root / ".catalog.duckdb.1.tmp"  # as a killed process leaves it
-    orphan.touch()
+    for name in (".catalog.duckdb.1.tmp", ".catalog.writing.duckdb.1.tmp", ".other.tmp"):
+        (layout.root / name).touch()  # as a killed process leaves it
     with writing_catalog(layout) as catalog:
         assert catalog.counts()["watermark"] == 1
-        assert not orphan.exists()
+        assert [one.name for one in layout.root.glob(".*.tmp")] == [".other.tmp"]
 
 
 def test_second_writer_is_told_who_holds_the_lock(layout: Layout) -> None:

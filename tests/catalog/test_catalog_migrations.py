@@ -94,9 +94,9 @@ def test_views_of_another_release_are_defined_again(layout: Layout) -> None:
     assert layout.catalog_backups() == []
 
 
-def test_a_new_catalog_leaves_no_older_one(tmp_path: Path) -> None:
-    with writing_catalog(Layout(tmp_path)):
-        pass
+def test_a_new_catalog_runs_all_migrations_and_leaves_no_older_one(tmp_path: Path, steps: Path) -> None:
+    with writing_catalog(Layout(tmp_path)) as catalog:
+        assert [row["version"] for row in catalog.rows("FROM migration ORDER BY version")] == [OLD, NEW]
     assert Layout(tmp_path).catalog_backups() == []
 
 

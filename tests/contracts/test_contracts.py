@@ -182,10 +182,10 @@ schema:
     description: All stars
     properties:
       - {name: star_id, physicalType: VARCHAR, required: true, primaryKey: true, primaryKeyPosition: 1}
-      - {name: dec_deg, physicalType: DOUBLE, customProperties: [{property: unit, value: deg}]}
+      - {name: dec_deg, physicalType: DOUBLE, customProperties: [{property: note, value: x}, {property: unit, value: deg}]}
       - {name: phase, physicalType: DOUBLE, description: Phase, transformSourceObjects: [computed clock]}
       - {name: words, physicalType: "VARCHAR[]", items: {logicalTypeOptions: {maxLength: 9}}}
-      - {name: rank, physicalType: BIGINT, logicalTypeOptions: {minimum: 1, pattern: "^a"}}
+      - {name: rank, physicalType: BIGINT, primaryKeyPosition: 0, primaryKey: true, logicalTypeOptions: {minimum: 1, pattern: "^a"}}
     quality: [{name: some_rule, query: SELECT 0}]
   - name: planet
 """

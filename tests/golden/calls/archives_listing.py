@@ -15,7 +15,7 @@ from hubbleclip.archives.check.files import check_preview
 from hubbleclip.archives.check.listing import _check_filter
 from hubbleclip.archives.check.probe import Finding, Measured, Probe
 from hubbleclip.archives.mast.caom_rows import fold_rows
-from hubbleclip.archives.mast.client import Criteria, PortalSession, ResultPage
+from hubbleclip.archives.mast.client import Criteria, MastClient, PortalSession, ResultPage
 from hubbleclip.archives.mast.product_candidates import Candidate, candidate_from_row
 from hubbleclip.archives.mast.product_selection import select_products
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings, TileSettings
@@ -48,7 +48,7 @@ __all__ = [
     "table",
 ]
 Image.new("L", (9, 9)).save(jpeg := io.BytesIO(), "JPEG")
-JPEG = jpeg.getvalue()
+JPEG, PORTAL = jpeg.getvalue(), "astroquery.mast.discovery_portal.PortalAPI"
 
 
 def visit(number: int, proposal: int = 12675, **row: Any) -> Observation:
@@ -96,6 +96,11 @@ def session(*bodies: bytes) -> PortalSession:
     left = iter(bodies)
     ask = lambda *_, **__: SimpleNamespace(content=next(left))  # noqa: E731
     return PortalSession(SimpleNamespace(session=SimpleNamespace(headers={}), ask=ask), 9)
+
+
+def client(**limits: Any) -> MastClient:
+    """A client whose requests astroquery sends, or a patch of `PORTAL`."""
+    return MastClient("http://h", make_transport(**{"attempts": 1} | limits))
 
 
 class Repeating(Server):

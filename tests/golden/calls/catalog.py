@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from test_contracts import RECORD_OF
 from valid_catalog import make
 
 from hubbleclip.catalog.catalog import Catalog
 from hubbleclip.catalog.migrations import migrate
 from hubbleclip.catalog.tile_filters import CONDITIONS
+from hubbleclip.catalog.tile_search import TileFacts
+from hubbleclip.catalog.working_copy import STORAGE_VERSION, writing_catalog
 from hubbleclip.core.io import sha256_bytes
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Rejection
@@ -22,6 +25,8 @@ TILE = (
     " 'mast:x' AS product_uri"
 )
 NOW = datetime(2024, 6, 1)
+KILLED = "PRAGMA disable_checkpoint_on_shutdown; INSERT INTO watermark VALUES ('a', 'd', 1, '2024-01-01')"
+"""A statement after which the rows are only in the write-ahead log, as of a process that is killed."""
 
 
 @cache
@@ -74,7 +79,17 @@ def retried(*cases: tuple[str, int]) -> list[Any]:
 
 def stored(root: Path, sql: str = "SELECT 1") -> Layout:
     """The places of an empty catalog file, after a statement."""
-    migrate(connection := duckdb.connect(str(Layout(root).catalog)))
+    as_written = {"storage_compatibility_version": STORAGE_VERSION}
+    migrate(connection := duckdb.connect(str(Layout(root).catalog), config=as_written))
     connection.execute(sql)
     connection.close()
     return Layout(root)
+
+
+def searched(root: Path, *texts: tuple[str, str | None]) -> TileFacts:
+    """The search of a catalog of proposals with these numbers and abstracts, without tiles."""
+    numbers = [(name, name.partition(":")[2], text) for name, text in texts]
+    with writing_catalog(Layout(root)) as catalog:
+        rows = [make(RECORD_OF["proposal"], proposal_id=one, number=two, abstract=text) for one, two, text in numbers]
+        catalog.upsert({"proposal": rows})
+    return TileFacts(Layout(root), pa.array(["a"]))
