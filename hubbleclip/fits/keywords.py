@@ -21,8 +21,7 @@ from hubbleclip.core.layout import product_suffix
 from hubbleclip.core.text_cleaning import clean_name, clean_number
 from hubbleclip.fits.header_guard import check_header
 from hubbleclip.fits.instruments import camera_of, filter_names, instrument_name, mission_of
-from hubbleclip.missions import MISSIONS
-from hubbleclip.missions.base import HeaderConvention
+from hubbleclip.missions import MISSIONS, Mission
 
 COMMON = ("TELESCOP", "INSTRUME", "EXPSTART", "DATE-OBS")
 NO_TARGET = frozenset({"ANY", "NONE", "N/A", "UNKNOWN", "DARK", "BIAS"})
@@ -39,15 +38,17 @@ SECONDS_PER_DAY = 86400.0
 Keywords = Mapping[str, Any]
 
 
-def _keywords_of(header: HeaderConvention) -> set[str]:
+def _keywords_of(mission: Mission) -> set[str]:
     """Return all keywords of a mission that `read_facts` uses."""
+    header = mission.header
+    filters = chain(header.filter_keywords, *(camera.filter_keywords for camera in mission.cameras.values()))
     detectors = [keyword for keyword, _ in header.detectors.values()]
     single = (header.detector_keyword, header.proposal_keyword, header.moving_keyword)
     several = (header.target_keywords, header.exposure_keywords, header.pi_keywords, header.aim_keywords[0])
-    return set(chain(detectors, single, *several, *header.filter_keywords)) - {""}
+    return set(chain(detectors, single, *several, *filters)) - {""}
 
 
-KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission.header) for mission in MISSIONS.values()))
+KEYWORDS = frozenset(COMMON).union(*(_keywords_of(mission) for mission in MISSIONS.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

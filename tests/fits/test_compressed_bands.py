@@ -24,7 +24,7 @@ def packed(path: Path, data: np.ndarray, tile_shape: tuple[int, ...], kind: str 
 
 def check(path: Path) -> None:
     with path.open("rb") as file, fits.open(file) as hdus:
-        check_compression(hdus[1], file)
+        check_compression(hdus[-1], file)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,8 @@ def test_the_bands_of_a_plane_are_its_rows_in_their_order(tmp_path, tile_shape):
             np.testing.assert_array_equal(np.concatenate([band for _, band in bands]), DATA[plane])
     with fits.open(packed(tmp_path / "b.fits", DATA[1], tile_shape[1:])) as hdus:
         np.testing.assert_array_equal(np.concatenate([band for _, band in iter_bands(hdus[1], 0, 7)]), DATA[1])
+    with fits.open(packed(tmp_path / "c.fits", DATA[None], (1, *tile_shape))) as hdus:
+        np.testing.assert_array_equal(np.concatenate([band for _, band in iter_bands(hdus[1], 2, 7)]), DATA[2])
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,10 @@ def test_a_cell_may_unpack_to_the_most_bytes_and_not_to_one_more(pack):
 @pytest.mark.parametrize("kind", ["GZIP_1", "GZIP_2"])
 def test_a_tile_may_unpack_to_its_pixels_and_no_more(tmp_path, monkeypatch, kind, most_bytes_of_a_pixel, is_refused):
     monkeypatch.setattr(compressed, "MAX_PIXEL_BYTES", most_bytes_of_a_pixel)
+    with fits.open(packed(tmp_path / "a.fits", DATA[0], (1, 40), kind), "append") as hdus:
+        hdus.append(fits.CompImageHDU(DATA[0], compression_type=kind, tile_shape=(10, 40)))  # the second is checked
     with refused_if(is_refused, "unreadable"):
-        check(packed(tmp_path / "a.fits", DATA[0], (10, 40), kind))
+        check(tmp_path / "a.fits")
 
 
 def test_floats_that_could_not_be_quantized_are_checked_too(tmp_path, monkeypatch):

@@ -217,34 +217,19 @@ def test_a_noisy_band_does_not_tint_the_sky(tmp_path):
     assert np.ptp(np.median(sky, axis=0)) <= 4
 
 
-def test_a_pixel_that_lacks_a_colour_has_the_mean_of_the_others():
-    heights = np.array([[[0.2, 0.4, np.nan], [np.nan, np.nan, 0.9], [np.nan] * 3, [0.1, 0.2, 0.3]]], np.float32)
-    expected = [[[0.3] * 3, [0.9] * 3, [0.05] * 3, [0.1, 0.2, 0.3]]]
-    np.testing.assert_allclose(rgb._grey_where_missing(heights, np.float32(0.05)), expected, rtol=1e-6)
-
-
 def test_bands_of_which_only_some_are_calibrated_make_no_tile(calibrated):
     raw = [[replace(band[0], flux_density=None, chip=2)] for band in calibrated]
     for band in range(3):
         with pytest.raises(ImageError, match="no_flux_scale"):
             cut_colour([*calibrated[:band], raw[band], *calibrated[band + 1 :]], SHAS, SETTINGS)
-    red, green, blue = calibrated
-    assert len(cut_colour([red, [*raw[1], *green], blue], SHAS, SETTINGS).tiles) == 1
+    red, green, blue = calibrated  # those of red and blue have the scale of their first image
+    assert len(cut_colour([red + raw[0], raw[1] + green, blue + raw[2]], SHAS, SETTINGS).tiles) == 1
 
 
 def prepared(image, sky, white, noise, softening=3.0):
     """The image with this stretch and all pixels good."""
     limits = Stretch(kind="asinh", black=sky, white=white, softening=softening, sky=sky, noise=noise)
     return PreparedImage(image, np.ones(image.data_yx.shape, bool), limits)
-
-
-def test_the_common_scale_has_the_noisiest_black_the_brightest_white_and_the_mean_softening(parts):
-    bands = [
-        prepared(one, *limits)
-        for (one,), limits in zip(parts, ((5, 50, 1, 3), (700, 790, 4, 6), (0, 20, 2, 9)), strict=True)
-    ]
-    scale = rgb._common_scale(bands, SETTINGS.model_copy(update={"black_sigma": 2.0}))
-    assert tuple(scale) == pytest.approx((-8.0, 90.0, 6.0))
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,6 @@ def test_a_changed_function_is_recompiled_in_its_callers(tmp_path: Path, monkeyp
     (tmp_path / "callee.py").write_text(CALLEE.format(1))
     discard_stale_cache(tmp_path)
     assert (run_caller(), run_caller()) == (1, 1)
-    cached = sorted((tmp_path / "__pycache__").glob("*.nb[ci]"))
-    discard_stale_cache(tmp_path)
-    assert cached and sorted((tmp_path / "__pycache__").glob("*.nb[ci]")) == cached
     (tmp_path / "callee.py").write_text(CALLEE.format(22))
     assert run_caller() == 1, "numba now detects it: delete discard_stale_cache"
     discard_stale_cache(tmp_path)

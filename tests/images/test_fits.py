@@ -16,7 +16,7 @@ from synthetic_fits import read_drz, refused_if, starry_sky, write_compressed, w
 
 from hubbleclip.config.settings import TileSettings
 from hubbleclip.core.errors import ImageError
-from hubbleclip.fits import header_guard, integrity
+from hubbleclip.fits import compressed, header_guard, integrity
 from hubbleclip.fits.instruments import wavelength_nm
 from hubbleclip.images import reader
 from hubbleclip.images.preview import read_previews
@@ -232,15 +232,32 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     assert masked(read_one(path)) == {(3, 5)}
 
 
-@pytest.mark.parametrize(("write", "num_bytes"), [(write_drz, 45_000), (write_compressed, 45_000 + 64 * 90 * 24)])
+def write_with_packed_quality(path, data):
+    image = fits.ImageHDU(data.astype(np.float32), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), image, fits.CompImageHDU(data, name="DQ")]).writeto(path, overwrite=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "num_bytes"),
+    [
+        (write_drz, 45_000),
+        (write_compressed, 45_000 + 64 * 90 * 24),
+        (write_with_packed_quality, 64 * 90 * 24),  # pixels that are mapped from the file take no memory
+    ],
+)
 def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, write, num_bytes):
     data = np.ones((100, 90), np.int16)
     for most, is_refused in ((num_bytes, False), (num_bytes - 1, True)):
         monkeypatch.setattr(reader, "IMAGE_BYTES", most)
         with refused_if(is_refused, "too_large: the image needs"):
             read_one(write(tmp_path / "a.fits", data))
-    fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / "mapped.fits")
-    read_one(tmp_path / "mapped.fits")
+
+
+def test_the_compression_of_the_quality_is_checked_too(tmp_path, sky, monkeypatch):
+    monkeypatch.setattr(compressed, "LARGEST_SIDE", 559)
+    with pytest.raises(ImageError, match="unreadable: compression parameter ZTILE1 is 560"):
+        read_one(write_with_packed_quality(tmp_path / "a.fits", sky.astype(np.int16)))
 
 
 def test_a_file_of_too_many_extensions_is_refused(tmp_path, monkeypatch):

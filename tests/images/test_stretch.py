@@ -155,12 +155,6 @@ def test_a_few_valid_pixels_beside_the_sample_are_used():
     assert (stretch.sky, stretch.noise) == (pytest.approx(5, abs=0.05), pytest.approx(1, rel=0.05))
 
 
-def test_a_quantile_is_the_value_of_the_nearest_rank():
-    ordered = np.arange(101, dtype=np.float32)
-    shares = (0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0)
-    assert [stretching._quantile(ordered, share) for share in shares] == [0, 0, 1, 50, 99, 100, 100]
-
-
 def test_equal_values_are_spread_between_the_middles_to_their_neighbours():
     ordered = np.array([0, 0, 1, 1, 1, 1, 3, 3, 3, 4], np.float32)
     for share, expected in ((0.2, 0.5), (0.4, 1.25), (0.3, 0.875), (0.65, 2 + 0.5 / 2), (0.75, 2 + 1.5 * 0.5)):

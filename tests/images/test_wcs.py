@@ -105,6 +105,10 @@ def test_each_plane_of_a_cube_has_the_wcs_of_its_row_in_the_table(tmp_path):
         expected = WCS(header_of(row)).all_pix2world(7, 31, 0)
         np.testing.assert_allclose(image.wcs.all_pix2world(7, 31, 0), expected, rtol=0, atol=1e-10)
     assert last.wcs is None  # the table has no row for it
+    data = (tmp_path / "u_c0f.fits").read_bytes().replace(b"TTYPE4  = 'CRPIX2  '", b"TTYPE4  =          0")
+    (tmp_path / "v_c0f.fits").write_bytes(data)
+    placed = [image.wcs is not None for image in read_science_images(tmp_path / "v_c0f.fits", 10**6)]
+    assert placed == [True, False, False, False]
 
 
 @pytest.mark.parametrize("axes", [("MALN", "MALT"), ("HPLN", "HPLT"), ("XXLN", "XXLT")])

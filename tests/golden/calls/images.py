@@ -1,12 +1,16 @@
 """Short makers of images and their parts for the calls in `images.json`."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from astropy.io import fits
 from astropy.wcs import WCS, NoConvergence
 
 from hubbleclip.config.tiles import TileSettings
+from hubbleclip.images.kernels import discard_stale_cache
 from hubbleclip.images.normalize import PreparedImage
 from hubbleclip.images.reader import ScienceImage
 from hubbleclip.images.stretch import Stretch
@@ -52,8 +56,23 @@ def planned(view: str, found: PreparedImage, **settings: Any) -> list[TilePlacem
     return [*VIEWS[view](found, TileSettings(**{"size_px": 64, "min_side_px": 8, **settings}))[1]]
 
 
+def fits_file(folder: Path, data_yx: npt.ArrayLike, **cards: Any) -> Path:
+    fits.writeto(folder / "a.fits", np.asarray(data_yx, np.float32), fits.Header(cards), overwrite=True)
+    return folder / "a.fits"
+
+
+def kept(folder: Path, name: str, text: str, time_s: int) -> bool:
+    """Whether the machine code of a folder is kept after a file there has got this text and time."""
+    (folder / "__pycache__").mkdir(exist_ok=True)
+    (folder / "__pycache__/a.nbi").touch()
+    (folder / name).write_text(text)
+    os.utime(folder / name, (time_s, time_s))
+    discard_stale_cache(folder)
+    return (folder / "__pycache__/a.nbi").exists()
+
+
 class ShiftedWCS:
-    """A WCS whose tables shift a pixel by 1, and that converges for at most `most` pixels at once."""
+    """A WCS whose tables shift a pixel by a tenth of its place, and that converges for at most `most` pixels at once."""
 
     cpdis1, cpdis2, det2im1, det2im2 = 1, 0, 0, 0
 
@@ -69,4 +88,4 @@ class ShiftedWCS:
     def all_world2pix(self, points_xy: Any, _: int) -> Any:
         if len(points_xy) > self.most:
             raise NoConvergence("no solution")
-        return points_xy - 1
+        return 0.9 * points_xy
