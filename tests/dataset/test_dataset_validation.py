@@ -77,7 +77,7 @@ def test_a_large_text_that_all_rows_share_is_refused_before_it_is_unpacked(is_li
     shared = pa.DictionaryArray.from_arrays(pa.array(np.zeros(num, np.int32)), ["x" * 100_000])
     texts = pa.ListArray.from_arrays(np.arange(num + 1, dtype=np.int32), shared) if is_list else shared
     pq.write_table(
-        pa.table({"tile_id": [os.urandom(16).hex() for _ in range(num)], "captions": texts}),
+        pa.table({"captions": texts, "tile_id": [os.urandom(16).hex() for _ in range(num)]}),
         tmp_path / "manifest.parquet",
     )
     with pytest.raises(DatasetError, match="texts unpack to more than"):

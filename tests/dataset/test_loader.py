@@ -96,7 +96,7 @@ def test_a_damaged_tile_stops_the_loader_threads(built) -> None:
     batches = open_batches(built[0], SETTINGS.model_copy(update={"workers": 2}), cache_bytes=0)
     spans = [(address, offset + 7, length) for address, offset, length in batches.tiles.spans]
     batches.tiles = replace(batches.tiles, spans=spans)
-    with pytest.raises(DatasetError, match="damaged"):
+    with pytest.raises(DatasetError, match=f"damaged: delete {built[0]} and run"):
         list(iterate_batches(batches, 0, pin=False))
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
     with pytest.raises(DatasetError, match=f"damaged: delete {built[0]} and /there and run `hubbleclip shards` again"):

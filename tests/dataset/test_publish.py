@@ -152,8 +152,9 @@ def test_a_dataset_is_one_commit_on_a_hub_whose_card_loads_every_sample(archive,
     monkeypatch.setenv("HF_TOKEN", "secret")
     with model_hub("secret") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.stored |= {"datasets/me/data": {}} if archive == "hst" else {"me/data": {}}
         run_command("publish", folder, "hf://datasets/me/data")
-    assert hub.commits == ["datasets/me/data"]
+    assert hub.commits == [f"datasets/me/data: Dataset {folder.name}"]
     for name, content in hub.stored["datasets/me/data"].items():
         path = tmp_path / "clone" / name
         path.parent.mkdir(parents=True, exist_ok=True)

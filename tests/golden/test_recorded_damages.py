@@ -188,6 +188,10 @@ GROUPS: dict[str, dict[str, Damage]] = {
         **{f"{name} flipped at {share}": flipped(name, share) for name, share in product(BESIDE, (0, 0.9))},
         **{f"{name} lost": replaced(name, "lost") for name in (*BESIDE, "train-000001.tar")},
         **{f"{name} is a {kind}": replaced(name, kind) for name, kinds in KINDS.items() for kind in kinds},
+        **{
+            f"{name} and croissant.json": both(replaced(name, kind), flipped("croissant.json", 0))
+            for name, kind in (("README.md", "lost"), ("LICENSE.md", "link"))
+        },
     },
     "shards": {
         **{

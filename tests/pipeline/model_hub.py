@@ -44,7 +44,9 @@ class Hub(ThreadingHTTPServer):
     def reply(self, path: str, values: list[dict]) -> dict:
         if path == "/api/repos/create":
             name = f"{'datasets/' * (values[0].get('type') == 'dataset')}me/{values[0]['name']}"
-            self.stored.setdefault(name, {})
+            if name in self.stored:
+                return {"errors": ["You already created this repository"]}
+            self.stored[name] = {}
             return {"url": f"{self.endpoint}/{name}", "name": name, "id": name}
         if path == "/api/validate-yaml":
             return {"errors": [{"message": one} for one in faults_of(values[0]["content"])], "warnings": []}
@@ -64,7 +66,7 @@ class Hub(ThreadingHTTPServer):
                 self.stored[repository][one["path"]] = base64.b64decode(one["content"])
             elif line["key"] == "lfsFile":
                 self.stored[repository][one["path"]] = self.large[one["oid"]]
-        self.commits.append(repository)
+        self.commits.append(f"{repository}: {values[0]['value']['summary']}")
         return {"commitUrl": f"{self.endpoint}/{repository}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
 
 

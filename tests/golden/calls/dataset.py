@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from synthetic_samples import build
 from valid_catalog import make
 
 from hubbleclip.core import records
+from hubbleclip.core.io import sha256_bytes
+from hubbleclip.dataset.build import BuiltDataset
 from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.dataset.splits.material import Material
 
-__all__ = ["assignments", "info", "material", "programmes", "table_of", "tiles_of"]
+__all__ = ["assignments", "info", "material", "packed", "programmes", "table_of", "tiles_of"]
 
 
 def assignments(*rows: tuple[str, ...]) -> dict[str, records.SplitAssignment]:
@@ -46,6 +50,13 @@ def info(**more: Any) -> DatasetInfo:
     """A dataset of which some fields are given."""
     texts, tables = dict.fromkeys(("digest", "contract_version"), ""), ("addresses", "shards", "description")
     return DatasetInfo(**{"path": "d", "manifest": None, **texts, **{name: {} for name in tables}} | more)
+
+
+def packed(folder: Path, letters: str, **more: Any) -> BuiltDataset:
+    """A dataset that has a tile per letter; the picture is the letter, which may be a capital one."""
+    pictures = {letter.lower() * 32: letter.encode() for letter in letters}
+    rows = [make(records.Sample, tile_id=one, png_sha256=sha256_bytes(data)) for one, data in pictures.items()]
+    return build(rows, pictures, folder, **more)
 
 
 def table_of(rows: Iterable[Any]) -> pa.Table:
