@@ -281,7 +281,7 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 def no_parameter(name: str) -> str:
     """Write the message that `name` is not a parameter, with the most similar name of a parameter."""
-    nearest = get_close_matches(name, NAMES, n=1, cutoff=0.4)
+    nearest = [] if name in NAMES else get_close_matches(name, NAMES, n=1, cutoff=0.4)
     return "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
 
 

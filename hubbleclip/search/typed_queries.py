@@ -194,8 +194,9 @@ def _investigator(match: re.Match[str], known: Known) -> Change | None:
     words = match[0].lower().split()
     if any(word in known.words or len(word) < 3 for word in words):
         return None
-    names = {name: re.findall(r"[^\W\d_]+", name.lower()) for name in known.investigators}
-    found = next((name for name, parts in names.items() if set(words) <= set(parts)), None)
+    names = {name: re.findall(PERSON_WORD, name.lower()) for name in known.investigators}
+    parts_of = {name: {*whole, *re.findall(r"[^\W\d_]+", name.lower())} for name, whole in names.items()}
+    found = next((name for name, parts in parts_of.items() if parts.issuperset(words)), None)
     if found is None:
         return None
     family = names[found][: found.split(",")[0].count(" ") + 1] if "," in found else names[found][-1:]
@@ -269,6 +270,8 @@ DESIGNATION = (
 )
 """Matches designations of catalogues, such as `NGC 1374`; a spectral type, such as `M5 dwarf`, is none."""
 NAME_WORD = rf"(?!-)[^\s,;{TAKEN}{QUOTE}]+"
+PERSON_WORD = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
+"""Matches a word of a person's name, such as `O'Neil`."""
 MONTHS = {name[:size].lower(): number for number, name in enumerate(calendar.month_name) if name for size in (3, 20)}
 DAY = rf"(?:(?:19|20)\d\d(?:-\d\d(?:-\d\d)?)?|(?:{'|'.join(sorted(MONTHS, reverse=True))})\s+(?:19|20)\d\d)"
 DATES = (
@@ -315,7 +318,7 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
         _pattern(r"(?:PI|P\.I\.)\s*:?\s+((?:(?:de|van|von|di)\s+)?(?![a-z])[^\W\d][\w'-]+)", is_exact=True),
         lambda match, _: {"pi": match[1]},
     ),
-    *((_pattern(rf"[^\W\d_]+(?:\s+[^\W\d_]+){{{num}}}"), _investigator) for num in (1, 0)),
+    *((_pattern(rf"{PERSON_WORD}(?:\s+{PERSON_WORD}){{{num}}}"), _investigator) for num in (1, 0)),
     (_pattern(DATES), _dates),
     (_pattern(r"\d{4,5}"), lambda match, known: {"proposal": [match[0]]} if match[0] in known.proposals else None),
 )

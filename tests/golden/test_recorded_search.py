@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -40,6 +41,7 @@ HEADERS = (
     "cache-control",
     "allow",
     "retry-after",
+    "set-cookie",
 )
 ATTRIBUTES = ("href", "src", "alt", "action", "value", "title", "aria-label", "checked", "selected", "start")
 ATTRIBUTES += ("cx", "cy", "x", "y", "fill-opacity", "data-share", "data-query", "data-hits", "data-picture", "hx-get")
@@ -60,6 +62,7 @@ SESSION: dict[str, list[str]] = {
         "/?q=spirel&fitler=F606W&refs=1&utm_source=mail",
         "/?q=galaxy&not=&mode=both&group=proposal&place=&radius=6&moving=",
         "HX /?q=M51+F814W+gas&place=&mode=words&k=2",
+        *("/?q=dust&place=&k=2&page=2", "/?fitler=F606W&place=&instrument=none"),
         *(f"/?group=none&k=8&page={page}" for page in (3, 4)),
     ],
     "places": [
@@ -107,6 +110,7 @@ SESSION: dict[str, list[str]] = {
         *(f"/compare?tile={'&tile='.join(some)}" for some in ((T[0], T[6]), (T[0], T[12], T[15], T[7]))),
         f"/compare?tile={T[0]}",
         f"/compare?tile={'&tile='.join(T[:5])}",
+        *("/docs", "/redoc", "/?q=dust&token=old", "/uploads/none"),
     ],
     "api": [
         "/api/v1/search?q=spiral+arms&group=none",
@@ -128,13 +132,14 @@ SESSION: dict[str, list[str]] = {
         *(f"/api/v1/search?{fault}" for fault in ("exposure_min=1", "exposure_s_max=", "q=a&filters=F606W")),
         *(f"/api/v1/search?{fault}" for fault in ("observed_from=2013", "q=a%5E999", f"image={'f' * 32}")),
         "/api/v1/search?instrument=x" + "&instrument=x" * 100,
-        "/healthz?challenge=a",
-        "OPTIONS /api/v1/search",
+        *("/healthz?challenge=a", f"/healthz?challenge={'a' * 201}", "OPTIONS /api/v1/search", "/api/v1/nothing"),
+        *("/api/v1/points?format=csv", "/api/v1/points?place=M51&q=spiral&mode=words", "/api/v1/points?q="),
     ],
     "exports": [
         *(f"/api/v1/search?proposal=10003&group=none&format={form}" for form in FORMS),
         *(f"/api/v1/search?instrument=none&format={form}" for form in ("csv", "votable", "parquet")),
         "/api/v1/search?proposal=jwst:1345&group=none&format=images",
+        "/api/v1/search?instrument=none&k=1000&format=images",
     ],
     "tiles": [
         *(f"/api/v1/tiles/{tile_id}" for tile_id in (T[0][:5], T[12], "a", "unknown")),
@@ -142,15 +147,17 @@ SESSION: dict[str, list[str]] = {
         *(f"/api/v1/tiles/{T[number]}/thumbnail.jpg" for number in (0, 14, 16)),
         f"/api/v1/tiles/{T[0][:9]}/image.png",
         "/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/image.png",
-        *(f"/api/v1/tiles/{T[number]}/cutout.fits" for number in (3, 5, 15, 16)),
-        *(f"/tiles/{T[number]}/footprint.reg" for number in (0, 7)),
+        *(f"/api/v1/tiles/{tile_id}/cutout.fits" for tile_id in (T[3], T[5], T[15], T[16], T[3][:9], "a")),
+        *(f"/tiles/{tile_id}/footprint.reg" for tile_id in (T[0], T[7], T[0][:9])),
     ],
     "selections": [
         "/selections",
         "POST /selections name=arcs&action=add&tile=" + "&tile=".join(T[number] for number in (6, 0, 15)),
         "/api/v1/search?selection=arcs&group=none",
         "/api/v1/search?selection=arcs&group=none&instrument=WFPC2&q=age",
-        "POST /selections name=arcs&action=note&note=+again+",
+        "POST /selections name=+arcs+&action=note&note=+again+",
+        "POST /selections name=arcs&action=+add&tile=" + "&tile=".join(T[:1] * 248),
+        "POST /selections name=arcs&action=add&tile=" + "&tile=".join(T[:1] * 249),
         f"POST /selections name=arcs&action=remove&tile={T[0]}",
         "POST /selections name=arcs&action=add&tile=none",
         "/selections",
@@ -178,7 +185,8 @@ SESSION: dict[str, list[str]] = {
         "/sia2/query?EXPTIME=0.1+36&CALIB=3&DPTYPE=image&FACILITY=hst",
         "/sia2/query?EXPTIME=1000&EXPTIME=9.5&TIME=53000+%2BInf",
         "/sia2/query?FOV=0.008+1&TARGET=m51&maxrec=3",
-        "/sia2/query?TARGET=FIELD&TARGET=RING-1",
+        "/sia2/query?TARGET=FIELD&target=RING-1&FORMAT=image/jpeg&FORMAT=+IMAGE/PNG",
+        f"/sia2/query?ID=ivo://hubbleclip/tile?{T[5]}&ID=ivo://hubbleclip/tile?{T[0]}&BAND=1e-7+1e-5&INSTRUMENT=acs/wfc",
         "/sia2/query?MAXREC=0",
         *(f"/sia2/query?POS={fault}" for fault in ("BOX+1+2+3+4", "CIRCLE+1+2", "CIRCLE+1+2+3+4", "CIRCLE+1+2+x")),
         *(f"/sia2/query?POS=POLYGON+{fault}" for fault in ("0+95+10+95+5+96", "0+0+inf+0+1+1", "1+1+2+2+3+1+9")),
@@ -189,6 +197,7 @@ SESSION: dict[str, list[str]] = {
 """Requests by file of their answers."""
 PARTS = dict.fromkeys(("texts", "places", "likeness"), "title, #results")
 PARTS |= {"forms": ".banner, .filters, footer", "beginnings": "ol, .chips, .welcome"}
+PARTS["other_pages"] = "title, main, .fault, #overlay"
 """Parts of pages that are compared; of the others, these are title and content."""
 ODD = "'NaN'::DOUBLE AS a, NULL AS b, TIMESTAMP '2009-05-24 01:02:03.5' AS c"
 CALLS: list[tuple[str, dict[str, Any]]] = [
@@ -204,6 +213,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("sql", {"query": "SELECT range AS n FROM range(201)"}),
     ("sql", {"query": "SELECT 1 AS n FROM range(200)"}),
     ("search", {"k": 50, "group": "none", "instrument": ["FGS"]}),
+    *(("search", {"qqq": 1, "fitler": 2}), ("tile", {"zzz": "a"}), ("explain", {})),
 ]
 
 
@@ -313,7 +323,7 @@ def answer(client: TestClient, line: str, css: str) -> list[Any]:
 @pytest.mark.parametrize("name", SESSION)
 def test_answers_are_those_recorded(name: str, client: TestClient, compare_recorded: Callable[..., None]) -> None:
     css = PARTS.get(name, "title, main")
-    found = {f"{number:02} {short(line)}": answer(client, line, css) for number, line in enumerate(SESSION[name])}
+    found = {f"{number:02} {short(line)[:250]}": answer(client, line, css) for number, line in enumerate(SESSION[name])}
     compare_recorded(f"search_{name}.json", found)
 
 
@@ -329,12 +339,13 @@ def test_the_search_by_a_picture_is_that_recorded(client: TestClient, compare_re
 def test_tools_for_agents_are_those_recorded(search: Search, compare_recorded: Callable[..., None]) -> None:
     called: list[str] = []
 
-    def noted(function: Callable[..., Any], *arguments: Any) -> Any:
-        called.append(getattr(function, "__name__", "sql"))
+    def noted(function: Callable[..., Any], *arguments: Any, queue: str = "") -> Any:
+        called.append(queue or function.__name__)
         return function(*arguments)
 
     async def talk() -> dict[str, Any]:
-        server = make_agent_server(lambda: search, search._layout, explain, run=noted, run_sql=noted)
+        opened, of_sql = partial(noted, lambda: search, queue="opened"), partial(noted, queue="sql")
+        server = make_agent_server(opened, search._layout, explain, run=noted, run_sql=of_sql)
         async with Client(server) as agent:
             tools = {
                 one.name: [one.description, one.annotations.read_only_hint, sorted(one.input_schema["properties"])]

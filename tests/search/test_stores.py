@@ -130,12 +130,6 @@ def test_a_file_that_is_truncated_while_it_is_open_is_one_clear_line(tmp_path: P
         store.scan(features(1)[0], 5)
 
 
-def test_an_index_of_another_model_is_refused(tmp_path: Path) -> None:
-    embedded(tmp_path).close()
-    with pytest.raises(SearchError, match="another model"):
-        EmbeddedStore(tmp_path, "b" * 32)
-
-
 def test_what_a_killed_append_left_is_removed_by_the_next(tmp_path: Path) -> None:
     store = embedded(tmp_path)
     (tmp_path / "rows-000003000-000004000.f16").write_bytes(b"half")

@@ -4,14 +4,20 @@ import io
 import subprocess
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from astropy.io import fits as pyfits
+from starlette.testclient import TestClient
 
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.embedding_process import TextsAhead
+from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.pictures import cut_out
+from hubbleclip.search.server.search_service import SearchService
+from hubbleclip.search.server.security import Access
+from hubbleclip.search.stores.embedded import EmbeddedStore
 
 
 def cut(folder: Path, data: np.ndarray[Any, Any], **facts: Any) -> Any:
@@ -33,3 +39,23 @@ def png_start(width: int, height: int) -> bytes:
     """The header of a PNG file and the start of its data."""
     head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\0\0\0\0"
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + zlib.crc32(head).to_bytes(4) + b"\0\0\0\0IDAT"
+
+
+def store_of(folder: Path, *groups: str) -> EmbeddedStore:
+    """A store with a tile for each letter, appended group by group; each feature is an axis of its own."""
+    made, axes = EmbeddedStore(folder, "m"), iter(np.eye(sum(map(len, groups))))
+    for group in groups:
+        made.append([*group], np.stack([next(axes) for _ in group]))
+    return made
+
+
+def service_of(search: Any = None, **more: Any) -> SearchService:
+    """A service; without a search, it has a search with these values."""
+    values = {"has_model": False, "is_damaged": False} | more
+    return SearchService(search=search or SimpleNamespace(**values), explain=more.get("explain", dict))
+
+
+def get(service: SearchService, url: str) -> tuple[int, str]:
+    """Status and text of an answer of the server."""
+    answer = TestClient(create_app(service, Access()), "http://localhost").get(url)
+    return answer.status_code, answer.text

@@ -5,17 +5,14 @@ import json
 from unittest.mock import Mock
 from urllib.parse import urlencode
 
-import pandas as pd
 import pytest
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
-from astropy.table import Table
 from search_site import IDS
 from starlette.testclient import TestClient
 from web_search import client_of, service_of
 
 from hubbleclip.search.engine import Search
-from hubbleclip.search.export import FORMATS
 from hubbleclip.search.server.search_service import WorkQueue
 
 
@@ -109,18 +106,6 @@ def test_each_address_answers_head_as_get_without_a_body(client: TestClient) -> 
 def test_texts_are_compressed_and_pictures_are_not(client: TestClient) -> None:
     assert client.get("/api/v1/search?k=24").headers["content-encoding"] == "gzip"
     assert "content-encoding" not in client.get(f"/api/v1/tiles/{IDS[0]}/image.png").headers
-
-
-def test_a_text_that_begins_as_a_formula_is_text_in_csv() -> None:
-    _, _, write = FORMATS["csv"]
-    table = pd.read_csv(io.BytesIO(write([{"title": '=HYPERLINK("x")', "target_name": "-M 31", "ra_deg": -1.0}], {})))
-    assert (table["title"][0], table["target_name"][0], table["ra_deg"][0]) == ('\'=HYPERLINK("x")', "'-M 31", -1.0)
-
-
-def test_a_control_character_is_replaced_in_xml() -> None:
-    _, _, write = FORMATS["votable"]
-    table = Table.read(io.BytesIO(write([{"title": "a\x01b\ud800"}], {})), format="votable")
-    assert table["title"][0] == "a\ufffdb\ufffd"
 
 
 def test_metrics_count_by_route(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
