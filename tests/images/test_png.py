@@ -79,7 +79,8 @@ def test_a_sound_chunk_of_other_data_than_rows_with_the_filter_up_is_left_to_pil
     whole = encode_png(noisy_levels(3, (64, 64)))
     start = whole.index(b"IDAT")
     rows = zlib.decompress(whole[start + 4 : -16])
-    streams = [zlib.compress(part) for part in (rows[:-1], rows + b"\0", b"\1" + rows[1:])]
+    others = rows[:-1], rows + b"\0", b"\1" + rows[1:], rows[:-65] + b"\1" + rows[-64:]
+    streams = [zlib.compress(part) for part in others]
     for packed in (*streams, zlib.compress(rows)[:-9], b"\xff" * 5000):
         chunk = struct.pack(">I4s", len(packed), b"IDAT") + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
         assert decode_own_png(whole[: start - 4] + chunk + whole[-12:]) is None

@@ -57,7 +57,7 @@ def planned(view: str, found: PreparedImage, **settings: Any) -> list[TilePlacem
 
 
 def fits_file(folder: Path, data_yx: npt.ArrayLike, **cards: Any) -> Path:
-    fits.writeto(folder / "a.fits", np.asarray(data_yx, np.float32), fits.Header(cards), overwrite=True)
+    fits.writeto(folder / "a.fits", np.asarray(data_yx), fits.Header(cards), overwrite=True)
     return folder / "a.fits"
 
 
@@ -71,16 +71,18 @@ def kept(folder: Path, name: str, text: str, time_s: int) -> bool:
     return (folder / "__pycache__/a.nbi").exists()
 
 
+TABLES = ("cpdis1", "cpdis2", "det2im1", "det2im2")
+
+
 class ShiftedWCS:
-    """A WCS whose tables shift a pixel by a tenth of its place, and that converges for at most `most` pixels at once."""
+    """A WCS whose table shifts a pixel by a tenth of its place, and that converges for at most `most` pixels at once."""
 
-    cpdis1, cpdis2, det2im1, det2im2 = 1, 0, 0, 0
-
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, table: str | None = "cpdis1") -> None:
+        self.most, self.table = most, table
+        vars(self).update({name: name == table or None for name in TABLES})
 
     def deepcopy(self) -> "ShiftedWCS":
-        return ShiftedWCS(self.most)
+        return ShiftedWCS(self.most, self.table)
 
     def all_pix2world(self, points_xy: Any, _: int) -> Any:
         return points_xy
@@ -88,4 +90,4 @@ class ShiftedWCS:
     def all_world2pix(self, points_xy: Any, _: int) -> Any:
         if len(points_xy) > self.most:
             raise NoConvergence("no solution")
-        return 0.9 * points_xy
+        return points_xy if any(vars(self)[name] for name in TABLES) else 0.9 * points_xy
