@@ -14,7 +14,7 @@ from hubbleclip.catalog.lock import catalog_lock
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli import running
 from hubbleclip.cli.app import SMALL_DEMO, main
-from hubbleclip.cli.options import Options, complete_advice, given_flags
+from hubbleclip.cli.options import Options
 from hubbleclip.cli.serving import mcp
 from hubbleclip.core.errors import CatalogLockedError, SettingsError
 from hubbleclip.core.layout import Layout
@@ -99,14 +99,6 @@ def test_a_command_passes_its_options_on(
     Path("grid.toml").write_text("[train]\nseed = [1, 2]\n")
     run_command(*words.split())
     assert made == calls
-
-
-def test_advice_is_completed_only_where_it_has_to_be() -> None:
-    message = "use `x`, run `hubbleclip train`, or `hubbleclip check-archive --profile NAME`"
-    assert complete_advice(message, "") == message
-    assert complete_advice(message, "--data d") == message.replace("train`", "train --data d`")
-    given = ["ingest", "--profile=local", "--set", "a=b", "--data", "there", "--profile"]
-    assert given_flags(given) == ["--profile", "local", "--data", "there"]
 
 
 @pytest.mark.parametrize("words", [("dataset",), ("ingest",), ("compare", "a", "b")])

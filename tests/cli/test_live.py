@@ -67,22 +67,6 @@ RESULT = {
 }
 
 
-def test_the_end_says_the_result_how_to_open_it_and_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "OPENERS", ())
-    lines = listing.summary_lines(RESULT, Options(profile="my.toml", data=Path("/big disk")))
-    assert lines[1].startswith("result   81.6 % (65.1-92.5) of the test images")
-    assert lines[1].endswith("chance is 9.9 %")
-    assert lines[2] == "report   /data/demo/reports/r 1/index.html"
-    assert lines[3] == f"open it  {sys.executable} -m webbrowser file:///data/demo/reports/r%201/index.html"
-    assert lines[4] == "next     hubbleclip search \"spiral galaxy\" --profile my.toml --data '/big disk'"
-
-
-def test_the_end_without_a_promoted_run_says_why_instead_of_a_search() -> None:
-    lines = listing.summary_lines(RESULT | {"problem": "no run, run `hubbleclip pipeline`"}, Options(data=Path("d")))
-    assert lines[4] == "next     no run, run `hubbleclip pipeline --data d`"
-    assert not any("search" in line for line in lines)
-
-
 def test_the_end_is_told_in_columns_on_a_terminal_and_in_lines_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

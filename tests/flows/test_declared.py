@@ -32,7 +32,6 @@ from flows.server import (
     protection,
     running_port,
     serve,
-    wait_until_up,
 )
 from flows.workers import POOLS, work
 from hubbleclip.core.errors import HubbleclipError
@@ -176,8 +175,3 @@ def test_a_server_has_its_variables_before_prefect_is_imported(tmp_path: Path, m
     with pytest.raises(InterruptedError, match="me:mine"):
         serve(tmp_path, 0, {KEY: "me:mine"})
     assert (tmp_path / ".prefect" / PORT_FILE).read_text() == "0\n"
-
-
-def test_a_server_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
-    with pytest.raises(HubbleclipError, match="did not start, or was killed"):
-        wait_until_up("http://127.0.0.1:9/health", None, tmp_path)

@@ -175,10 +175,6 @@ def test_a_shard_written_elsewhere_comes_through_the_store_and_leaves_nothing_th
     assert {path.suffix for path in files_below(tmp_path / "store")} == {".png"}
 
 
-def test_no_file_comes_through_a_store_if_all_shards_were_written_before(tmp_path: Path) -> None:
-    collect_from_store(Layout(tmp_path, "memory://store", keep_local=True), [])
-
-
 def sent(thing):
     return pickle.loads(pickle.dumps(thing))
 

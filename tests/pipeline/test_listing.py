@@ -17,7 +17,7 @@ from hubbleclip.archives.base import STALE_NUMBER
 from hubbleclip.archives.http.client import RequestLimits, to_archive_error
 from hubbleclip.archives.http.responses import DamagedError
 from hubbleclip.catalog.pending import pending_fetch, pending_products
-from hubbleclip.core.errors import ArchiveDownError, ArchiveError
+from hubbleclip.core.errors import ArchiveError
 from hubbleclip.core.records import Attempt, DayCount, Observation, Product, Rejection
 from hubbleclip.pipeline.engine.attempts import Batch
 from hubbleclip.pipeline.engine.stage import Stage
@@ -277,11 +277,6 @@ def test_the_etag_of_each_file_is_requested_once_a_year_however_often_it_is_list
                 write_listing(stage, list_products(group, lists, stage.settings.archive.digest()))
     times = Counter(requests)
     assert len(times) == 30 and set(times.values()) <= {2, 3}
-
-
-def test_an_archive_that_is_down_ends_the_listing(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveDownError):
-        list_products(ProposalGroup([A, OTHER], []), Lists("hst:1", error=ArchiveDownError), "d")
 
 
 def test_as_many_lists_are_requested_at_once_as_there_are_connections(tmp_path: Path) -> None:

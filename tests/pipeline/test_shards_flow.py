@@ -1,15 +1,13 @@
 """A dataset that stands already is used again, and is then the one that trainings take."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import valid_catalog
 from commands import files_below
 from search_site import add_tiles, settings_of, tile_id_of
 from stages import NOW, stage_at
-from synthetic_samples import make_sample
 from valid_catalog import make
 
 from hubbleclip.catalog.working_copy import writing_catalog
@@ -19,12 +17,11 @@ from hubbleclip.core.records import Dataset
 from hubbleclip.dataset.build import PlannedShard
 from hubbleclip.dataset.manifest import DESCRIPTION, SPLIT_REPORT, read_dataset, read_description
 from hubbleclip.dataset.shard_writer import ShardFile
-from hubbleclip.dataset.splits.material import Material
 from hubbleclip.pipeline.engine.runners import RUNNERS, Runner
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.remote_store import push
-from hubbleclip.pipeline.shards import newest_release, packing_map, reuse_dataset, shards
+from hubbleclip.pipeline.shards import packing_map, reuse_dataset, shards
 from hubbleclip.pipeline.status import NEWEST_DATASET
 
 FIRST = Dataset(
@@ -37,15 +34,6 @@ FIRST = Dataset(
     built_at=NOW,
 )
 SECOND = replace(FIRST, digest="b" * 32, inputs_digest="2" * 32, path="datasets/b", built_at=NOW + timedelta(days=1))
-
-
-def test_the_newest_release_is_that_of_the_observations_of_the_samples() -> None:
-    released = {"o0": 58000.0, "o1": 59000.7, "o2": None, "o3": 60000.0}  # the last one has no sample
-    observations = {name: replace(valid_catalog.observation(name), released_mjd=mjd) for name, mjd in released.items()}
-    material = Material(tiles=[], observations=observations, proposals={})
-    samples = [make_sample(index, 0, b"") for index in range(3)]
-    assert newest_release(material, samples) == date(2020, 5, 31)
-    assert newest_release(material, samples[2:]) is None
 
 
 def test_a_dataset_that_is_found_again_is_the_newest(tmp_path: Path) -> None:
