@@ -122,8 +122,8 @@ def _emptied_parents(
             continue
         by_parent: dict[RowKey, list[Violation | None]] = defaultdict(list)
         for row in children:
-            parent = (origin.to_table, _values(row, origin.columns))
-            by_parent[parent].append(violations.get(_row_key(name, row)))
+            if None not in (values := _values(row, origin.columns)):  # a null refers to nothing
+                by_parent[origin.to_table, values].append(violations.get(_row_key(name, row)))
         for parent, (first, *others) in by_parent.items():
             if first is not None and None not in others:
                 yield parent, first
