@@ -155,6 +155,7 @@ def test_a_dataset_is_one_commit_on_a_hub_whose_card_loads_every_sample(archive,
         hub.stored |= {"datasets/me/data": {}} if archive == "hst" else {"me/data": {}}
         run_command("publish", folder, "hf://datasets/me/data")
     assert hub.commits == [f"datasets/me/data: Dataset {folder.name}"]
+    assert {"README.md", "LICENSE.md"} <= hub.stored["datasets/me/data"].keys()
     for name, content in hub.stored["datasets/me/data"].items():
         path = tmp_path / "clone" / name
         path.parent.mkdir(parents=True, exist_ok=True)

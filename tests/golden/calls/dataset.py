@@ -53,9 +53,15 @@ def info(**more: Any) -> DatasetInfo:
 
 
 def packed(folder: Path, letters: str, **more: Any) -> BuiltDataset:
-    """A dataset that has a tile per letter; the picture is the letter, which may be a capital one."""
+    """A dataset that has a tile per letter; the picture is the letter, and `v` and `t` are in val and test."""
     pictures = {letter.lower() * 32: letter.encode() for letter in letters}
-    rows = [make(records.Sample, tile_id=one, png_sha256=sha256_bytes(data)) for one, data in pictures.items()]
+    of = {"v": "val", "t": "test"}
+    rows = [
+        make(
+            records.Sample, tile_id=one, png_sha256=sha256_bytes(png), ra_deg=png[0] / 1, split=of.get(one[0], "train")
+        )
+        for one, png in pictures.items()
+    ]
     return build(rows, pictures, folder, **more)
 
 
