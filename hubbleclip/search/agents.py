@@ -45,7 +45,7 @@ def search_signature() -> Signature:
             continue
         kind, default = info.rebuild_annotation(), info.default
         if name == "k":
-            kind, default = Annotated[int, Field(ge=1, le=MAX_HITS, description="Number of hits.")], DEFAULT_HITS
+            kind, default = Annotated[int, Field(ge=1, le=MAX_HITS)], DEFAULT_HITS
         kind = Annotated[kind, Field(description=info.description)]
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind))
     return Signature(parameters, return_annotation=dict[str, Any])

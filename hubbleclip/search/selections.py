@@ -50,11 +50,11 @@ def change_selection(
     if not NAME.fullmatch(name):
         raise SearchError("the name of a selection has at most 64 letters, digits, spaces, and - + . _")
     with locked(path.with_suffix("")):
-        found, add = read_selections(path), list(add)
+        found, add, removed = read_selections(path), list(add), set(remove)
         if not add and name not in found:
             raise SearchError(f"there is no selection {name!r}: choose tiles to make it")
         before = found.get(name, Selection())
-        tile_ids = [one for one in dict.fromkeys([*before.tile_ids, *add]) if one not in set(remove)]
+        tile_ids = [one for one in dict.fromkeys([*before.tile_ids, *add]) if one not in removed]
         found[name] = replace(before, tile_ids=tuple(tile_ids), note=before.note if note is None else note.strip())
         if len(tile_ids) > MAX_TILES or len(found) > MAX_SELECTIONS or len(found[name].note) > MAX_NOTE:
             raise SearchError(
