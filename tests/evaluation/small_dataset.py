@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import squares_dataset
-from evaluation_samples import sample
+from evaluation_samples import abstract, sample
 from PIL import Image
 
 from hubbleclip.config.settings import ModelSettings, ShardSettings, TrainSettings
@@ -44,7 +44,9 @@ def build(folder: Path, num_groups: int = 30, tiles_per_group: int = 3, num_test
     pairs = [(group * tiles_per_group + tile, group) for group in range(num_groups) for tile in range(tiles_per_group)]
     drawn = [make_png(*pair) for pair in pairs]
     samples = [
-        sample(index, group, splits[group], png_sha256=sha256_bytes(png))
+        sample(
+            index, group, splits[group], png_sha256=sha256_bytes(png), captions=[abstract(group) * 2, f"Study {group}"]
+        )
         for (index, group), png in zip(pairs, drawn, strict=True)
     ]
     pngs = {one.tile_id: png for one, png in zip(samples, drawn, strict=True)}

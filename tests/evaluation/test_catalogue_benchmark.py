@@ -74,6 +74,7 @@ def test_a_circle_that_reaches_into_a_tile_is_a_match():
     tiles = tiles_of(wcs, 1, 0)
     outside = [at_pixel(wcs, 149.5, 299.5 + distance, radius_arcsec=1.0) for distance in (19.5, 20.5)]  # 20 px
     assert match_objects(outside, tiles) == [(0, 7)]
+    assert match_objects(outside, [replace(one, pixel_scale_arcsec=None) for one in tiles]) == []
     corner = at_pixel(wcs, 99.5, 99.5, radius_arcsec=0.2)
     assert [tile for _, tile in match_objects([corner], tiles)] == [0, 1, 3, 4]
 
@@ -179,7 +180,7 @@ def test_objects_of_training_proposals_are_counted_by_class(scene):
 def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     _, _, object_set = scene
     perfect = positives_of(object_set).astype(float)
-    scores = {"model": perfect, "base": 1 - perfect, "random": np.zeros_like(perfect)}
+    scores = {"model": perfect, "base": 1 - perfect, "bm25": perfect, "random": np.zeros_like(perfect)}
     rows = class_metrics(object_set, scores, SEEN, num_resamples=200)
     found = {(row["scope"], row["model"], row["class"], row["name"]): row for row in rows}
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
@@ -192,6 +193,7 @@ def test_metrics_by_class_and_scope_with_intervals_and_baselines(scene):
     assert found["all", "random", "ring", "precision_at_10"]["value"] == pytest.approx(4 / 17)
     of_classes = [found["all", "base", name, "ap"]["value"] for name in ("jet", "ring")]
     assert found["all", "base", None, "ap"]["value"] == pytest.approx(np.mean(of_classes), abs=1e-6)
+    assert found["unseen", "model", None, "ap_minus_bm25"]["value"] == 0
     gain = found["all", "model", None, "ap_minus_base"]
     assert gain["low"] > 0 and gain["value"] == pytest.approx(1 - found["all", "base", None, "ap"]["value"])
     unseen = np.flatnonzero([one.proposal_id not in SEEN for one in object_set.samples])

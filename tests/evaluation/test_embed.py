@@ -1,6 +1,7 @@
 """Which texts are embedded; at less precision and in other processes the features are the same."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,13 +67,16 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(
     models, ranges = {one: one.load() for one in (best, start)}, []
 
     def fake_map(work, items):
+        torch.set_num_threads(num_threads + 1)  # as in a process that begins
         ranges.extend(items)
         return [pickled(pickled(work)(pickled(item))) for item in items]
 
     serial = embed_split(models, "test", info, BATCH_SIZE)
-    num_loaded = embed._load_model.cache_info().misses
+    num_threads, num_loaded = torch.get_num_threads(), embed._load_model.cache_info().misses
     parallel = embed_split(models, "test", info, BATCH_SIZE, fake_map)
     assert embed._load_model.cache_info().misses - num_loaded == 2  # once for all ranges of a model
+    assert torch.get_num_threads() == num_threads
+    assert replace(best, precision="bf16").load().dtype == torch.bfloat16
     assert list(parallel) == list(serial) == [best, start]
     for key, (tile_ids, features) in serial.items():
         assert parallel[key][0] == tile_ids
@@ -84,7 +88,7 @@ def test_parts_that_cross_to_other_processes_give_the_features_of_a_whole_split(
 def test_texts_and_labels_are_embedded_with_their_own_prompts() -> None:
     """The feature of a phrase is the normalised mean of the features of its prompts in this task."""
     loaded = load_model(SMALL_MODEL, 1)
-    test_set = make_test_set([sample(i, i) for i in range(3)])
+    test_set = make_test_set([sample(i, i, captions=[f"Aim {i} is long. " * 9 + "Dust."]) for i in range(3)])
     labels = {
         task: Labels(phrases=phrases, prompts=prompts, is_positive_kt=np.ones((2, 3), dtype=bool))
         for task, phrases, prompts in (

@@ -79,12 +79,6 @@ def test_an_interval_holds_its_value_and_stays_in_range():
             assert lowest <= low <= share.value <= high <= 1
 
 
-def test_the_ends_of_a_median_rank_are_whole_ranks():
-    """A true median is a whole rank, which an interval such as [2.5, 3.5] would exclude on both sides."""
-    rank = estimate(3.0, name="t2i_median_rank", draws_b=np.array([2.5, 3.0, 3.5]), num_groups=9)
-    assert rank.interval() == (2, 4)
-
-
 def test_a_difference_of_one_value_per_group_has_the_interval_of_agresti_and_min():
     """Adjusted Wald interval of paired shares: half a group is added to each of the four outcomes."""
     only_ours, only_other, num_groups = 10, 3, 54

@@ -3,49 +3,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from evaluation_samples import RUN, estimate, metric, sample
+from evaluation_samples import RUN, estimate, sample
 
 from hubbleclip.config.settings import EvaluationSettings
 from hubbleclip.evaluation.estimates import as_metric
-from hubbleclip.evaluation.names import HEADLINE
-from hubbleclip.evaluation.report import page, tables, write
+from hubbleclip.evaluation.report import page, write
 from hubbleclip.evaluation.test_set import make_test_set
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.01, 0.3, ("better", "better")),
-        (-0.01, 0.3, ("not shown to differ", "open")),
-        (0.0, 0.3, ("not shown to differ", "open")),
-        (-0.3, -0.1, ("worse", "worse")),
-    ],
-)
-def test_a_model_is_called_better_only_if_the_interval_excludes_zero(low, high, words):
-    (verdict,) = tables.verdicts(
-        [metric("i2t_accuracy_at_10pct_minus_base", 0.1, low, high), metric("i2t_recall_at_1", 1)]
-    )
-    assert (verdict["word"], verdict["state"]) == words
-    assert (verdict["rival"], verdict["task"], verdict["difference"]) == ("base model", "image to text", "+10.0")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "state"),
-    [(0.11, 0.3, "above"), (0.02, 0.09, "below"), (0.1, 0.3, "not shown to differ"), (0.0, 0.1, "not shown to differ")],
-)
-def test_what_is_said_of_the_control_is_what_its_interval_says(low, high, state):
-    rows = [metric(HEADLINE, 0.1, model="random"), metric(HEADLINE, 0.05, low, high, model="shuffled")]
-    said = (
-        f"The control reaches 5.0 % ({100 * low:.1f} – {100 * high:.1f}) from image to text, where chance is 10.0 %: "
-    )
-    assert tables.control_text(rows).startswith(f"{said}{state}.")
-    assert tables.control_text(rows[:1]) == ""
-
-
-@pytest.mark.parametrize(("num_items", "recall"), [(57, 5), (10, 1), (109, 10), (60, None), (200, None)])
-def test_the_page_says_which_recall_is_the_headline_once_more(num_items, recall):
-    text = tables.equal_rows(num_items)
-    assert (f"recall at {recall} once more" in text) if recall else text == ""
 
 
 def test_texts_of_the_archive_are_no_markup():

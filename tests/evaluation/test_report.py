@@ -26,6 +26,7 @@ from hubbleclip.evaluation.report.tile_cards import make_thumbnail
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
 from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
+from hubbleclip.training.runs import read_facts, write_facts
 
 SETTINGS = EvaluationSettings(bootstrap=100)
 
@@ -197,7 +198,10 @@ def test_a_report_of_two_runs_replaces_an_older_one_and_has_their_difference(tra
     out_dir = root / "alone/pair"
     out_dir.mkdir(parents=True)
     (out_dir / "stale.txt").write_text("old")
+    run_dir = shutil.copytree(run_dir, root / "pretrained")
+    write_facts(run_dir, read_facts(run_dir) | {"pretrained": "made"})
     done = report.evaluate(dataset_dir, run_dir, {"other": shuffled_dir}, out_dir, SETTINGS, code_version="1")
+    assert {one.model for one in done if one.name == "digits_top1"} == {"fine_tuned", "other", "base"}
     assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["pair"]
     assert "shuffled" not in {metric.model for metric in done}

@@ -8,7 +8,6 @@ from clip_benchmark.metrics.zeroshot_classification import average_precision_per
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbleclip.core.errors import EvaluationError
 from hubbleclip.evaluation.metrics import bootstrap, retrieval
 from hubbleclip.evaluation.metrics.ranking import NUM_TOP, chance_precision_and_ndcg, diversity, ranking_metrics
 
@@ -55,20 +54,6 @@ def test_hits_ranks_and_shares_equal_the_mean_over_all_orders_of_the_ties(query)
     assert retrieval.expected_rank(ranking)[0] == pytest.approx(slow_rank(scores_i, positive_i))
     found = retrieval.expected_recall(scores_qi, positive_qi, num_top)[0]
     assert found == pytest.approx(slow_share(scores_i, positive_i, num_top))
-
-
-@pytest.mark.parametrize(
-    ("percent", "num_items", "expected"),
-    [(10, 64, 6), (10, 69, 6), (10, 70, 7), (1, 64, 1), (100, 64, 64), (29, 100, 29)],
-)
-def test_top_percent_is_rounded_down_but_never_empty(percent, num_items, expected):
-    assert retrieval.top_count(percent, num_items) == expected
-
-
-def test_a_score_that_is_no_number_has_no_rank():
-    scores_qi = np.array([[0.1, 0.2], [np.nan, 0.2]])
-    with pytest.raises(EvaluationError, match="query 1"):
-        retrieval.rank_best_positives(scores_qi, np.eye(2, dtype=bool))
 
 
 def test_twins_whose_products_differ_in_the_last_bits_are_tied():

@@ -195,12 +195,6 @@ def test_related_images_are_ranked_without_the_query_and_classes_without_its_pro
     }
 
 
-def test_full_confidence_is_in_the_last_bin_of_the_calibration() -> None:
-    confidence_t, right_t = np.array([1.0, 0.05]), np.array([0.0, 1.0])  # in one bin, the two errors would cancel out
-    found = zeroshot.calibration_error(confidence_t, right_t, np.ones((1, 2), dtype=int))
-    assert found[0] == pytest.approx((1 + 0.95) / 2)
-
-
 def test_a_task_of_images_whose_queries_are_all_in_one_group_is_absent() -> None:
     group_t = np.array([0, 0, 1, 2])
     samples = [sample(i, group, target_class=("A", "B", "B")[group]) for i, group in enumerate(group_t)]

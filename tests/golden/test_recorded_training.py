@@ -43,6 +43,8 @@ RECIPES = {
     "rates": {"layer_decay": 0.7, "weight_decay": 0.2},
     "crops": {"min_crop_share": 0.9},
     "shuffled": {"shuffled": True},
+    "resumed average": {"ema": 0.5, "wise_alphas": (1.0, 0.5), "loss": "siglip", "micro_batch": 4},
+    "local head": {"mode": "head", "loss": "siglip_masked", "micro_batch": 4, "local_loss": True, "layer_decay": 0.5},
 }
 
 
@@ -109,7 +111,7 @@ def figures(dataset: Path, runs: Path, recipe: str) -> dict[str, float]:
         if step == 3:
             raise KeyboardInterrupt
 
-    if recipe == "resumed":
+    if recipe.startswith("resumed"):
         with pytest.raises(KeyboardInterrupt):
             train(dataset, runs, model, settings, code_version="test", on_progress=stop)
     run_dir = train(dataset, runs, model, settings, code_version="test")

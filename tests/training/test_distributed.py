@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
@@ -134,8 +135,16 @@ class Towers(nn.Module):
         super().__init__()
         draw = torch.Generator().manual_seed(seed)
         self.image, self.text = (nn.Parameter(torch.randn(6, 4, generator=draw)) for _ in range(2))
+        self.is_synced, self.synced = True, []
+
+    @contextmanager
+    def no_sync(self):
+        self.is_synced = False
+        yield
+        self.is_synced = True
 
     def forward(self, image: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.synced.append(self.is_synced)
         features = (nn.functional.normalize(one @ of, dim=-1) for one, of in ((image, self.image), (text, self.text)))
         return (*features, torch.tensor(4.0))
 
@@ -144,7 +153,7 @@ ROWS = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(9))
 GROUP_IDS = torch.tensor([0, 1, 0, 2, 1, 2, 0, 1])
 
 
-def losses(world: World, model: Towers, is_local: bool) -> dict[str, float]:
+def losses(world: World, model: Towers, is_local: bool, micro_batch: int = 0) -> dict[str, float]:
     """Loss terms of a process, whose gradients are left in the model."""
     made = ContrastiveGradients(
         wrapped=model,
@@ -155,19 +164,23 @@ def losses(world: World, model: Towers, is_local: bool) -> dict[str, float]:
         distillation=Distillation(base=Towers(2), term=logit_divergence),
     )
     own = slice(world.rank, None, world.size)
-    entries = made.backward(ROWS[0, own], ROWS[1, own], GROUP_IDS[own], (1, 2), 0)
+    entries = made.backward(ROWS[0, own], ROWS[1, own], GROUP_IDS[own], (1, 2), micro_batch)
     return {name: value.item() for name, value in entries.items()}
 
 
-@pytest.mark.parametrize("is_local", [False, True])
-def test_the_loss_of_each_process_is_that_of_the_whole_batch(is_local) -> None:
+@pytest.mark.parametrize(
+    ("is_local", "micro_batch", "synced"), [(False, 0, [True]), (True, 0, [True]), (True, 3, [False] * 3 + [True])]
+)
+def test_the_loss_of_each_process_is_that_of_the_whole_batch(is_local, micro_batch, synced) -> None:
     whole = losses(World(rank=0, size=1, device=torch.device("cpu")), Towers(1), is_local)
     seen = [None, None]
     for _ in range(3):  # the features of the other process are those of the run before, and so are its losses
         pair = [Recorded(rank, seen[1 - rank]) for rank in (0, 1)]
-        found = [losses(one, Towers(1), is_local) for one in pair]
+        models = [Towers(1) for _ in pair]
+        found = [losses(one, model, is_local, micro_batch) for one, model in zip(pair, models, strict=True)]
         seen = [one.seen for one in pair]
     assert found == [pytest.approx(whole, rel=1e-5)] * 2
+    assert [model.synced for model in models] == [synced] * 2  # gradients are exchanged with the last micro-batch
     assert min(whole.values()) > 0.1
 
 

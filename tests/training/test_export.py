@@ -228,6 +228,9 @@ def test_each_tower_is_written_to_onnx_with_its_names_and_large_weights_in_a_fil
         # a batch of one would be a constant of the graph
         assert [(*one["dynamic_shapes"][0], one["size"]) for one in written.values()] == [(0, 2)] * 2
     assert torch.allclose(written["text_tower.onnx"]["tower"](loaded.tokenizer(TEXTS)).norm(dim=1), torch.ones(3))
+    monkeypatch.setattr(probes, "TOLERANCE", -1)
+    with pytest.raises(TrainingError, match="export without ONNX"):
+        write_onnx(loaded, tmp_path)
 
 
 def test_only_vision_transformers_of_openai_s_kind_have_a_clip_model():
@@ -282,8 +285,9 @@ def test_a_bias_or_another_tokenizer_has_no_clip_model(run_dir):
     assert not has_clip_layers(loaded)
 
 
-def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, monkeypatch):
-    sent = []
+def test_the_configuration_is_published_behind_all_files_that_it_needs(folder, monkeypatch, tmp_path):
+    folder, sent = shutil.copytree(folder, tmp_path / "model"), []
+    (folder / "notes").mkdir()
     storage = SimpleNamespace(upload=lambda path, address: sent.append((path.name, address)))
     monkeypatch.setattr("hubbleclip.training.models.trained_model.open_storage", lambda url: storage)
     assert publish_model(folder, "s3://bucket/model/") == "s3://bucket/model"
@@ -310,7 +314,7 @@ def test_a_clip_model_has_the_ratios_and_the_activation_of_the_configuration(mon
     assert [tower["hidden_act"] for tower in towers] == ["quick_gelu", "quick_gelu"]
 
 
-def test_the_tokenizer_of_transformers_has_the_words_and_the_context_of_the_model(tmp_path):
+def test_the_tokenizer_of_transformers_has_the_words_and_the_context_of_the_model(tmp_path, monkeypatch):
     transformers = pytest.importorskip("transformers")
     loaded = load_model(MODEL.model_copy(update={"context_length": 90}), 1)
     write_transformers(loaded, tmp_path)
@@ -320,6 +324,9 @@ def test_the_tokenizer_of_transformers_has_the_words_and_the_context_of_the_mode
     text = "Spectroscopy of protoplanetary nebulae, z = 0.5"
     tokens = tokenizer(text).input_ids
     assert tokens == loaded.tokenizer([text])[0, : len(tokens)].tolist()
+    monkeypatch.setattr(probes, "TOLERANCE", -1)
+    with pytest.raises(TrainingError, match="export without transformers"):
+        write_transformers(loaded, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from opened_trainers import trained
 from squares_dataset import MODEL, TRAIN, make_dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, SettingsError, TrainingError
@@ -69,8 +70,10 @@ def test_any_other_process_joins_the_run_of_the_first(dataset_dir, run_dir, tmp_
     monkeypatch.setattr("hubbleclip.training.distributed.DistributedDataParallel", lambda model, device_ids: model)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    best = (run_dir / checkpoints.BEST).stat().st_ino
     assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
     assert own[1:] == [True]  # all steps are taken in the checkpoint of the first
+    assert (run_dir / checkpoints.BEST).stat().st_ino == best  # which alone writes
 
 
 def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_left(dataset_dir, run_dir) -> None:
@@ -106,7 +109,8 @@ def test_rows_have_the_metrics_that_a_reader_needs_and_the_record_its_origin(run
     needed = "loss multi_positive_loss learning_rate logit_scale grad_norm samples_seen samples_per_s loader_s"
     assert all({*needed.split()} <= row.keys() for row in rows)
     assert [row["step"] for row in rows if "val_accuracy_10" in row] == [2, 4, 6]
-    assert list((run_dir / "tensorboard").iterdir())
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert [one.step for one in events.Scalars("loss")] == list(range(1, 7))
     run = read_run(run_dir).run
     assert (run.dataset_digest, run.code_version, run.device) == (dataset_dir.name, "test", "cpu")
 

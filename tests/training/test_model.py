@@ -163,8 +163,11 @@ def test_texts_cut_to_the_longest_have_the_same_features(name: str, towers) -> N
 
 def test_weights_of_openai_compute_with_quick_gelu(monkeypatch) -> None:
     expected = open_clip.create_model(TINY.name, force_quick_gelu=True).eval()
-    monkeypatch.setattr(open_clip.pretrained, "get_pretrained_cfg", lambda *_: {"quick_gelu": True})
+    monkeypatch.setattr(
+        open_clip.pretrained, "get_pretrained_cfg", lambda *_: {"quick_gelu": True, "mean": (0.1, 0.2, 0.3)}
+    )
     rebuilt = rebuild_model(TINY.model_copy(update={"pretrained": "openai"}), expected.state_dict())
+    assert (rebuilt.mean, rebuilt.std) == ((0.1, 0.2, 0.3), open_clip.OPENAI_DATASET_STD)
     tokens = rebuilt.tokenizer(TEXTS)
     with torch.no_grad():
         assert torch.allclose(rebuilt.model.eval().encode_text(tokens), expected.encode_text(tokens), atol=1e-6)

@@ -298,6 +298,7 @@ def test_the_files_of_a_base_are_on_disk_before_it_has_its_name(tmp_path, monkey
     synced = []
     monkeypatch.setattr(checkpoints, "sync_files", lambda paths: synced.extend(path.name for path in paths))
     monkeypatch.setattr(Path, "rename", lambda *_: synced.append("renamed"))
+    (tmp_path / ".base.building" / "of a killed process").mkdir(parents=True)
     checkpoints.write_base(tmp_path, lambda: load_model(MODEL, 1))
     assert {*synced[:-1]} == {"open_clip_config.json", "open_clip_model.safetensors", "preprocess.py"}
     assert synced[-1] == "renamed"

@@ -1,11 +1,14 @@
 """Short makers of settings, folders and trainers for the calls in `training.json`."""
 
 import json
+import logging
 import zipfile
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,6 +23,29 @@ from hubbleclip.training.runs import REQUIRED_FACTS, write_facts
 from hubbleclip.training.trainer import Trainer, render_views
 
 __all__ = ["ALONE", "SimpleNamespace", "sha256"]
+
+
+def said(*words: object, **named: object) -> None:
+    logging.getLogger("hubbleclip").info("%s %s", words, named)
+
+
+WANDB = SimpleNamespace(log=said, finish=lambda: said("the end"))
+WANDB.init = lambda **settings: said(**settings) or WANDB
+"""Weights & Biases, which logs what it is given."""
+
+
+def pair(*differences: float) -> Any:
+    """Two processes on the CPU, of which the other one has numbers that are larger by a difference per gathering."""
+    left = iter(differences)
+    return SimpleNamespace(device=ALONE.device, size=2, gather=lambda x: torch.cat([x, x + next(left)]))
+
+
+def hub(folder: Path) -> Any:
+    """A hub that logs what it is asked for; each repository has the files of a folder."""
+    patched = ExitStack()
+    for name in ("huggingface_hub.snapshot_download", "open_clip.pretrained.download_pretrained_from_hf"):
+        patched.enter_context(patch(name, lambda *one, **options: said(*one, **options) or str(folder)))
+    return patched
 
 
 def facts(run_dir: Path, **changes: Any) -> Path:
