@@ -34,6 +34,7 @@ def panels() -> list[Axes]:
 
 def test_curves_and_bands_are_those_of_each_scorer_in_per_cent(panels: list[Axes]) -> None:
     for axes, direction in zip(panels, ("i2t", "t2i"), strict=True):
+        assert axes.get_xlim() == axes.get_ylim() == (0, 101)
         assert [line.get_label() for line in axes.lines] == [*NAMES.values()]
         bands = dict(zip([line.get_label() for line in axes.lines], axes.collections, strict=True))
         for model, name in NAMES.items():

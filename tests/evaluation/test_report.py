@@ -19,7 +19,7 @@ from hubbleclip.dataset.manifest import read_dataset, samples_of
 from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
-from hubbleclip.evaluation.embed import ModelSource, embed_test_set, embed_tiles
+from hubbleclip.evaluation.embed import ModelSource, embed_test_set, embed_tiles, embed_vocabulary
 from hubbleclip.evaluation.report import diagnostics, page
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.tile_cards import make_thumbnail
@@ -177,6 +177,12 @@ def test_the_features_are_those_of_each_model(trained, evaluation):
         np.testing.assert_allclose(results.features[name].tiles_td, tiles_td, atol=1e-6)
         captions_cd = embed_texts(loaded, texts, SETTINGS.batch_size)
         np.testing.assert_allclose(results.features[name].captions_cd, captions_cd, atol=1e-6)
+        phrases = embed_vocabulary(loaded, results.vocabulary, SETTINGS.batch_size) if name != "shuffled" else {}
+        for kind, feat_kd in phrases.items():
+            np.testing.assert_allclose(results.phrases[name][kind], feat_kd, atol=1e-6)
+        if name == "fine_tuned":
+            maps = report.occlusions(loaded, info, results.test_set, results.features[name])
+    np.testing.assert_allclose([*results.occlusions.values()], [*maps.values()], atol=1e-6)
     assert (results.features.keys(), results.shown) == (wanted.keys(), ("fine_tuned", "base"))
 
 

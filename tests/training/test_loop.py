@@ -12,8 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hubbleclip.config.settings import ModelSettings
 from hubbleclip.core.errors import DatasetError, SettingsError, TrainingError
+from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.training import checkpoints
-from hubbleclip.training.loop import train
+from hubbleclip.training.distributed import World
+from hubbleclip.training.loop import _open_batches, train
+from hubbleclip.training.models.builder import load_model
 from hubbleclip.training.runs import read_run, settings_digest
 from hubbleclip.training.tracking import read_metrics
 from hubbleclip.training.trainer import Trainer
@@ -74,6 +77,14 @@ def test_any_other_process_joins_the_run_of_the_first(dataset_dir, run_dir, tmp_
     assert train(dataset_dir, tmp_path, MODEL, TRAIN, code_version="test") == run_dir
     assert own[1:] == [True]  # all steps are taken in the checkpoint of the first
     assert (run_dir / checkpoints.BEST).stat().st_ino == best  # which alone writes
+
+
+def test_each_process_has_its_own_rows_of_a_batch(dataset_dir) -> None:
+    info, loaded = read_dataset(dataset_dir), load_model(MODEL, 1)
+    worlds = (World(rank=rank, size=size, device=torch.device("cpu")) for rank, size in ((0, 1), (0, 2), (1, 2)))
+    whole, *parts = (_open_batches(info, TRAIN, loaded, one)[1] for one in worlds)
+    for rank, part in enumerate(parts):
+        assert all(map(torch.equal, part, (one[rank::2] for one in whole)))
 
 
 def test_a_run_that_continues_another_has_its_rows_and_takes_the_steps_that_are_left(dataset_dir, run_dir) -> None:

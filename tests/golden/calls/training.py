@@ -90,10 +90,10 @@ def zipped(path: Path, compression: int) -> Path:
     return path
 
 
-def loaded(name: str = "RN50", weights: str = "", *, padding_id: int | None = 0) -> LoadedModel:
+def loaded(name: str = "RN50", weights: str = "", *, padding_id: int | None = 0, **changes: Any) -> LoadedModel:
     """A loaded model without weights."""
     settings, model = ModelSettings(name=name, pretrained=weights), SimpleNamespace()
-    values: dict[str, Any] = {"model": model, "tokenizer": None, "image_size": 2, "mean": (), "std": ()}
+    values: dict[str, Any] = {"model": model, "tokenizer": None, "image_size": 2, "mean": (), "std": ()} | changes
     return LoadedModel(**values, context_length=4, padding_id=padding_id, settings=settings)
 
 
