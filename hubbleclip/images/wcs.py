@@ -132,7 +132,7 @@ def tile_geometries(
     points_xy = (starts + np.array(CORNERS_AND_CENTRE) * size - 0.5)[:, :, ::-1]
     icrs = _to_icrs(wcs, points_xy.reshape(-1, 2)).reshape(len(starts), -1)
     scale_arcsec = math.sqrt(pixel_area_deg2(wcs)) * 3600
-    texts = _header_texts(wcs, starts_yx, int(np.max(size)))
+    texts = _header_texts(wcs, starts_yx, size)
     return [
         TileGeometry(ra_deg=ra, dec_deg=dec, corners_deg=corners, pixel_scale_arcsec=scale_arcsec, wcs=text)
         if all(map(math.isfinite, (*corners, ra, dec)))
@@ -194,7 +194,7 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([sky.ra.deg, sky.dec.deg])
 
 
-def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> list[str]:
+def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size: int | tuple[int, int]) -> list[str]:
     """Return the header text of each tile's WCS, one card per line.
 
     The header has no lookup tables. Instead, the mean shift that they cause in the tile is added to CRPIX. All other
@@ -209,7 +209,7 @@ def _header_texts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) 
     lines, keys = [str(card).rstrip() for card in header.cards], list(header)
     texts, axes = [], [(keys.index(key), key, header.comments[key]) for key in ("CRPIX1", "CRPIX2")]
     crpix = wcs.wcs.crpix.tolist()
-    for (y0, x0), shifts in zip(starts_yx, _mean_table_shifts(wcs, starts_yx, size_px).tolist(), strict=True):
+    for (y0, x0), shifts in zip(starts_yx, _mean_table_shifts(wcs, starts_yx, size).tolist(), strict=True):
         for (place, key, comment), at, start, shift in zip(axes, crpix, (x0, y0), shifts, strict=True):
             lines[place] = _float_card(key, at - start + shift, comment)
         texts.append("\n".join(lines))
@@ -222,12 +222,15 @@ def _float_card(key: str, value: float, comment: str) -> str:
     return str(pyfits.Card(key, value, comment)).rstrip()
 
 
-def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: int) -> NDArray[np.float64]:
+def _mean_table_shifts(
+    wcs: WCS, starts_yx: Sequence[tuple[int, int]], size: int | tuple[int, int]
+) -> NDArray[np.float64]:
     """Return the mean shift (x, y) in pixels, (n, 2), that the lookup tables cause in each tile; 0 without tables."""
     no_shift = np.zeros((len(starts_yx), 2))
     if not any((wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
         return no_shift
-    grid_yx = np.stack(np.meshgrid(PROBES * size_px, PROBES * size_px, indexing="ij"), axis=-1).reshape(1, -1, 2)
+    probes_yx = (PROBES * side for side in np.broadcast_to(size, 2))
+    grid_yx = np.stack(np.meshgrid(*probes_yx, indexing="ij"), axis=-1).reshape(1, -1, 2)
     points_xy = (np.array(starts_yx)[:, None] + grid_yx)[:, :, ::-1].reshape(-1, 2)
     without_tables = wcs.deepcopy()
     without_tables.cpdis1 = without_tables.cpdis2 = without_tables.det2im1 = without_tables.det2im2 = None
@@ -236,6 +239,6 @@ def _mean_table_shifts(wcs: WCS, starts_yx: Sequence[tuple[int, int]], size_px: 
     except NoConvergence:  # at least one point has no solution, so the tiles are tried one by one
         if len(starts_yx) == 1:
             return no_shift
-        return np.concatenate([_mean_table_shifts(wcs, [start], size_px) for start in starts_yx])
+        return np.concatenate([_mean_table_shifts(wcs, [start], size) for start in starts_yx])
     shifts: NDArray[np.float64] = (points_xy - shifted_xy).reshape(len(starts_yx), -1, 2).mean(axis=1)
     return shifts
