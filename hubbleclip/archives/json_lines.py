@@ -77,7 +77,7 @@ def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
             raise ValueError(
                 f"line {rows.line_num}: another folder has a picture {number!r} with another title: rename one"
             )
-        yield {"id": number, "caption": row.get("title"), **row}
+        yield {"id": number, "caption": row.get("title")} | {name: value for name, value in row.items() if value}
 
 
 def _read_json(lines: TextIO) -> Iterator[dict[str, Any]]:

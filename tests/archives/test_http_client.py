@@ -98,7 +98,7 @@ def test_a_host_is_down_and_its_breaker_opens_after_failures_and_times_in_a_row(
 ) -> None:
     breaker, states = CircuitBreaker(3, 60, 600), []
     for now_s in (0, 10, 20, 60, 70, 120, 599, 600):
-        clock.now_s = now_s
+        clock.now_s = 1000 + now_s
         breaker.record_failure("mast", f"at {now_s}")
         states.append((now_s, breaker.is_down(), breaker.is_open.is_set(), len(caplog.records)))
     assert [state[1:] for state in states[:5]] == [*[(False, False, 0)] * 3, *[(True, False, 1)] * 2]
@@ -157,6 +157,7 @@ def test_a_body_is_too_slow_over_intervals_as_a_whole_or_too_large(
         ([DamagedError("x")], 2, 2),
         ([IncompleteError("x")], 2, 4),
         ([IncompleteError("x"), DamagedError("x"), IncompleteError("x"), DamagedError("x")], 2, 4),
+        ([DamagedError("x"), IncompleteError("x"), DamagedError("x")], 2, 3),
         ([DamagedError("x"), None], 2, 2),
         ([RefusedError("x")], None, 1),
         ([requests.ReadTimeout(), requests.ConnectionError(), None], None, 3),
