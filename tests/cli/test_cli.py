@@ -83,6 +83,11 @@ SMALL = in_words(Options(data=Path("d/small"), set=SMALL_DEMO))
             "demo --data d --small",
             [f"run_stage pipeline {SMALL} True", f"status {SMALL}", f"print_summary {SMALL} is_own=True"],
         ),
+        (
+            "demo --no-server",
+            [f"{name} hubbleclip-demo{more}" for name, more in (("run_stage pipeline", " False"), ("status", ""))]
+            + ["print_summary hubbleclip-demo is_own=True"],
+        ),
         ("train --sweep grid.toml", ["run_stage sweep data True grid={'train.seed': [1, 2]}", "print_rows None"]),
     ],
 )

@@ -48,7 +48,7 @@ tiles = {{ size_px = 64, min_side_px = 32, views = ["native"] }}
 captions = {{ backend = "rules" }}
 splits = {{ val_share = 0.25, test_share = 0.4 }}
 shards = {{ caption_kinds = ["abstract", "title"] }}
-flows = {{ workers = 1, batch_size = 8, train_min_new_samples = 13 }}
+flows = {{ workers = 1, batch_size = 8, train_min_new_samples = 14 }}
 model = {{ name = "{squares_dataset.MODEL.name}", pretrained = "" }}
 evaluation = {{ bootstrap = 100, precision = "fp32" }}
 [train]
@@ -71,7 +71,7 @@ deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status 
 clean; clean --runs; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
 export 2029 a; export ../runs/2029 a; search field --mode words -k 2; search field --mode words --format csv -k 1 --group none
 search xyzzy --mode words; subset {dataset} --query field --most 3; subset {dataset} --selection none
-subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out
+subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out --pictures
 train --sweep grid.toml --set train.steps=2
 train --set evaluation.shuffled_steps=1 --set train.steps=2; runs --json; reports --json; evaluate nothing
 retry never; retry stalled; drop 12; drop 12 --yes; shards --no-server; datasets
@@ -118,6 +118,7 @@ class Session:
             self.sky.add(f"m{number}", str(number), number / 10 - 5, fits_bytes(number))
             words = ", ".join(f"word{number * factor}" for factor in range(12))
             self.sky.publish(str(number), f"The field number {number} has {words}.")
+        self.sky.add("m20", "19", -3, fits_bytes(20))
         self.log = Diary(settings, self.sky, patch).log
         self.prefect = MadePrefect(patch)
         for module in ("flows.artifacts", "hubbleclip.pipeline.train"):

@@ -77,6 +77,7 @@ def kept_files(data: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     next_night(sky)
     diary.step(8, "poll", lambda: poll(settings))
     diary.step(8, "dataset", lambda: dataset(settings))
+    diary.step(8, "poll without news", lambda: poll(settings))
     return diary.numbered()
 
 

@@ -220,6 +220,7 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     run_command("benchmark", tmp_path / "objects.parquet", *places.split(), *wanted.split())
     again = json.loads((tmp_path / "scores.json").read_text())
     assert (again["metrics"], again["items_sha256"]) == (result["metrics"], result["items_sha256"])
+    assert (result["catalogue"], again["num_objects"], again["num_in_training"]) == (catalogue.name, 0, None)
     for name, loaded in (("model", load_run_model(run_dir)), ("base", load_base_model(run_dir))):
         (tmp_path / name).mkdir()
         write_open_clip(merged(loaded), tmp_path / name)  # an exported folder has the figures of its run

@@ -1,6 +1,7 @@
 """The check of an archive before the first ingest of a profile, and as a command."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -45,12 +46,16 @@ def check_first(settings: Settings, *marks: Watermark) -> None:
 
 
 def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_as_needed(
-    url: str, tmp_path: Path
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The simulated archive has no observations in the dates of the mission's pins."""
+    caplog.set_level("INFO")
     mark = Watermark(archive="hst", query_digest="1" * 16, released_mjd=60000.0, updated_at=NOW)
     with pytest.raises(ArchiveError, match=r"does not answer as needed \(counts"):
         check_first(settings_at(url, tmp_path / "first"), replace(mark, archive="jwst"))
+    *wrong, counted = (line for line in caplog.messages if line.startswith("check-archive: "))
+    num_right, num = map(int, re.findall(r"\d+", counted)[:2])
+    assert num - num_right == len(wrong) > 0 and any("counts stops: needed" in line for line in wrong)
     check_first(settings_at(url, tmp_path, check_first=False))
     check_first(settings_at(url, tmp_path, from_raw=True))
     check_first(settings_at(url, tmp_path), mark)
@@ -69,6 +74,10 @@ def test_the_command_prints_a_table_and_an_estimate(
     assert code == 0
     assert all(word in out for word in ("what", "needed", "found", "programme page", "per second and connection"))
     assert all(name in out for name in ("files  ", "tiles  ", "disk  ", "time  "))
+    other = ("--profile=hubble", f"--set=archive.mast_url={url}")  # an archive with other observations
+    for words, said in (((), "stops"), (("--json",), '"level": "stops"')):
+        code, out = run_command(*other, *words, data=tmp_path, capsys=capsys)
+        assert code == 2 and said in out
 
 
 @pytest.mark.slow

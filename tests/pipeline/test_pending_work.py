@@ -75,7 +75,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decided = valid_catalog.promotion(run_dir.name, None, None)
         catalog.upsert({"run": [read_run(run_dir).run], "promotion": [decided]})
         catalog.upsert({"report": [valid_catalog.make(Report, report_id=report, run_id=run_dir.name)]})
-    index(settings)
+    index(settings, batch_size=3, append_rows=2)
     return settings.data
 
 
@@ -84,12 +84,17 @@ def write(path: Path) -> None:
     path.write_text("damaged")
 
 
-def test_only_a_training_that_is_not_finished_needs_a_gpu(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_training_that_is_not_finished_needs_a_gpu(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise TrainingError("no GPU")
 
     monkeypatch.setattr(training, "check_device", refuse)
-    training.train(settings_of(done, **GIVEN))
+    for rank, num in (("1", 0), ("0", 1)):  # of several processes, the first one sends the run
+        monkeypatch.setenv("RANK", rank)
+        training.train(settings_of(done, **GIVEN, store=f"file://{tmp_path}"))
+        assert len(list(tmp_path.glob("demo/runs/*/run.json"))) == num
     with pytest.raises(TrainingError, match="no GPU"):
         training.train(settings_of(done, **GIVEN, train={"seed": 2}))
 
@@ -138,7 +143,7 @@ def test_the_device_and_the_weights_are_checked_only_before_a_training(
     os.utime(Layout(settings.root).working_catalog)  # as after a kill
     assert has_work("train", settings)
     check_training(settings)
-    for section, changes in {"train": {"steps": 7}, "tiles": {"size_px": 96}}.items():
+    for section, changes in {"train": {"steps": 7}, "tiles": {"size_px": 96}, "shards": {"max_mb": 1}}.items():
         with pytest.raises(TrainingError, match="no GPU"):
             check_training(settings_of(settings.data, **GIVEN | {section: changes}))
 
@@ -193,6 +198,11 @@ CHANGES: dict[str, dict[str, Callable[[Catalog, Settings, Layout], Any]]] = {
     },
     "evaluate": {
         "the page is lost": lambda c, s, x: next(x.reports.glob("*/index.html")).unlink(),
+        "its row is lost": lambda c, s, x: c.connection.execute("DELETE FROM report"),
+        "nothing was decided on it": lambda c, s, x: (
+            promote_another(c, s, x),
+            c.connection.execute("DELETE FROM promotion WHERE run_id < '2099'"),
+        ),
         "no run is promoted": lambda c, s, x: c.connection.execute("DELETE FROM promotion"),
     },
     "index": {
