@@ -59,6 +59,7 @@ def test_histograms_count_true_and_mismatched_pairs_of_each_model() -> None:
     assert [axes.get_title(loc="left") for axes in axes_of] == ["Base model", "This model"]
     assert [axes.get_xlabel() for axes in axes_of] == ["cosine similarity"] * 2
     assert axes_of[0].get_ylabel() == "tiles"
+    assert (axes_of[0].get_xlim(), axes_of[0].get_ylim()) == (axes_of[1].get_xlim(), axes_of[1].get_ylim())
     for axes, (true_t, mismatched_t) in zip(axes_of, pairs.values(), strict=True):
         bars = {part[0].get_label(): part.patches for part in axes.containers}
         assert set(bars) == {"true pairs", "mismatched pairs"}

@@ -275,6 +275,7 @@ def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_l
     settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name})
     (run_dir / METRICS).write_text("rows of 6 steps")
     with open_run(run_dir.parent, DIGEST, MODEL, settings, code_version="test", device="cpu") as run:
+        write_checkpoint(run, 4, {})  # of an earlier copy that was killed
         checkpoints.copy_progress(run_dir, run, settings)
         assert checkpoints.list_steps(run) == [4, 6]
         names = ("metrics.jsonl", "checkpoints/step-00000004.pt", "checkpoints/step-00000006.pt")

@@ -163,6 +163,8 @@ def test_a_run_that_was_killed_when_its_patience_had_ended_takes_no_further_step
     before = rows_without_times(started)
     assert before[-1]["step"] < 40
     assert rows_without_times(train(dataset_dir, tmp_path, MODEL, patient, code_version="test")) == before
+    other = train(dataset_dir, tmp_path, MODEL, patient.model_copy(update={"checkpoint_every": 4}), code_version="test")
+    assert [row["step"] for row in read_metrics(other)] == [1, 2, 3]  # it stops between two checkpoints
 
 
 SCRIPT = """
