@@ -325,7 +325,7 @@ def _finish(
     from hubbleclip.dataset import publish  # noqa: PLC0415 - imports astropy, which few commands need
 
     publish.write_metadata(building, description, manifest)
-    for leftover in building.glob(".*"):  # temporary files of an interrupted build
+    for leftover in building.rglob(".*"):  # temporary files of an interrupted build
         leftover.unlink()
     others = [path for path in sorted(building.rglob("*")) if path.is_file() and path.name not in plan]
     sync_files(others)  # these files are flushed first, because the description marks the dataset as complete

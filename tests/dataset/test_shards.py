@@ -130,7 +130,7 @@ def test_only_the_shards_that_a_stopped_build_lacks_are_given_to_workers(tmp_pat
     assert given[1] == given[0][2:]
 
 
-@pytest.mark.parametrize("lost", ["dataset.json", "manifest.parquet", "val-000000.tar"])
+@pytest.mark.parametrize("lost", ["dataset.json", "manifest.parquet", "val-000000.tar", "sky/hats.properties"])
 def test_a_build_killed_before_its_last_steps_ends_the_same(built, tmp_path, lost):
     samples, pngs, folder, dataset = built
     before = contents(folder)
@@ -138,7 +138,7 @@ def test_a_build_killed_before_its_last_steps_ends_the_same(built, tmp_path, los
     folder.rename(building)
     (building / "dataset.json").unlink()
     (building / lost).unlink(missing_ok=True)
-    (building / f".{lost}.1-2.tmp").write_bytes(b"half")
+    (building / lost).with_name(".file.1-2.tmp").write_bytes(b"half")
     again = build(samples, pngs, tmp_path / "datasets")
     assert again.dataset.digest == dataset.dataset.digest
     assert contents(folder) == before
