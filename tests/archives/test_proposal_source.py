@@ -121,8 +121,8 @@ def test_the_stored_list_is_used_while_the_server_fails(tmp_path: Path) -> None:
     with BadServer(table=PAGES) as server:
         source_at(server.url, tmp_path).fetch(["1"])
     with BadServer(table={"/hst/proposal_abstracts.html": give(b"", 500), f"{APT_PATH}9/": apt(9, "Ninth.")}) as server:
-        found, _ = source_at(server.url, tmp_path).fetch(["1", "9"])
-        assert [item.source for item in found] == ["abstracts.cat", "apt"]
+        found, rejections = source_at(server.url, tmp_path).fetch(["1", "9", "8"])
+        assert ([item.source for item in found], rejections[0].reason) == (["abstracts.cat", "apt"], "unanswered")
         found, rejections = source_at(server.url, tmp_path / "new").fetch(["1", "9"])
         assert ([item.source for item in found], rejections[0].reason) == (["apt"], "unanswered")
         assert "bulk list was not refreshed" in rejections[0].detail

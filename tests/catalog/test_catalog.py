@@ -190,9 +190,11 @@ def test_a_reader_stops_a_query_without_end(layout: Layout) -> None:
         assert catalog.counts()["watermark"] == 0
 
 
-def test_a_snapshot_is_published_after_each_interval_and_only_then_is_the_file_reopened(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reopen_every", [64, 1])
+def test_a_snapshot_is_published_after_each_interval_and_the_file_is_reopened_then_or_more_often(
+    reopen_every: int, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hubbleclip.catalog.working_copy.REOPEN_EVERY", reopen_every)
     start = int(time.monotonic()) + 100
     now = [start]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -200,5 +202,6 @@ def test_a_snapshot_is_published_after_each_interval_and_only_then_is_the_file_r
         for seconds, is_due in ((0, True), (59, False), (60, True), (119, False), (120, True)):
             now[0], connection = start + seconds, catalog.connection
             catalog.upsert({"watermark": [mark(str(seconds))]})
-            assert (layout.catalog.exists(), catalog.connection is not connection) == (is_due, is_due)
+            is_reopened = is_due or reopen_every == 1
+            assert (layout.catalog.exists(), catalog.connection is not connection) == (is_due, is_reopened)
             layout.catalog.unlink(missing_ok=True)
