@@ -298,10 +298,11 @@ def test_the_files_of_a_base_are_on_disk_before_it_has_its_name(tmp_path, monkey
     synced = []
     monkeypatch.setattr(checkpoints, "sync_files", lambda paths: synced.extend(path.name for path in paths))
     monkeypatch.setattr(Path, "rename", lambda *_: synced.append("renamed"))
+    monkeypatch.setattr(checkpoints, "sync_folder", synced.append)
     (tmp_path / ".base.building" / "of a killed process").mkdir(parents=True)
     checkpoints.write_base(tmp_path, lambda: load_model(MODEL, 1))
-    assert {*synced[:-1]} == {"open_clip_config.json", "open_clip_model.safetensors", "preprocess.py"}
-    assert synced[-1] == "renamed"
+    assert {*synced[:-2]} == {"open_clip_config.json", "open_clip_model.safetensors", "preprocess.py"}
+    assert synced[-2:] == ["renamed", tmp_path]
 
 
 def test_the_tag_of_a_profile_has_no_effect_on_a_name_that_includes_weights():
