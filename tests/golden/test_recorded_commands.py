@@ -64,7 +64,7 @@ allow_cpu = true
 SESSION = """
 status; status --json; runs; runs --json; datasets; promoted; search galaxy; explain a; compare a b; export a b; sql
 train; evaluate; index; frobnicate; status --frobnicate; status --set train.stepps=3; tile missing.fits --out x
-deploy --port 4201; deploy; deploy --set tiles.white_quantile=0.99; worker --pool gpu
+deploy --port 4201; deploy; deploy --set tiles.white_quantile=0.99; worker --pool gpu --pool cpu
 deployed index; deployed dataset splits.scheme=instrument 'splits.test_instruments=["ACS*"]'
 deployed dataset; deployed train train.steps=2; deployed evaluate; deployed index
 deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status --json
@@ -107,7 +107,7 @@ class Session:
         Path("mine.toml").write_text(PROFILE)
         Path("grid.toml").write_text("[train]\nseed = [2]\n")
         Path("worker").write_text(
-            '#!/bin/sh\necho "$@" $PREFECT_API_URL ${PREFECT_API_AUTH_STRING:+with its key} > words\n'
+            '#!/bin/sh\n[ $8 = cpu ] && exec sleep 999\necho "$@" $PREFECT_API_URL ${PREFECT_API_AUTH_STRING:+with its key} > words\n'
         )
         Path("worker").chmod(0o700)
         patch.setattr(workers, "sys", SimpleNamespace(executable=str(folder / "worker")))
