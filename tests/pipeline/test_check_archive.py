@@ -55,7 +55,9 @@ def test_the_first_ingest_of_a_mission_ends_at_an_archive_that_does_not_answer_a
         check_first(settings_at(url, tmp_path / "first"), replace(mark, archive="jwst"))
     *wrong, counted = (line for line in caplog.messages if line.startswith("check-archive: "))
     num_right, num = map(int, re.findall(r"\d+", counted)[:2])
-    assert num - num_right == len(wrong) > 0 and {" counts stops", " APT file differs"} <= {line.split(":")[1] for line in wrong}
+    assert num - num_right == len(wrong) > 0 and {" counts stops", " APT file differs"} <= {
+        line.split(":")[1] for line in wrong
+    }
     check_first(settings_at(url, tmp_path, check_first=False))
     check_first(settings_at(url, tmp_path, from_raw=True))
     check_first(settings_at(url, tmp_path), mark)
