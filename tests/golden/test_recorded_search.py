@@ -88,7 +88,7 @@ SESSION: dict[str, list[str]] = {
     "forms": ["/", f"/?q=spiral&{FILTERS}"],
     "beginnings": ["/", "/?selection=arcs"],
     "tile_pages": [
-        *(f"/tiles/{T[number]}" for number in (0, 7, 12, 15)),
+        *(f"/tiles/{T[number]}" for number in (0, 7, 9, 12, 15)),
         f"/tiles/{T[17][:9]}",
         f"/tiles/{T[5]}?q=globular%5E2&not=dust&group=none",
         *(f"/tiles/{T[number]}?q=spiral&group=none&k=1" for number in (0, 2)),

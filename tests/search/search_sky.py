@@ -51,7 +51,7 @@ TILES: list[Tile] = [
     ("hst:10002", "globular", 6, "47-TUC", CLUSTER, "WFPC2/WFC", "F555W", (6.02, -72.0785), {"exposure_s": None}),
     ("hst:10002", "globular", 7, "NGC 7801", CLUSTER, "WFPC2/WFC", "F555W", None, {"start_mjd": 49000.0}),
     ("hst:10002", "globular", 8, "NGC 7801", CLUSTER, "WFPC2/WFC", "F675W", (359.999, 0.001), {"exposure_s": 9.5}),
-    ("hst:10002", "globular", 8, "NGC 7801", CLUSTER, "WFPC2/WFC", "F675W", (0.001, 0.0012), {"exposure_s": 0.35}),
+    ("hst:10002", "globular", 8, "NGC 7801", CLUSTER, "WFPC2/WFC", "F675W", (0.0, 0.0), {"exposure_s": 0.35}),
     ("hst:10003", "comet", 10, "COMET-67P", COMET, "ACS/WFC", "F606W", (83.8, -5.4), {"is_moving": True}),
     ("hst:10003", "comet", 11, "COMET-67P", COMET, "ACS/WFC", "F814W", (83.8, -5.4), {"is_moving": True}),
     ("hst:10003", "comet", 12, None, None, "FGS", None, (83.9, -5.4), {"exposure_s": None, "start_mjd": None}),
