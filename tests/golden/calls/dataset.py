@@ -11,7 +11,6 @@ from valid_catalog import make
 
 from hubbleclip.core import records
 from hubbleclip.core.io import sha256_bytes
-from hubbleclip.dataset.build import BuiltDataset
 from hubbleclip.dataset.manifest import DatasetInfo
 from hubbleclip.dataset.splits.material import Material
 
@@ -52,15 +51,13 @@ def info(**more: Any) -> DatasetInfo:
     return DatasetInfo(**{"path": "d", "manifest": None, **texts, **{name: {} for name in tables}} | more)
 
 
-def packed(folder: Path, letters: str, **more: Any) -> BuiltDataset:
+def packed(folder: Path, letters: str, **more: Any) -> Any:
     """A dataset that has a tile per letter; the picture is the letter, and `v` and `t` are in val and test."""
     pictures = {letter.lower() * 32: letter.encode() for letter in letters}
     of = {"v": "val", "t": "test"}
     rows = [
-        make(
-            records.Sample, tile_id=one, png_sha256=sha256_bytes(png), ra_deg=png[0] / 1, split=of.get(one[0], "train")
-        )
-        for one, png in pictures.items()
+        make(records.Sample, tile_id=one, png_sha256=sha256_bytes(a), ra_deg=a[0] / 1, split=of.get(one[0], "train"))
+        for one, a in pictures.items()
     ]
     return build(rows, pictures, folder, **more)
 
