@@ -103,6 +103,7 @@ CASES: dict[str, tuple[list[Respond], dict[str, Any]]] = {
         [give_range(SIEVED, **TAG), sieved(4_155_840, 4_160_000, **TAG), give_range(SIEVED, **TAG)],
         LISTED,
     ),
+    "sieved, then from the start": ([sieved(0, 1_000_000, **TAG), sieved(0, len(SIEVED), **TAG)], LISTED),
     "sieved, another version": ([give_range(SIEVED, **TAG), give(SIEVED, **NEW_TAG)], LISTED),
     "sieved, cut": ([give_range(SIEVED[:-2880], **TAG)], LISTED),
     "sieved, cut by bytes": ([give_range(SIEVED[:-100], **TAG)], {"size_bytes": len(SIEVED) - 100}),
