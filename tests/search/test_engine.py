@@ -182,10 +182,10 @@ def test_counting_ranks_no_deeper_than_the_page_needs(search: Search, monkeypatc
     monkeypatch.setattr("hubbleclip.search.engine.COUNTED", NUM_PROPOSALS)
     monkeypatch.setattr("hubbleclip.search.ranking.MIN_DEPTH", 2)
     monkeypatch.setattr("hubbleclip.search.ranking.DEPTH_FACTOR", 2)
-    first, whole = (search.run(SearchParams(q="galaxy", mode="model", k=k)) for k in (1, NUM_PROPOSALS))
+    first, whole = (search.run(SearchParams(q="comet", mode="model", k=k)) for k in (1, NUM_PROPOSALS))
     assert 1 < first.num_hits < whole.num_hits == NUM_PROPOSALS
     assert (first.is_counted, first.has_more, whole.is_counted, whole.has_more) == (False, True, True, False)
-    two = search.run(SearchParams(q="galaxy", mode="model", group="none", proposal=["3", "4"], k=1))
+    two = search.run(SearchParams(q="comet", mode="model", group="none", proposal=["3", "4"], k=1))
     assert (two.num_hits, two.is_counted, two.has_more) == (NUM_PROPOSALS, False, True)  # 12 tiles are ranked
 
 
