@@ -70,7 +70,7 @@ deployed dataset; deployed train train.steps=2; deployed evaluate; deployed inde
 deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status --json
 clean; clean --runs; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
 export 2029 a; export ../runs/2029 a; search field --mode words -k 2; search field --mode words --format csv -k 1 --group none
-search xyzzy --mode words; subset {dataset} --query field --most 3; subset {dataset} --selection none
+search xyzzy --mode words; subset {dataset} --query 19 --most 2; subset {dataset} --selection none
 subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out --pictures
 train --sweep grid.toml --set train.steps=2
 train --set evaluation.shuffled_steps=1 --set train.steps=2; runs --json; reports --json; evaluate nothing
