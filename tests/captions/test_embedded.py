@@ -1,5 +1,6 @@
 """The embedded model answers through llama.cpp's own OpenAI-compatible server, constrained by the schema."""
 
+import os
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -47,6 +48,9 @@ def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: 
         )
         reply = Embedded(given).ask(SOURCE, lambda: 0)
     assert (stub.requests[0]["model"], reply.prompt_tokens, reply.answer_tokens) == ("tiny", 400, 100)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.setattr(embedded, "SERVER", "import sys; print('http', *sys.argv[2:])")
+    assert Embedded(given).address == f"http {os.cpu_count()}"
     monkeypatch.setattr(embedded, "SERVER", "")
     with pytest.raises(SettingsError, match=r"llama\.cpp cannot load .*tiny\.gguf"):
         Embedded(given).ask(SOURCE, lambda: 0)

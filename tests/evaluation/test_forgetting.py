@@ -35,6 +35,7 @@ def test_a_photograph_is_seen_whole_and_by_its_four_corners_of_two_thirds() -> N
 def test_digits_are_the_first_500_at_full_contrast() -> None:
     images, found = forgetting.digits(8), load_digits()
     assert images.class_t.tolist() == found.target[:500].tolist()
+    assert images.group_t.tolist() == list(range(500))  # each is drawn by itself
     assert np.array_equal(images.levels[:, 0].numpy(), np.rint(found.images[:500] * 255 / 16))
 
 

@@ -204,7 +204,7 @@ def test_a_page_of_a_mapped_plane_begins_anywhere(tmp_path):
         np.testing.assert_array_equal(image.data_yx, plane)
 
 
-@pytest.mark.parametrize("name", ["a_wht.fits", "A_WHT.FITS", "a_drz.fits"])
+@pytest.mark.parametrize("name", ["a_wht.fits", "A_WHT.FITS", "a.1_wht.fits", "a_drz.fits"])
 def test_a_weight_map_is_known_by_the_name_in_the_archive_or_else_by_that_of_the_file(tmp_path, name):
     is_weight = "wht" in name.lower()
     for path, file_name in (

@@ -92,6 +92,8 @@ def test_a_token_is_taken_from_header_cookie_or_url(search: Search) -> None:
             headers = {"authorization": f"Bearer {header}", "cookie": f"hubbleclip_token={cookie}"}
             status = 401 if "s3cret" not in (header, cookie, in_url) else 303 if in_url else 200
             assert client.get(f"/metrics?token={in_url}", headers=headers).status_code == status
+        counted = client.get("/metrics", headers={"authorization": "Bearer s3cret"}).text
+        assert 'hubbleclip_requests_total{route="other",status="401"} 14.0' in counted
     with client_of(service_of(search)) as client:
         assert client.get("/?q=galaxy&token=old").headers["location"] == "/?q=galaxy"
 
