@@ -36,7 +36,7 @@ def error_of(status: int) -> requests.HTTPError:
 
 
 def disk(*free_bytes: float) -> AbstractContextManager[Any]:
-    """A disk with so many free bytes, asked one time after the other."""
+    """A disk whose free bytes are these numbers, one for each call."""
     left = [*free_bytes, free_bytes[-1]]
     return patch("shutil.disk_usage", lambda _: SimpleNamespace(free=left.pop(0) if len(left) > 1 else left[0]))
 

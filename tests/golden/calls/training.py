@@ -35,7 +35,7 @@ WANDB.init = lambda **settings: said(**settings) or WANDB
 
 
 def pair(*differences: float) -> Any:
-    """Two processes on the CPU, of which the other one has numbers that are larger by a difference per gathering."""
+    """This process and another on the CPU, whose numbers exceed those of this one by the next difference."""
     left = iter(differences)
     return SimpleNamespace(device=ALONE.device, size=2, gather=lambda x: torch.cat([x, x + next(left)]))
 
@@ -49,7 +49,7 @@ def hub(folder: Path) -> Any:
 
 
 def facts(run_dir: Path, **changes: Any) -> Path:
-    """Write facts of a run, which are empty texts but for the changes."""
+    """Write the description of a run: the changes, and an empty text for each other field."""
     write_facts(run_dir, {**dict.fromkeys(REQUIRED_FACTS, ""), **changes})
     return run_dir
 
