@@ -236,7 +236,7 @@ def test_a_tile_is_averaged_only_if_neither_side_grows(shape_yx, kernel) -> None
     colour.save(other, "PNG")
     assert np.array_equal(decode_resized(encode_png(levels_yx), 4), np.asarray(expected))
     assert np.array_equal(decode_resized(other.getvalue(), 4), resized(colour.convert("L"), 4))
-    assert shape_yx != (8, 8) or np.array_equal(decode_resized(encode_png(levels_yx), 8), levels_yx)
+    assert np.array_equal(decode_resized(encode_png(levels_yx), 8), resized(image, 8))
 
 
 @pytest.mark.parametrize("step", [0, 4])

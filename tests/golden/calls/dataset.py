@@ -51,9 +51,9 @@ def info(**more: Any) -> DatasetInfo:
     return DatasetInfo(**{"path": "d", "manifest": None, **texts, **{name: {} for name in tables}} | more)
 
 
-def packed(folder: Path, letters: str, **more: Any) -> Any:
-    """A dataset that has a tile per letter; the picture is the letter, and `v` and `t` are in val and test."""
-    pictures = {letter.lower() * 32: letter.encode() for letter in letters}
+def packed(folder: Path, words: Iterable[str], **more: Any) -> Any:
+    """A dataset that has a tile per word, such as a letter; the word is the picture, `v` and `t` are in val and test."""
+    pictures = {word[0].lower() * 32: word.encode() for word in words}
     of = {"v": "val", "t": "test"}
     rows = [
         make(records.Sample, tile_id=one, png_sha256=sha256_bytes(a), ra_deg=a[0] / 1, split=of.get(one[0], "train"))
