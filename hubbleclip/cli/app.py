@@ -84,7 +84,7 @@ def retry(reasons: list[str], options: Options = Options()) -> None:
     """
     from hubbleclip.pipeline.engine.attempts import retry as take_back
 
-    print_line(f"{count_of(take_back(options.settings(), reasons), 'item')} are tried again by the next run")
+    print_line(f"the next run tries {count_of(take_back(options.settings(), reasons), 'item')} again")
 
 
 @app.command

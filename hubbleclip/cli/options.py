@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Options:
 
     def flags(self) -> str:
         """Return the profile and the data root as options of a command, each after a space; defaults are omitted."""
-        flags = {"--profile": "" if self.profile == "demo" else self.profile, "--data": str(self.data or "")}
+        is_default = self.profile == "demo" and not os.environ.get("HUBBLECLIP_PROFILE")
+        flags = {"--profile": "" if is_default else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
 
     def layout(self) -> Layout:

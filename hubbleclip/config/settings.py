@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from hubbleclip.config.base import Section, explain_error
 from hubbleclip.config.captions import WRITTEN_KINDS, CaptionSettings
@@ -197,8 +198,9 @@ class Settings(BaseSettings):
         written = [kind for kind in self.shards.caption_kinds if kind.partition("@")[0] in WRITTEN_KINDS]
         if written and self.shards.caption_kinds[0] == written[0]:
             raise ValueError(f"shards.caption_kinds: the main caption cannot be {written[0]!r}: put 'abstract' first")
-        if not self.captions.backend and any("@" not in kind for kind in written):
-            raise ValueError(f"shards.caption_kinds has {written[0]!r}: set captions.backend, such as 'rules'")
+        own = [kind for kind in written if "@" not in kind]
+        if own and not self.captions.backend:
+            raise ValueError(f"shards.caption_kinds has {own[0]!r}: set captions.backend, such as 'rules'")
         if self.tiles.colour and not self.fetch.keep_fits:
             raise ValueError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
         return self
@@ -254,7 +256,11 @@ def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
     file = profile_file(profile)
     # The profile is named after its file, so that two profiles never share an output folder.
     given: dict[str, Any] = {}
-    for layer in (EnvSettingsSource(Settings)(), {"profile": file.stem}, *overrides):
+    try:
+        environment = EnvSettingsSource(Settings)()
+    except SourceError as error:
+        raise SettingsError(f"{error}: write lists as JSON, as in HUBBLECLIP_TILES__VIEWS='[\"aim\"]'") from error
+    for layer in (environment, {"profile": file.stem}, *overrides):
         given = _merge_tables(given, layer)
     try:
         settings = Settings(**_merge_tables(_merge_tables(site, read_toml(file)), given))

@@ -37,7 +37,7 @@ def _entry(name: str, description: str | None, value: Any) -> str:
     """Format one setting under its comment. A setting of None is commented out, because TOML has no null."""
     is_unset = value is None
     # JSON strings, numbers, booleans and arrays are also valid TOML, and objects are with equals signs.
-    text = '""' if is_unset else json.dumps(value, default=str, separators=(", ", " = "))
+    text = '""' if is_unset else json.dumps(value, default=str, ensure_ascii=False, separators=(", ", " = "))
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
 
 

@@ -65,19 +65,21 @@ def in_words(one: object) -> str:
     return " ".join([str(one.data or "data"), *one.set]) if isinstance(one, Options) else str(one)
 
 
+STAGES = ("tiles", "captions", "shards", "train", "index")
 SMALL = in_words(Options(data=Path("d/small"), set=SMALL_DEMO))
 
 
 @pytest.mark.parametrize(
     ("words", "calls"),
     [
-        *((name, [f"run_stage {name} data True"]) for name in ("tiles", "captions", "shards", "train", "index")),
-        ("ingest --retry", ["run_stage ingest data True retry=True"]),
+        *((f"{name}{more}", [f"run_stage {name} data {not more}"]) for name in STAGES for more in ("", " --no-server")),
+        ("ingest --retry --no-server", ["run_stage ingest data False retry=True"]),
         (
             "ingest --no-files --from-raw --set=a=1",
             ["run_stage ingest data a=1 fetch.files=false archive.from_raw=true True retry=False"],
         ),
         ("dataset --no-server", ["run_stage dataset data False", "status data"]),
+        ("evaluate --no-server", ["run_stage evaluate data False run=", "print_summary data "]),
         ("evaluate 2026 --data d", ["run_stage evaluate d True run=2026", "print_summary d 2026"]),
         (
             "demo --data d --small",
@@ -88,7 +90,10 @@ SMALL = in_words(Options(data=Path("d/small"), set=SMALL_DEMO))
             [f"{name} hubbleclip-demo{more}" for name, more in (("run_stage pipeline", " False"), ("status", ""))]
             + ["print_summary hubbleclip-demo is_own=True"],
         ),
-        ("train --sweep grid.toml", ["run_stage sweep data True grid={'train.seed': [1, 2]}", "print_rows None"]),
+        (
+            "train --sweep grid.toml --no-server",
+            ["run_stage sweep data False grid={'train.seed': [1, 2]}", "print_rows None"],
+        ),
     ],
 )
 def test_a_command_passes_its_options_on(

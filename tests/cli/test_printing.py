@@ -38,9 +38,9 @@ def test_a_hit_takes_two_lines_of_a_narrow_terminal(
         (GroupBy.PROPOSAL, 1, ["F814W  +1", "proposal"]),
     ):
         searching.print_hits([row | {"filter": "F814W", "target_name": "", "num_folded": num}], Format.TABLE, group)
-        first, _, *meaning = capsys.readouterr().out.splitlines()
+        first, title, *meaning = capsys.readouterr().out.splitlines()
         said = f"+N: further tiles of the same {more[1]}, which --group none shows"
-        assert first.endswith(more[0]) and " ".join(" ".join(meaning).split()).endswith(said)
+        assert first.endswith(more[0]) and not title.strip() and " ".join(" ".join(meaning).split()).endswith(said)
     searching.print_hits([row | {"title": "A long title " * 9, "num_folded": 0}], Format.TABLE, GroupBy.NONE)
     first, second, meaning = capsys.readouterr().out.splitlines()
     assert meaning == "score: higher is better, comparable within one search only"
@@ -57,7 +57,7 @@ def test_scores_have_a_column_per_model_and_their_intervals(
     row = {"model": "m", "name": models.SHOWN[0], "value": 0.25, **low_high}
     result = {"benchmark": "b", "model": "m", "num_tiles": 3, "num_captions": 4, "num_programs": 2}
     result |= {"items_sha256": "f" * 64, "metrics": [row, row | {"model": "n", "value": 0.5, "low": None}]}
-    for num, said in ((1, "1"), (None, "an unknown number")):
+    for num, said in ((0, "0"), (None, "an unknown number")):
         models.print_captions(result | {"num_programs_in_train": num})
         out = capsys.readouterr().out
         cells = [one.strip() for one in next(line for line in out.splitlines() if models.SHOWN[0] in line).split("│")]

@@ -74,11 +74,13 @@ search xyzzy --mode words; subset {dataset} --query 19 --most 2; subset {dataset
 subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out --pictures
 train --sweep grid.toml --set train.steps=2
 train --set evaluation.shuffled_steps=1 --set train.steps=2; runs --json; reports --json; evaluate nothing
-retry never; retry stalled; drop 12; drop 12 --yes; shards --no-server; datasets
+retry stalled never; retry stalled; drop 12; drop 12 --yes; shards --no-server; datasets
 contracts --joined joined.yaml; contracts
 ingest --retry --no-server; tiles --no-server --set tiles.size_px=60; status
+drop 13; clean --runs; datasets --json; explain {tile} --json; export {run} made --no-onnx
+damage; verify {dataset}; publish {dataset} out
 """
-"""Commands, `deployed FLOW SETTINGS` for runs of deployments, and `remains` for what others leave."""
+"""Commands, `deployed FLOW SETTINGS` for runs of deployments, `remains` for what others leave, and `damage`."""
 
 
 def shown(value: Any) -> Any:
@@ -104,6 +106,8 @@ class Session:
         numbers = {name: getattr(signal, name) for name in ("SIGTERM", "SIGINT")}
         patch.setattr(workers, "signal", SimpleNamespace(**numbers, signal=lambda *_: None))
         patch.setattr("hubbleclip.cli.listing.OPENERS", ("true",))
+        answers = ["\n"]  # of a person at a terminal; later commands have none
+        patch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: bool(answers), readline=answers.pop))
         Path("mine.toml").write_text(PROFILE)
         Path("grid.toml").write_text("[train]\nseed = [2]\n")
         Path("worker").write_text(
@@ -150,6 +154,8 @@ class Session:
         self.now += timedelta(minutes=1)
         if line == "remains":
             return self.leave_remains()
+        if line == "damage":
+            return [path.write_bytes(b"") for path in self.layout.datasets.rglob("*.tar")]
         tiles = [path.stem for path in self.layout.tiles.rglob("*.png")]
         Path("ids.csv").write_text("tile_id,a\n\n" + "".join(f" {tile} ,1\n{tile},2\n" for tile in tiles))
         with time_machine.travel(self.now, tick=False):
