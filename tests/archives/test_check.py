@@ -98,6 +98,7 @@ def test_windows_and_files_of_which_only_a_part_is_read(tmp_path: Path, monkeypa
     assert (found["observations of the profile"], found["counts"]) == ("0", "4 of 6 in the dates")
     assert (found["one window twice"], found["file, content"]) == ("2 and 2 rows", "50,000 bytes read")
     assert (measured.bytes_per_s, measured.copy_bytes_per_s, (measured.page or (0,))[0]) == (25_000, 25_000, 3)
+    assert measured.bytes_per_pixel == 89_280 / 10_000
 
 
 def test_kept_answers_are_read_by_the_parsers(simulator: str, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_nothing_landed_is_a_clear_error(raw: RawResponses) -> None:
             question()
 
 
-@pytest.mark.parametrize("data", [b"", b"no gzip", b"\x1f\x8b\x08\x00cut"])
+@pytest.mark.parametrize("data", [b"", b"no gzip", b"\x1f\x8b\x08\x00cut", b"\x1f\x8b\x08" + bytes(7) + b"\xff"])
 def test_a_damaged_file_is_named(raw: RawResponses, data: bytes) -> None:
     raw.store("observations", [1], [{"obsid": 1}])
     (path,) = files_of(raw, "observations")

@@ -19,9 +19,10 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.missions import MISSIONS
 from tests.archives.conftest import fetch_and_limits, make_transport, sources_of
 from tests.archives.test_cadc import votable
+from tests.bad_server import FITS as FILE
 from tests.bad_server import BadServer, give, give_range
 
-__all__ = ["BadServer", "give", "give_range", "make_transport", "pickle", "sources_of", "votable"]
+__all__ = ["FILE", "BadServer", "give", "give_range", "make_transport", "pickle", "sources_of", "votable"]
 
 
 def response(status: int, **headers: str) -> requests.Response:
