@@ -111,9 +111,9 @@ def test_an_example_is_occluded_for_its_own_caption(trained, embedded):
 
 def test_a_promotion_is_decided_on_val(trained):
     _, dataset_dir, run_dir, _ = trained
-    info = read_dataset(dataset_dir)
-    found = val_estimate(info, run_dir, SETTINGS)
-    assert found.num_groups == 2  # the test split has 10 groups
+    info, parts = read_dataset(dataset_dir), []
+    found = val_estimate(info, run_dir, SETTINGS, lambda work, given: map(work, parts.extend(given) or given))
+    assert (found.num_groups, {part.split for part in parts}) == (2, {"val"})  # the test split has 10 groups
     loaded, val = load_run_model(run_dir), make_test_set(samples_of(info.manifest), "val")
     prepare_for_embedding(loaded, SETTINGS.precision)
     scores_tc = embed_tiles(loaded, info, "val", 8)[1] @ embed_texts(loaded, val.captions_c, 8).T
@@ -142,9 +142,10 @@ def test_a_headline_with_a_wide_interval_is_warned_of(caplog, num_groups, spread
 
 def test_metrics_json_equals_the_returned_metrics_and_a_repeat_gives_the_same_bytes(trained, evaluation, caplog):
     root, dataset_dir, run_dir, shuffled_dir = trained
-    again = root / "reports/b"
-    report.evaluate(dataset_dir, run_dir, {"shuffled": shuffled_dir}, again, SETTINGS, code_version="1.2.3+gabc")
-    assert "raise splits.test_share" in caplog.text
+    again, parts = root / "reports/b", []
+    more = {"code_version": "1.2.3+gabc", "map_fn": lambda work, given: map(work, parts.extend(given) or given)}
+    report.evaluate(dataset_dir, run_dir, {"shuffled": shuffled_dir}, again, SETTINGS, **more)
+    assert "raise splits.test_share" in caplog.text and {part.split for part in parts} == {"test"}
     names = ("metrics.json", "index.html")
     assert all((evaluation.path / name).read_bytes() == (again / name).read_bytes() for name in names)
     written = json.loads((evaluation.path / "metrics.json").read_text())

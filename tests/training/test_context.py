@@ -67,7 +67,9 @@ def test_a_text_tower_of_its_own_is_stretched_to_400_and_exported(name, named, t
     (tmp_path / "exported").mkdir()
     write_open_clip(stretched, tmp_path / "exported")
     exported = f"local-dir:{tmp_path / 'exported'}"
-    assert torch.allclose(load_model(ModelSettings(name=exported), 1).encode_texts(texts), feat_nd, atol=1e-6)
+    again, longer = (load_model(ModelSettings(name=exported, context_length=size), 1) for size in (0, 450))
+    assert torch.allclose(again.encode_texts(texts), feat_nd, atol=1e-6)
+    assert torch.allclose(longer.encode_texts(texts[:3]), feat_nd[:3], atol=1e-6)
     assert is_longer_than_open_clip(stretched) == ("no_causal_mask" in KINDS[name])
     if "no_causal_mask" in KINDS[name]:  # open_clip would read 400 tokens of padding
         with pytest.raises(TypeError, match="own_context_length"):

@@ -125,14 +125,14 @@ def test_a_model_and_its_features_take_three_lines(folder, run_dir, tmp_path):
     model = hubbleclip.load_model(str(folder))
     model.batch_size = 2
     colour = Image.merge("RGB", [made_tile(64, seed=seed) for seed in (2, 3, 4)])
-    feat_nd = model.embed([tmp_path / "tile.png", other, "a comet", np.array(other), "a spiral galaxy"])
+    feat_nd = model.embed([tmp_path / "tile.png", other, "a comet", np.array(other), "a spiral galaxy"] * 5)
     assert np.allclose(*model.embed([colour, colour.convert("L")]), atol=1e-6)
     loaded = load_run_model(run_dir)
     levels = [decode_resized(encoded(one), 32) for one in (made_tile(64), other)]
     images = loaded.encode_images(torch.from_numpy(np.stack(levels))[:, None])
     expected = torch.cat([loaded.encode_texts(["a comet", "a spiral galaxy"]), images])
     assert feat_nd.dtype == np.float32
-    assert np.allclose(feat_nd, expected[[2, 3, 0, 3, 1]].numpy(), atol=1e-6)
+    assert np.allclose(feat_nd, expected[[2, 3, 0, 3, 1] * 5].numpy(), atol=1e-6)
     assert np.allclose(hubbleclip.load_model(run_dir).embed(["a comet"]), feat_nd[2:3], atol=1e-6)
 
 
