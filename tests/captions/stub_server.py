@@ -10,7 +10,9 @@ from typing import Any
 
 from tests.bad_server import BadServer, Respond, give, silence
 
-FAULTS = ("not json", "bad schema", "429", "500", "half", "hang")
+BROKEN = ("null", '{"choices": []}', '{"choices": [{"message": {"content": "{}"}}], "usage": [1]}')
+"""Responses that are no chat completions."""
+FAULTS = ("not json", "bad schema", "429", "500", "half", "hang", *BROKEN)
 
 
 def answer_about(text: str) -> dict[str, object]:
@@ -44,6 +46,7 @@ def responses_about(abstract: str) -> dict[str, Respond]:
         "bad schema": give(completion(content.replace("Stars", "Sorcery"))),
         "half": give(body[: len(body) // 2], length=len(body)),
         "hang": silence(3),
+        **{one: give(one.encode()) for one in BROKEN},
         "307": give(b"", 307, Location="/v1/elsewhere"),
         **{
             status: give(b'{"error": "no"}', int(status), Retry_After="0")

@@ -127,6 +127,8 @@ def test_targets_of_the_catalog_and_positions_become_cones(search: Search) -> No
 
 def test_many_threads_get_the_answers_of_the_old_or_of_the_new_index(own_index: Settings) -> None:
     search = Search.open(own_index)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: id(search.opened.model.load()), range(8)))) == 1
     add_tiles(own_index, range(8, 9), range(1))
     queries = [SearchParams(q=text, mode=mode, k=50) for text in ("galaxy", "comet") for mode in Mode]
     before = [search.run(query) for query in queries]

@@ -156,7 +156,7 @@ def test_an_append_that_ends_before_the_manifest_leaves_the_former_rows(
 ) -> None:
     store = embedded(tmp_path, 300)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
-        patch.setattr(stores_embedded, "write_manifest", Mock(side_effect=OSError("full")))
+        patch.setattr(stores_embedded, "description_bytes", Mock(side_effect=OSError("full")))
         store.append(ids(300, 700), features(400))  # merges both
     assert EmbeddedStore(tmp_path, MODEL).tile_ids.to_pylist() == ids(0, 300)
 
