@@ -37,7 +37,7 @@ STATIC = Path(__file__).parent / "pages/static"
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STATUS: dict[type, int] = {NotFoundError: 404, UploadError: 422, ParameterError: 422}
 STATUS |= dict.fromkeys((BusyError, CatalogError, DamagedIndexError), 503)
-"""HTTP status by type of error; 400 for all others."""
+"""HTTP status by class of error, also for its subclasses; 400 for all others."""
 
 
 class Health(BaseModel):
@@ -138,7 +138,7 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HubbleclipError)
     async def explain_error(request: Request, error: HubbleclipError) -> Response:
-        status = STATUS.get(type(error), 400)
+        status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 400)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
         if wants_page(request):
             return error_page(request, str(error), status, headers)

@@ -6,15 +6,19 @@ import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 from astropy.io import fits as pyfits
+from fastapi import FastAPI
 from starlette.testclient import TestClient
+from uvicorn.server import ServerState
 
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.embedding_process import TextsAhead
 from hubbleclip.search.server.application import create_app
 from hubbleclip.search.server.pictures import cut_out
+from hubbleclip.search.server.run_server import BoundedProtocol, configure
 from hubbleclip.search.server.search_service import SearchService
 from hubbleclip.search.server.security import Access
 from hubbleclip.search.stores.embedded import EmbeddedStore
@@ -55,7 +59,22 @@ def service_of(search: Any = None, **more: Any) -> SearchService:
     return SearchService(search=search or SimpleNamespace(**values), explain=more.get("explain", dict))
 
 
+def client(service: SearchService, **access: Any) -> TestClient:
+    """A client of a server."""
+    return TestClient(create_app(service, Access(**access)), "http://localhost")
+
+
 def get(service: SearchService, url: str) -> tuple[int, str]:
     """Status and text of an answer of the server."""
-    answer = TestClient(create_app(service, Access()), "http://localhost").get(url)
+    answer = client(service).get(url)
     return answer.status_code, answer.text
+
+
+def protocol(*parts: bytes) -> BoundedProtocol:
+    """A connection on which a client has sent these parts; its loop and transport only note what they are asked for."""
+    loop = MagicMock(create_task=lambda task: task.close() or MagicMock())
+    made = BoundedProtocol(configure(FastAPI()), ServerState(), {}, loop)
+    made.connection_made(MagicMock())
+    for part in parts:
+        made.data_received(part)
+    return made

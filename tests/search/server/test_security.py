@@ -3,8 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -82,8 +81,8 @@ def test_a_token_is_taken_from_header_cookie_or_url(search: Search) -> None:
         assert client.get("/healthz").status_code == 200
         for path in ("/", "/api/v1/search?q=a", "/metrics", "/?token=wrong", "/scs?RA=1&DEC=1&SR=1", "/static/page.js"):
             assert client.get(path).status_code == 401
-        moved = client.get("/?q=galaxy&token=s3cret")
-        assert (moved.status_code, moved.headers["location"]) == (303, "/?q=galaxy")
+        moved = client.get("/?q=galaxy&q=dust&token=s3cret")
+        assert (moved.status_code, moved.headers["location"]) == (303, "/?q=galaxy&q=dust")
         assert "httponly" in moved.headers["set-cookie"].lower()
         assert "samesite=strict" in moved.headers["set-cookie"].lower()
         assert client.get("/?q=galaxy").status_code == 200
@@ -226,20 +225,6 @@ def test_headers_that_never_end_are_cut_off(start, search: Search, monkeypatch: 
                 time.sleep(0.05)
                 slow.sendall(b"X-A: b\r\n")
         assert is_ended(silent)
-
-
-def test_a_connection_outlives_the_limit_of_its_first_headers(
-    start, search: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run_server, "HEADERS_S", 0.5)
-    with closing(HTTPConnection(urlsplit(start(service_of(search))).netloc)) as client:
-        client.connect()
-        first = client.sock
-        for pause_s in (0, 0.6):
-            time.sleep(pause_s)
-            client.request("GET", "/healthz")
-            assert client.getresponse().read()
-            assert client.sock is first
 
 
 def test_a_query_string_without_end_is_refused(start, search: Search) -> None:

@@ -83,5 +83,5 @@ def test_rows_beyond_the_limit_are_told(client: TestClient, monkeypatch: pytest.
         assert (len(table.array), status) == (limit, "OVERFLOW")
     for limit, expected in ((5, (10, "OVERFLOW")), (6, (12, "OK"))):  # of the last tiles of the index
         monkeypatch.setattr(virtual_observatory, "MAX_DEPTH", limit)
-        table, status = table_of(client, "/sia2/query", TARGET="NGC-107", maxrec=12)
+        table, status = table_of(client, "/sia2/query", TARGET="NGC-107", maxrec=12, pos=["RANGE 0 360 -90 90"] * 2)
         assert (len(table.array), status) == expected
