@@ -109,8 +109,9 @@ def test_it_has_the_place_of_the_middle_native_tile_and_an_identity_of_all_three
     (native,) = tile_file(folder / "middle.fits", SHAS[1], SETTINGS).tiles
     (tile,) = cut_colour(parts, SHAS, SETTINGS).tiles
     assert (tile.view, tile.y0, tile.x0, tile.geometry) == ("colour", native.y0, native.x0, native.geometry)
-    others = [cut_colour(parts, shas, SETTINGS).tiles[0] for shas in (["dd" * 32, *SHAS[1:]], SHAS[::-1])]
-    assert len({native.tile_id, tile.tile_id, *(other.tile_id for other in others)}) == 4
+    all_shas = ["dd" * 32, *SHAS[1:]], SHAS[::-1], [*SHAS[:2], "dd" * 32]
+    others = [cut_colour(parts, shas, SETTINGS).tiles[0] for shas in all_shas]
+    assert len({native.tile_id, tile.tile_id, *(other.tile_id for other in others)}) == 5
 
 
 def test_where_too_little_is_seen_in_all_three_there_is_no_tile(parts, tmp_path):

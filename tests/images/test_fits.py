@@ -232,8 +232,8 @@ def test_quality_flags_of_signed_bytes_are_read_with_their_bzero(tmp_path, sky):
     assert masked(read_one(path)) == {(3, 5)}
 
 
-def write_with_packed_quality(path, data):
-    image = fits.ImageHDU(data.astype(np.float32), name="SCI")
+def write_with_packed_quality(path, data, hdu=fits.ImageHDU, **options):
+    image = hdu(data.astype(np.float32), name="SCI", **options)
     fits.HDUList([fits.PrimaryHDU(), image, fits.CompImageHDU(data, name="DQ")]).writeto(path, overwrite=True)
     return path
 
@@ -244,6 +244,7 @@ def write_with_packed_quality(path, data):
         (write_drz, 45_000),
         (write_compressed, 45_000 + 64 * 90 * 24),
         (write_with_packed_quality, 64 * 90 * 24),  # pixels that are mapped from the file take no memory
+        (lambda path, data: write_with_packed_quality(path, data, fits.CompImageHDU), 45_000 + 64 * 90 * 24),
     ],
 )
 def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, write, num_bytes):
@@ -256,8 +257,9 @@ def test_an_image_that_needs_too_much_memory_is_refused_before_it_is_read(tmp_pa
 
 def test_the_compression_of_the_quality_is_checked_too(tmp_path, sky, monkeypatch):
     monkeypatch.setattr(compressed, "LARGEST_SIDE", 559)
-    with pytest.raises(ImageError, match="unreadable: compression parameter ZTILE1 is 560"):
-        read_one(write_with_packed_quality(tmp_path / "a.fits", sky.astype(np.int16)))
+    for options in ({}, {"hdu": fits.CompImageHDU, "tile_shape": (1, 9)}):
+        with pytest.raises(ImageError, match="unreadable: compression parameter ZTILE1 is 560"):
+            read_one(write_with_packed_quality(tmp_path / "a.fits", sky.astype(np.int16), **options))
 
 
 def test_a_file_of_too_many_extensions_is_refused(tmp_path, monkeypatch):
