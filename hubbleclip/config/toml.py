@@ -60,14 +60,19 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         place = found
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"{section} is given a value, so that {path} cannot be set: give only one of them")
         place[name] = value
     return found
 
 
 def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file of settings whose values are lists."""
-    sections = read_toml(path)
-    names = {f"{section}.{name}": values for section in sections for name, values in dict(sections[section]).items()}
+    names = {
+        f"{section}.{name}".removesuffix("."): values
+        for section, table in read_toml(path).items()
+        for name, values in (table if isinstance(table, dict) else {"": table}).items()
+    }
     wrong = [name for name, values in names.items() if not (isinstance(values, list) and values)]
     if wrong or not names:
         raise SettingsError(f"the grid {path} has no list of values for {', '.join(wrong) or 'any setting'}")
