@@ -145,9 +145,9 @@ def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(
     assert caplog.messages == ["sql: only the first 2 rows are written: raise --max-rows"]
     run_command("sql", "--views", place)
     assert "search_abstracts" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["sql", place])
-    assert "--views" in capsys.readouterr().err
+    run_command(*words, place, "--max-rows=3")
+    assert capsys.readouterr().out.splitlines()[-1] == "2"
+    assert_one_line([*words[:2], "--max-s=0.001", place], capsys, "raise --max-s")
 
 
 def test_locked_catalog_names_its_holder_before_a_server_starts(
