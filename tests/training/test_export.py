@@ -54,6 +54,7 @@ def encoded(image: Image.Image) -> bytes:
 
 def exported(folder: Path, loaded) -> Path:
     folder.mkdir(parents=True)
+    loaded.model.to(memory_format=torch.channels_last)  # as in training
     write_open_clip(merged(loaded), folder)
     return folder
 

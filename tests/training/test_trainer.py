@@ -186,7 +186,7 @@ def test_weights_of_the_average_and_buffers_are_checked_before_they_are_validate
     buffered.loaded.model.register_buffer("statistics", torch.tensor([1.0, torch.inf]))
     for trainer, name in ((averaged, "visual.proj"), (buffered, "statistics")):
         for act in (trainer.validate_if_due, trainer.save):
-            with pytest.raises(TrainingError, match=f"{name} are not finite"):
+            with pytest.raises(TrainingError, match=f"{name} are not finite at step 0"):
                 act()
         assert trainer.best_score is None
     assert list(tmp_path.iterdir()) == []
