@@ -66,7 +66,8 @@ class MadePrefect:
         self.runs.append(SimpleNamespace(parent_flow_run_id=parent, **own, **of))
         name = flow.flow_run_name if isinstance(flow.flow_run_name, str) else flow.flow_run_name()
         place = "  " * len(self.runs)
-        self.note(f"{place}{name} begins", flow.retries, flow.retry_delay_seconds)
+        own = ["its own run"] * bool(parameters.get("is_own"))
+        self.note(f"{place}{name} begins", flow.retries, flow.retry_delay_seconds, *own)
         try:
             return flow.fn(*given, **named)
         finally:

@@ -24,7 +24,8 @@ from hubbleclip.dataset.manifest import read_dataset
 from hubbleclip.evaluation.benchmarks.items import write_items
 from hubbleclip.evaluation.benchmarks.leaderboard import append_result
 from hubbleclip.images.wcs import tile_geometries
-from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, run_folder, trained_proposals
+from hubbleclip.pipeline.benchmark import Entry, benchmark, open_items, trained_proposals
+from hubbleclip.pipeline.export import find_description
 from hubbleclip.training.checkpoints import load_base_model, load_run_model
 from hubbleclip.training.export.open_clip_folder import merged, write_open_clip
 from hubbleclip.training.models.trained_model import load_model
@@ -76,6 +77,7 @@ def test_programmes_in_train_are_those_of_the_scored_run_and_not_of_the_items(pr
     assert benchmark(tmp_path / "set.parquet", settings, entry)["num_programs_in_train"] == seen > 0
     other = made_run(tmp_path, digest="0" * 32)
     assert trained_proposals(other, str(dataset_dir), settings) is None
+    assert find_description(other) is None
 
 
 def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboard(profile, tmp_path, monkeypatch):
@@ -160,12 +162,6 @@ def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_pat
     for entry in ({"model": str(run_dir)}, {"scores": tmp_path / "scores.parquet", "rerank": True}):
         with pytest.raises(EvaluationError, match="lacks the pictures of 1 tiles"):
             benchmark(tmp_path / "set.parquet", asked, Entry(dataset=str(dataset_dir), **entry))
-
-
-def test_names_of_models_are_runs_folders_or_architectures(profile, tmp_path):
-    settings, _, run_dir = profile
-    assert run_folder(run_dir.name[:20], settings) == run_folder(str(run_dir), settings) == run_dir
-    assert run_folder("ViT-B-16", settings) is None
 
 
 def test_a_model_without_weights_is_refused(profile):

@@ -14,7 +14,6 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_captions
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.config.settings import Settings, read_settings
-from hubbleclip.core.errors import SettingsError
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import AbstractSummary, Proposal
 from hubbleclip.pipeline.captions import captions
@@ -117,10 +116,3 @@ def test_proposals_of_a_file_need_no_images(tmp_path: Path) -> None:
     captions(read_settings("local", changes))
     written = rows(Layout(tmp_path / "local"), "SELECT objects FROM abstract_summary ORDER BY objects")
     assert [row["objects"] for row in written] == [["nebula"], ["white dwarf"]]
-
-
-def test_a_missing_or_unknown_backend_is_named(settings: Settings) -> None:
-    for name in ("", "gpt"):
-        changed = settings.model_copy(update={"captions": settings.captions.model_copy(update={"backend": name})})
-        with pytest.raises(SettingsError, match=r"captions\.backend .* one of .*rules"):
-            captions(changed)

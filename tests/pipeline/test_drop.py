@@ -17,7 +17,7 @@ from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.pending import pending_fetch, pending_products, pending_proposals
 from hubbleclip.catalog.working_copy import writing_catalog
 from hubbleclip.cli.app import main
-from hubbleclip.core.errors import HubbleclipError, MachineError, SettingsError
+from hubbleclip.core.errors import HubbleclipError, MachineError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Placement
@@ -131,12 +131,6 @@ def test_a_file_of_another_product_or_outside_of_the_profile_is_kept(tmp_path: P
         remove_files(stage, dropped, [{"path": "tiles/t.png"}, {"path": str(outside)}])
         assert outside.exists()
         assert [path.name for place in ("products", "tiles") for path in (root / place).iterdir()] == ["shared"]
-
-
-def test_a_drop_beside_a_remote_store_is_refused(tmp_path: Path) -> None:
-    stored = settings_of(tmp_path, store="file:///mnt/shared")
-    with pytest.raises(SettingsError, match="file:///mnt/shared"):
-        drop(stored, "1", lambda _: True)
 
 
 @pytest.mark.parametrize("name", ["pathlib.Path.read_bytes", "hubbleclip.search.stores.embedded.sha256_file"])

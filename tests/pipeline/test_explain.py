@@ -12,7 +12,6 @@ import valid_catalog
 from stages import NOW, fetched, listing, observation, stage_at
 
 from benchmarks.synthetic_catalog import synthetic_rows
-from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.records import SplitAssignment
 from hubbleclip.pipeline.engine.stage import Stage
@@ -59,14 +58,6 @@ def test_chain_names_who_wrote_about_the_abstract_and_every_run_that_trained_on_
     (written,) = chain["abstract_summaries"]
     assert (written["writer"], {"is_model", "model", "prompt_digest", "seed"} - set(written)) == ("w", set())
     assert chain["trained_runs"] == []
-
-
-def test_the_first_characters_of_an_id_are_enough_if_no_other_tile_has_them(stage: Stage) -> None:
-    stage.catalog.upsert({"tile": synthetic_rows("tile", 2, tile_id=["a1", "a2"], product_uri="mast:o")})
-    assert explain_tile(stage.catalog, stage.layout, "a1")["tile_id"] == "a1"
-    assert explain_tile(stage.catalog, stage.layout, "t")["tile_id"] == "t"
-    with pytest.raises(HubbleclipError, match=r"more than one tile begins with 'a'.*a1, a2"):
-        explain_tile(stage.catalog, stage.layout, "a")
 
 
 def test_the_reason_of_an_excluded_tile_is_words_with_the_numbers_of_the_newest_dataset(stage: Stage) -> None:

@@ -70,6 +70,7 @@ def profile(tmp_path_factory):
 def exported(profile, tmp_path_factory):
     root, _, run_dir = profile
     out_dir = tmp_path_factory.mktemp("exported") / "model"
+    (out_dir.parent / ".model.building/old").mkdir(parents=True)  # of an export that was killed
     run_command("export", run_dir.name[:20], out_dir, "--data", root.parent, "--no-transformers", "--no-onnx")
     return out_dir
 

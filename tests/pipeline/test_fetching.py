@@ -102,13 +102,6 @@ def test_a_failing_file_waits_is_given_up_and_comes_when_tried_anew(tmp_path: Pa
         assert (stage.catalog.counts()["attempt"], stage.catalog.counts()["rejection"]) == (0, 0)
 
 
-def test_without_files_nothing_is_to_be_fetched(tmp_path: Path) -> None:
-    for overrides in ({"fetch": {"files": False}}, {"archive": {"from_raw": True}}):
-        with stage_at(tmp_path, overrides) as stage:
-            with_observations(stage, product("a"))
-            assert pending_fetch(stage.catalog, stage.settings) == []
-
-
 STEP = Step(name="fetch-products", stage="fetch", entity="product", digest="d", key="uri", is_retried=True)
 
 

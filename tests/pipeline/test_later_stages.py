@@ -25,6 +25,7 @@ from hubbleclip.pipeline.dataset import Growth, read_growth
 from hubbleclip.pipeline.dataset import dataset as dataset_stage
 from hubbleclip.pipeline.engine.stage import layout_of, open_stage
 from hubbleclip.pipeline.evaluate import compare, evaluate
+from hubbleclip.pipeline.history import list_reports
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.train import sweep, train
 from hubbleclip.training.checkpoints import write_best
@@ -65,11 +66,14 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
     assert {"fine_tuned", "shuffled", "base"} <= models and steps == {run["run_id"]: 4 for run in runs}
     again = evaluate(settings, run_id[:20])
     assert (again.report_dir, again.decision, len(again.metrics)) == (report_dir, None, len(first.metrics))
-    with open_stage("evaluate", settings) as stage:  # as after a kill between the report and the decision
-        stage.catalog.connection.execute("DELETE FROM promotion")
+    with open_stage("evaluate", settings) as stage:  # as after a kill, of the report before its rows, and a clock ahead
+        stage.catalog.connection.execute(
+            "DELETE FROM promotion; UPDATE report SET report_id = 'a', made_at = '2090-01-01'"
+        )
         stage.catalog.changed = True
     decided = evaluate(settings).decision
     assert decided and decided.is_promoted
+    assert list_reports(layout)[0]["report_id"] == report_dir.name
 
 
 def test_a_comparison_has_its_own_page_and_leaves_the_catalog_as_it_is(settings: Settings) -> None:
@@ -117,7 +121,8 @@ def test_a_sweep_trains_each_combination_and_lists_the_best_first(
 
     (tmp_path / "grid.toml").write_text("[train]\nseed = [2, 3, 4]\nsteps = [4]\n")
     grid = read_grid(tmp_path / "grid.toml")
-    overrides = {"data": str(settings.data), "model": MODEL.model_dump(), "train": {"batch_size": 7}}
+    overrides = {"data": str(settings.data), "model": MODEL.model_dump(), "train": {"batch_size": 7, "seed": 9}}
+    overrides |= {"evaluation": {"shuffled_steps": 5}}
     rows = sweep("demo", overrides, grid, run)
     assert asked == [(train, f"train.seed {seed}, train.steps 4", 7, 0) for seed in (2, 3, 4)]
     assert [(row["train.seed"], row["train.steps"], row["best_step"], row["val_accuracy_10"]) for row in rows] == [
@@ -149,6 +154,7 @@ def test_a_sweep_trains_each_combination_and_lists_the_best_first(
         ({"ingest": ArchiveError("down"), "tiles": RejectedShareError("many")}, "ingest tiles captions shards", "down"),
         ({"shards": DatasetError("no sample")}, "ingest tiles captions shards", "no sample"),
         ({"tiles": SettingsError("wrong")}, "ingest tiles", "wrong"),
+        ({}, "ingest tiles shards", None),
     ],
 )
 def test_the_stages_after_a_failure_process_what_exists_and_the_first_error_is_raised(
@@ -161,7 +167,7 @@ def test_the_stages_after_a_failure_process_what_exists_and_the_first_error_is_r
         if found := failures.get(stage.__name__):
             raise found
 
-    settings = read_settings("demo", {}, {"captions": {"backend": "rules"}})
+    settings = read_settings("demo", {}, {"captions": {"backend": "rules" if "captions" in expected else ""}})
     with pytest.raises(HubbleclipError, match=f"^{error}$") if error else nullcontext():
         dataset_stage(settings, run)
     assert begun == expected.split()

@@ -33,7 +33,7 @@ def failing(names: Collection[str], error: Exception) -> Callable[[Product], Bat
 def cut(folder: Path, work: Callable[[Product], Batch]) -> tuple[str, dict[str, int], int]:
     """Run a stage on all items: its error, the number of failures of each waiting item, and the number of rejections."""
     problem = ""
-    with stage_at(folder, {"flows": {"workers": 1, "max_rejected_share": 1}}) as stage:
+    with stage_at(folder, {"flows": {"workers": 1, "batch_size": 2, "max_rejected_share": 1}}) as stage:
         try:
             run_batches(stage, cutting(stage.settings.tiles), work, map(product, NAMES), total=len(NAMES))
         except MachineError as error:

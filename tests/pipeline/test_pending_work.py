@@ -21,9 +21,17 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Report, Run
 from hubbleclip.pipeline import train as training
 from hubbleclip.pipeline.captions import captions
+from hubbleclip.pipeline.engine.stage import open_stage
 from hubbleclip.pipeline.evaluate import evaluate
 from hubbleclip.pipeline.index import index
-from hubbleclip.pipeline.pending_work import chosen_run, control_run, has_work, newest_dataset, report_id
+from hubbleclip.pipeline.pending_work import (
+    chosen_run,
+    control_run,
+    has_evaluation,
+    has_work,
+    newest_dataset,
+    report_id,
+)
 from hubbleclip.pipeline.shards import shards
 from hubbleclip.pipeline.train import check_training
 from hubbleclip.training.runs import read_run
@@ -125,6 +133,8 @@ def test_the_newest_run_is_evaluated_and_by_the_pipeline_that_of_its_settings(do
         chosen_run(layout, digest, settings, first.name) == chosen_run(layout, digest, settings, is_own=True) == first
     )
     assert has_work("evaluate", settings)
+    with open_stage("pipeline", settings) as stage:
+        assert not has_evaluation(stage)
     assert control_run(layout, digest, wants_control) == control  # of another length, so that a report has one
     with pytest.raises(EvaluationError, match="control with shuffled pairs"):
         evaluate(settings, control.name)
@@ -146,6 +156,10 @@ def test_the_device_and_the_weights_are_checked_only_before_a_training(
     for section, changes in {"train": {"steps": 7}, "tiles": {"size_px": 96}, "shards": {"max_mb": 1}}.items():
         with pytest.raises(TrainingError, match="no GPU"):
             check_training(settings_of(settings.data, **GIVEN | {section: changes}))
+    with writing_catalog(Layout(settings.root)) as catalog:
+        catalog.upsert({"product": [valid_catalog.product("mast:new")]})  # a file to cut
+    with pytest.raises(TrainingError, match="no GPU"):
+        check_training(settings)
 
 
 def test_features_that_an_interrupted_drop_has_written_are_not_embedded_again(

@@ -15,7 +15,7 @@ from stages import observation
 
 from hubbleclip.catalog.catalog import read_catalog
 from hubbleclip.catalog.working_copy import writing_catalog
-from hubbleclip.core.errors import CatalogError, DatasetError
+from hubbleclip.core.errors import CatalogError
 from hubbleclip.core.io import write_text
 from hubbleclip.core.layout import Layout
 from hubbleclip.pipeline import remote_store
@@ -200,8 +200,3 @@ def test_a_file_of_the_same_size_with_other_content_is_sent_and_an_unchanged_one
     monkeypatch.setattr(remote_store, "_put", lambda _, paths: sends.append(list(paths)))
     push_folder(one, folder)
     assert sends == [[], []]
-
-
-def test_a_url_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere://"), synchronised_catalog(Layout(tmp_path, "nowhere://x")):
-        pass

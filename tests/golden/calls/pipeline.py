@@ -7,6 +7,7 @@ from itertools import product as product_of
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 from stages import NOW, fetched, observation, product, rejection, stage_at
@@ -16,8 +17,10 @@ from hubbleclip.archives.base import ObservationPage
 from hubbleclip.config.settings import Settings
 from hubbleclip.core import records
 from hubbleclip.core.layout import Layout
+from hubbleclip.evaluation.names import HEADLINE
 from hubbleclip.pipeline.engine.attempts import Step
-from hubbleclip.pipeline.engine.stage import Stage
+from hubbleclip.pipeline.engine.runners import RUNNERS
+from hubbleclip.pipeline.engine.stage import Stage, layout_of
 from hubbleclip.training.runs import FINISHED, REQUIRED_FACTS, settings_digest, write_facts
 
 __all__ = [
@@ -33,6 +36,9 @@ __all__ = [
     "replace",
     "tile",
 ]
+ADAPTERS = patch("hubbleclip.archives.http.client.HTTPAdapter", side_effect=ValueError)
+"""No archive can be opened; the calls have the number of its connections."""
+SCORES = {"fine_tuned": 0.5, "random": 0.01}
 STEP = Step(name="cut", entity="product", stage="tiles", digest="d", key="uri")
 
 
@@ -52,10 +58,31 @@ def published(folder: Path, **rows: list[Any]) -> None:
 
 def ran(layout: Layout, name: str, *trained: Any, **facts: Any) -> Path:
     """The folder of a finished run, by default on the dataset `d`; `trained` has its settings of model and training."""
-    known = {"run_id": name, "dataset_digest": "d", "is_shuffled": False, "status": FINISHED} | facts
+    known = {"run_id": name, "dataset_digest": "d", "is_shuffled": False, "status": FINISHED, "model": "m", "steps": 4}
+    known |= {"started_at": "2024-01-02T03:04:59+00:00"} | facts
     known |= {"settings_digest": settings_digest(*trained)} if trained else {}
     write_facts(layout.runs / name, dict.fromkeys(REQUIRED_FACTS) | known)
     return layout.runs / name
+
+
+def evaluated(run: str = "r") -> dict[str, list[Any]]:
+    """A dataset of a tile, and the headline metric and the reports of a run; the second report is the newest."""
+    of = {"protocol": "fair", "split": "test", "name": HEADLINE, "run_id": run, "low": 0.0}
+    made_at = {str(year): NOW.replace(year=year) for year in (2022, 2024, 2023)}
+    return {
+        "dataset": [make(records.Dataset, digest="d")],
+        "placement": [make(records.Placement, dataset_digest="d")],
+        "metric": [make(records.Metric, model=n, value=v, high=2 * v, **of) for n, v in SCORES.items()],
+        "report": [make(records.Report, run_id=run, report_id=n, path=n, made_at=at) for n, at in made_at.items()],
+    }
+
+
+@contextmanager
+def apart(folder: Path, **flows: Any) -> Iterator[SimpleNamespace]:
+    """A stage whose two workers are threads that count as processes of their own."""
+    settings = Settings(data=folder, store=f"file://{folder}/s", flows={"runner": "dask", "workers": 2} | flows)
+    with patch.dict(RUNNERS, dask=RUNNERS["dask"]._replace(open=RUNNERS["threads"].open)):
+        yield SimpleNamespace(name="x", settings=settings, layout=layout_of(settings))
 
 
 def visits(*names: str) -> dict[str, list[Any]]:
