@@ -145,7 +145,7 @@ SESSION: dict[str, list[str]] = {
         *(f"/api/v1/tiles/{tile_id}" for tile_id in (T[0][:5], T[12], "a", "unknown")),
         *(f"/api/v1/tiles/{T[0]}/image.png{form}" for form in ("", "?format=png", "?format=jpg", "?format=gif")),
         *(f"/api/v1/tiles/{T[number]}/thumbnail.jpg" for number in (0, 14, 16)),
-        f"/api/v1/tiles/{T[0][:9]}/image.png",
+        *(f"/api/v1/tiles/{one}" for one in (f"{T[0][:9]}/image.png", f"{T[16]}/image.png?format=jpg")),
         "/api/v1/tiles/..%2F..%2Fetc%2Fpasswd/image.png",
         *(f"/api/v1/tiles/{tile_id}/cutout.fits" for tile_id in (T[3], T[5], T[15], T[16], T[3][:9], "a")),
         *(f"/tiles/{tile_id}/footprint.reg" for tile_id in (T[0], T[7], T[0][:9])),

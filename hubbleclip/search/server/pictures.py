@@ -112,7 +112,11 @@ def picture_routes(service: SearchService) -> APIRouter:
     def image(tile_id: str, request: Request, form: Form = None) -> Response:
         path = service.search.picture(tile_id)
         if form:
-            content = with_avm(path.read_bytes(), service.search.tile(tile_id).facts, form)
+            facts = service.search.tile(tile_id).facts
+            try:
+                content = with_avm(path.read_bytes(), facts, form)
+            except (OSError, SyntaxError, ValueError) as error:
+                raise NotFoundError(f"the picture of tile {path.stem} cannot be read on this machine") from error
             return Response(content, headers=attachment(f"{tile_id}.{form}"), media_type=MEDIA_TYPES[form])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
 
