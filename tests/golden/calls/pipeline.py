@@ -38,6 +38,9 @@ __all__ = [
 ]
 ADAPTERS = patch("hubbleclip.archives.http.client.HTTPAdapter", side_effect=ValueError)
 """No archive can be opened; the calls have the number of its connections."""
+UNHEARD = [patch(name) for name in ("os.dup2", "signal.signal", "signal.setitimer")]
+UNHEARD += [patch.dict("sys.modules", {"prefect.server.api.server": SimpleNamespace(create_app=dict)})]
+"""Signals change nothing, and no server of Prefect is imported."""
 SCORES = {"fine_tuned": 0.5, "random": 0.01}
 STEP = Step(name="cut", entity="product", stage="tiles", digest="d", key="uri")
 
