@@ -132,6 +132,13 @@ def test_the_last_source_that_is_down_means_that_the_archive_is(scripted, files,
             fetched(both, files[0][0])
 
 
+def test_the_address_of_mast_is_tried_if_there_is_no_file_at_that_by_name(scripted, tmp_path: Path) -> None:
+    lost = product_of("j8ck01abq_flt.fits")
+    mast = scripted(give(json.dumps({lost.uri: {"path": "/hst/public/new/a.fits"}}).encode()))
+    bucket = scripted(give(b"", 404), give(FITS))
+    assert (fetched(source_at(bucket.url, tmp_path, mast.url), lost).source, len(bucket.seen)) == ("s3", 2)
+
+
 def test_a_source_is_waited_for_when_all_behind_it_are_down(
     scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,8 +68,9 @@ def checked(root: Path, at: Start = Start(), /, min_free_gb: float = 0.0, **abou
     return _check_headers(make_transport(min_free_gb=min_free_gb), info, at, asked(root, **wanted))
 
 
-def local(folder: Path) -> LocalArchive:
-    return LocalArchive(ArchiveSettings(name="local", folder=folder), FetchSettings(), Layout(folder / "out"))
+def local(folder: Path, most: int = 20) -> LocalArchive:
+    settings = ArchiveSettings(name="local", folder=folder, max_products_per_proposal=most)
+    return LocalArchive(settings, FetchSettings(), Layout(folder / "out"))
 
 
 def texts_at(root: Path, url: str = "http://127.0.0.1:9", name: str = "hst", **changes: Any) -> ProposalSource:
