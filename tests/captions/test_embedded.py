@@ -1,6 +1,7 @@
 """The embedded model answers through llama.cpp's own OpenAI-compatible server, constrained by the schema."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -46,7 +47,10 @@ def test_a_server_of_the_file_is_started_and_asked(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(
             embedded, "SERVER", f"import sys; print({address!r} if sys.argv[1:] == {arguments} else '')"
         )
-        reply = Embedded(given).ask(SOURCE, lambda: 0)
+        backend = Embedded(given)
+        with ThreadPoolExecutor(2) as threads:
+            reply, _ = threads.map(lambda _: backend.ask(SOURCE, lambda: len(stub.requests)), "ab")
+    assert [one["seed"] for one in stub.requests] == [1, 2]  # one thread asks at a time
     assert (stub.requests[0]["model"], reply.prompt_tokens, reply.answer_tokens) == ("tiny", 400, 100)
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     monkeypatch.setattr(embedded, "SERVER", "import sys; print('http', *sys.argv[2:])")
