@@ -120,9 +120,10 @@ def test_a_dead_image_costs_only_itself_and_dead_images_alone_are_refused_with_t
     dead = replace(image, valid_yx=np.zeros(image.valid_yx.shape, bool), chip=7)
     small = replace(image, data_yx=image.data_yx[:40], valid_yx=image.valid_yx[:40], chip=9)
     unused = (UnusedImage(chip=5, reason="not_an_image", detail="a spectrum"),)
-    result = cut_tiles([dead, replace(image, unused=unused), small], SHA, NATIVE)
+    result = cut_tiles([replace(dead, unused=unused), replace(image, unused=unused), small], SHA, NATIVE)
     assert [tile.chip for tile in result.tiles] == [1]
     assert [(one.entity_id, one.reason, one.detail) for one in result.rejections] == [
+        (f"{SHA}:5", "not_an_image", "a spectrum"),
         (f"{SHA}:7", "all_invalid", "no pixel is valid"),
         (f"{SHA}:5", "not_an_image", "a spectrum"),
         (f"{SHA}:9", "too_small", "128 x 40 pixels, the shorter side must have 64"),
