@@ -25,7 +25,6 @@ from hubbleclip.pipeline.dataset import Growth, read_growth
 from hubbleclip.pipeline.dataset import dataset as dataset_stage
 from hubbleclip.pipeline.engine.stage import layout_of, open_stage
 from hubbleclip.pipeline.evaluate import compare, evaluate
-from hubbleclip.pipeline.history import list_reports
 from hubbleclip.pipeline.pending_work import newest_dataset
 from hubbleclip.pipeline.train import sweep, train
 from hubbleclip.training.checkpoints import write_best
@@ -73,7 +72,8 @@ def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: 
         stage.catalog.changed = True
     decided = evaluate(settings).decision
     assert decided and decided.is_promoted
-    assert list_reports(layout)[0]["report_id"] == report_dir.name
+    with read_catalog(layout) as catalog:
+        assert catalog.rows("SELECT report_id FROM report ORDER BY made_at DESC")[0]["report_id"] == report_dir.name
 
 
 def test_a_comparison_has_its_own_page_and_leaves_the_catalog_as_it_is(settings: Settings) -> None:

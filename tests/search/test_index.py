@@ -20,6 +20,8 @@ from hubbleclip.core.errors import EvaluationError, HubbleclipError, SearchError
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.manifest import description_bytes
 from hubbleclip.pipeline import index as stage
+from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.pipeline.remote_store import push
 from hubbleclip.search.embedding import QueryModel
 from hubbleclip.search.engine import Search
 from hubbleclip.search.open_index import CurrentIndex, open_store, read_current, write_current
@@ -115,8 +117,10 @@ def test_damaged_tiles_are_not_indexed_and_their_products_are_pending_again(
     with read_catalog(layout) as catalog:
         assert sorted(pending_tiles(catalog, own_site)) == ["mast:0-0", "mast:0-1", "mast:0-2"]
     assert "3 tiles are not used" in caplog.text
-    add_tiles(own_site, range(1), range(3))  # cut again
-    stage.index(own_site)
+    add_tiles(own_site, range(1), range(3))  # cut again, and then only in a store
+    stored = own_site.model_copy(update={"store": f"file://{layout.root.parent}/store", "keep_local": False})
+    push(layout_of(stored), [layout.relative(layout.tile(tile_id_of(0, number))) for number in range(3)])
+    stage.index(stored)
     assert len(opened(own_site)[1].tile_ids) == 48
 
 
