@@ -22,6 +22,7 @@ from finished_runs import run_command
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from search_site import settings_of, tile_id_of
+from starlette.testclient import TestClient
 from web_search import served, service_of
 
 from hubbleclip.cli import searching
@@ -33,7 +34,7 @@ from hubbleclip.search import embedding_process, engine
 from hubbleclip.search.engine import Search
 from hubbleclip.search.server import running_server
 from hubbleclip.search.server.run_server import listen, run_server
-from hubbleclip.search.server.running_server import RunningServer, ask, find_server, registered
+from hubbleclip.search.server.running_server import RunningServer, ask, find_server, proof_of, registered
 from hubbleclip.search.server.security import Access
 from tests.bad_server import BadServer, give
 
@@ -87,8 +88,10 @@ def test_the_file_of_a_server_says_where_it_listens_while_it_runs(
     caplog.set_level("INFO")
     path, seen = tmp_path / "server.json", []
 
-    def run(_: uvicorn.Server, sockets: list[socket]) -> None:
+    def run(server: uvicorn.Server, sockets: list[socket]) -> None:
         seen.append((json.loads(path.read_text()), oct(path.stat().st_mode)[-3:], sockets[0].getsockname()))
+        given = TestClient(server.config.app, "http://localhost").get("/healthz?challenge=a").json()["proof"]
+        assert given == proof_of(seen[-1][0]["instance"], "a")
         sockets[0].close()
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
