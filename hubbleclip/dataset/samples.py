@@ -39,7 +39,7 @@ def make_samples(
 ) -> tuple[list[Sample], list[Rejection]]:
     """Join every tile that is in a split with its observation, proposal and captions; sorted by tile id.
 
-    A tile without a caption, or without a proposal, gives a rejection.
+    A tile without a caption, a proposal or an observation gives a rejection.
     """
     samples, rejections = [], []
     images = press_images(material.observations.values())
@@ -60,11 +60,12 @@ def make_samples(
         assignment = assignments[tile.tile_id]
         if assignment.split == EXCLUDED:  # no rejection is needed, because the split table contains the reason
             continue
-        proposal = material.proposals.get(tile.proposal_id)
-        if proposal and (captions := captions_of(tile.proposal_id, tile.obs_id, assignment.split)):
-            samples.append(make_sample(tile, material.observations[tile.obs_id], proposal, assignment, captions))
+        proposal, observation = material.proposals.get(tile.proposal_id), material.observations.get(tile.obs_id)
+        if proposal and observation and (captions := captions_of(tile.proposal_id, tile.obs_id, assignment.split)):
+            samples.append(make_sample(tile, observation, proposal, assignment, captions))
         else:
-            detail = f"proposal {tile.proposal_id} has no {', '.join(settings.caption_kinds)}"
+            lacks = ", ".join(settings.caption_kinds) if observation else f"observation {tile.obs_id}"
+            detail = f"proposal {tile.proposal_id} has no {lacks}"
             about = {"reason": "no_caption", "detail": detail, "settings_digest": settings.digest()}
             rejections.append(reject("tile", tile.tile_id, "shards", **about))
     return samples, rejections

@@ -181,7 +181,10 @@ class RemoteStorage(Storage):
     def size_bytes(self, address: str) -> int:
         """Request the size of a file."""
         with service_errors(address):
-            return int(self.filesystem().size(address))
+            num_bytes = self.filesystem().size(address)
+            if num_bytes is None:
+                raise OSError("the server states no size")
+            return int(num_bytes)
 
     def upload(self, source: Path, address: str) -> None:
         """Copy a local file to a URL. Raises DatasetError if the bucket does not exist."""
