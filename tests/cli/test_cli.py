@@ -142,11 +142,12 @@ def test_sql_cuts_what_it_prints_but_no_file_and_lists_its_views(
     run_command(*words, place, f"--out={tmp_path}/all.csv")
     assert capsys.readouterr().out.splitlines() == ['"n"', "0", "1", f"4 rows are in {tmp_path}/all.csv"]
     assert (tmp_path / "all.csv").read_text().splitlines() == ['"n"', *"0123"]
-    assert caplog.messages == ["sql: only the first 2 rows are written: raise --max-rows"]
     run_command("sql", "--views", place)
     assert "search_abstracts" in capsys.readouterr().out
     run_command(*words, place, "--max-rows=3")
-    assert capsys.readouterr().out.splitlines()[-1] == "2"
+    run_command(*words, place, "--max-rows=3", f"--out={tmp_path}/few.csv")
+    assert capsys.readouterr().out.splitlines()[-2:] == ["2", f"3 rows are in {tmp_path}/few.csv"]
+    assert caplog.messages == [f"sql: only the first {n} rows are written: raise --max-rows" for n in (2, 3, 3)]
     assert_one_line([*words[:2], "--max-s=0.001", place], capsys, "raise --max-s")
 
 

@@ -70,9 +70,12 @@ RESULT = {
 def test_the_end_is_told_in_columns_on_a_terminal_and_in_lines_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hubbleclip.pipeline.history.newest_result", lambda *_, **__: RESULT)
-    listing.print_summary(Options(data=tmp_path))
-    assert capsys.readouterr().out.splitlines()[2] == "report   /data/demo/reports/r 1/index.html"
+    monkeypatch.setattr(
+        "hubbleclip.pipeline.history.newest_result", lambda _, run, **own: RESULT | {"run": f"{run} {own}"}
+    )
+    listing.print_summary(Options(data=tmp_path), "2026", is_own=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[::2][:2] == ["run      2026 {'is_own': True}", "report   /data/demo/reports/r 1/index.html"]
     screen = io.StringIO()
     monkeypatch.setattr(output, "console", Console(file=screen, force_terminal=True, width=80))
     listing.print_summary(Options(data=tmp_path))

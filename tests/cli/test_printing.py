@@ -32,19 +32,19 @@ def test_a_hit_takes_two_lines_of_a_narrow_terminal(
 ) -> None:
     for module in (output, searching):
         monkeypatch.setattr(module, "console", output.Console(width=60, force_terminal=True, color_system=None))
-    row = {"tile_id": "7" * 32, "score": 0.5, "instrument": "WFC3/UVIS", "filter": None, "target_name": "A\x1b[2J" * 20}
+    row = {"tile_id": "7" * 32, "score": 0.5, "instrument": "WFC3/UVIS", "filter": "F1", "target_name": "A\x1b[2J" * 20}
     for group, num, more in (
         (GroupBy.SKY, 2, ["F814W  +2", "field"]),
         (GroupBy.PROPOSAL, 1, ["F814W  +1", "proposal"]),
     ):
-        searching.print_hits([row | {"filter": "F814W", "target_name": "", "num_folded": num}], Format.TABLE, group)
+        searching.print_hits([row | {"filter": "F814W", "target_name": None, "num_folded": num}], Format.TABLE, group)
         first, title, *meaning = capsys.readouterr().out.splitlines()
         said = f"+N: further tiles of the same {more[1]}, which --group none shows"
         assert first.endswith(more[0]) and not title.strip() and " ".join(" ".join(meaning).split()).endswith(said)
     searching.print_hits([row | {"title": "A long title " * 9, "num_folded": 0}], Format.TABLE, GroupBy.NONE)
     first, second, meaning = capsys.readouterr().out.splitlines()
     assert meaning == "score: higher is better, comparable within one search only"
-    assert first.startswith(f"0.500  {'7' * 8}  WFC3/UVIS  A\ufffd")
+    assert first.startswith(f"0.500  {'7' * 8}  WFC3/UVIS  F1  A\ufffd")
     assert second.startswith("       A long title")
     assert max(map(len, (first, second))) <= 60
 

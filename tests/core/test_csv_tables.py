@@ -14,8 +14,3 @@ def test_formulas_and_control_characters_are_texts() -> None:
         table = pa.table({"text": column, "number": [-1.0] * len(texts)})
         assert csv_bytes(table).decode() == "".join(['"text","number"\n', *lines, ",-1\n"])
         assert csv_bytes(table[:1], has_header=False) == b'"\'=1+1",-1\n'
-
-
-def test_names_of_columns_are_texts_too() -> None:
-    table = pa.table({"a\x1b[2J": [1], "=1+1": [2]})
-    assert csv_bytes(table).decode() == '"a\ufffd[2J","\'=1+1"\n1,2\n'
