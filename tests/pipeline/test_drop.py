@@ -10,7 +10,7 @@ from unittest.mock import Mock, patch
 import numpy as np
 import pytest
 from search_site import add_tiles, settings_of, tile_id_of
-from stages import product, stage_at
+from stages import NOW, product, stage_at
 from valid_catalog import dataset, make
 
 from hubbleclip.catalog.catalog import read_catalog
@@ -123,7 +123,7 @@ def test_a_second_drop_finishes_an_interrupted_one(step: str, tmp_path: Path, mo
 def test_a_file_of_another_product_or_outside_of_the_profile_is_kept(tmp_path: Path) -> None:
     files = {"a": "products/shared", "b": "products/shared", "c": "products/own", "d": None}
     with stage_at(tmp_path) as stage:
-        stage.catalog.upsert({"product": [product(uri, uri=uri, path=path) for uri, path in files.items()]})
+        stage.catalog.upsert({"product": [product(n, uri=n, path=p, superseded_at=NOW) for n, p in files.items()]})
         outside, root = tmp_path / "local.fits", stage.layout.root
         for file in (outside, root / "products/shared", root / "products/own", root / "tiles/t.png"):
             write_text(file, "")

@@ -103,8 +103,9 @@ def test_only_a_training_that_is_not_finished_needs_a_gpu(
         monkeypatch.setenv("RANK", rank)
         training.train(settings_of(done, **GIVEN, store=f"file://{tmp_path}"))
         assert len(list(tmp_path.glob("demo/runs/*/run.json"))) == num
-    with pytest.raises(TrainingError, match="no GPU"):
-        training.train(settings_of(done, **GIVEN, train={"seed": 2}))
+    for other in ({"train": {"seed": 2}}, {"evaluation": {"shuffled_steps": 3}}):
+        with pytest.raises(TrainingError, match="no GPU"):
+            training.train(settings_of(done, **GIVEN | other))
 
 
 @pytest.mark.parametrize("command", SETTINGS)
