@@ -65,7 +65,7 @@ def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
 def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
     """Remark on words that the abstracts do not have, and on texts that are not English."""
     if '"' not in text:
-        for match in re.finditer(rf"(?<![\w.+-])(?:{DESIGNATION})(?![\w.])", text, re.IGNORECASE):
+        for match in re.finditer(rf"(?<![\w.+-])(?:{DESIGNATION})(?!\w|\.\w)", text, re.IGNORECASE):
             yield Note(text=f"No position of {match[0]} is known, so its name is searched for as a text.")
     known, changes = opened.facts.words.words, {}
     unknown = [word for word in dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower())) if word not in known]

@@ -47,7 +47,7 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
     """Start a process that embeds texts with the model of the index; None without texts or without an index."""
     try:
         run = json.loads(layout.current_index.read_bytes())["run"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if not texts:
         return None

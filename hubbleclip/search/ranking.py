@@ -168,8 +168,9 @@ class Ranker:
             return term.value.replace('"', " ").strip() or term.value
         if term.kind == "proposal":
             text = self.opened.facts.proposal_text(term.value)
-            if text is None:
-                raise SearchError(f"there is no proposal {term.value}")
+            if not text:
+                fault = f"there is no proposal {term.value}" if text is None else f"proposal {term.value} has no text"
+                raise SearchError(fault)
             return text
         return None
 
