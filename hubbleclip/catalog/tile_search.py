@@ -37,8 +37,7 @@ LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.p
 """
 """Query for the two document numbers of each row of the index: its proposal, and its target (-1 without a target)."""
 PROPOSAL_TEXT = """
-SELECT coalesce(abstract, title, '') AS text FROM proposal WHERE proposal_id = ? OR number = ?
-ORDER BY proposal_id LIMIT 1
+SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
 FACT_NAMES = ", ".join(f'"{one.name}"' for one in FACTS)
 FACTS_OF = f"SELECT row, {FACT_NAMES} FROM facts.tile_fact WHERE row IN (SELECT unnest(?))"  # noqa: S608 - names of columns
@@ -244,7 +243,7 @@ class TileFacts:
         return self._rows(IN_MEMORY, "SELECT DISTINCT instrument, filter FROM tile_fact")
 
     def proposal_text(self, number: str) -> str | None:
-        """Read the abstract of a proposal, or else its title, or else an empty text; None if the proposal is unknown."""
+        """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
 
