@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hubbleclip.core.layout import SUFFIXES, Layout, parse_shard_name, product_suffix, shard_name, tile_id
+from hubbleclip.core.layout import SUFFIXES, Layout, product_suffix, tile_id
 
 LAYOUT = Layout(Path("data/hubble"))
 OUTSIDE = st.text(st.characters()) | st.text(
@@ -51,8 +51,3 @@ def test_a_known_suffix_is_kept(stem: str) -> None:
 @given(OUTSIDE, OUTSIDE)
 def test_two_texts_never_share_a_place(one: str, other: str) -> None:
     assert (LAYOUT.part(one) == LAYOUT.part(other)) == (one == other)
-
-
-@given(st.sampled_from(["train", "val", "test"]), st.integers(0, 999_999))
-def test_shard_names_are_parsed_back(split: str, index: int) -> None:
-    assert parse_shard_name(shard_name(split, index)) == (split, index)

@@ -15,5 +15,6 @@ def test_it_serves_the_archive_whose_address_it_logs(tmp_path: Path) -> None:
             url = re.search(r"http://\S+", server.stderr.readline())[0]
             response = requests.get(f"{url}/hst/abstracts.cat", timeout=20)
             assert (response.status_code, response.headers["X-Simulated"]) == (200, "true")
+            assert 0 < response.text.count("Prop. Type:") <= 3
         finally:
             server.kill()

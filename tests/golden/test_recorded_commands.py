@@ -33,6 +33,7 @@ from hubbleclip.contracts.validation import joined_contract
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.version import code_version
 from hubbleclip.pipeline.engine.stage import layout_of
+from hubbleclip.search.selections import change_selection
 
 NAME = re.compile(r"(?<![\w.])(?=\d*[a-f])[0-9a-f]{8,64}(?!\w)")
 """A hash, or its first characters."""
@@ -68,9 +69,9 @@ deploy --port 4201; deploy; deploy --set tiles.white_quantile=0.99; worker --poo
 deployed index; deployed dataset splits.scheme=instrument 'splits.test_instruments=["ACS*"]'
 deployed dataset; deployed train train.steps=2; deployed evaluate; deployed index
 deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status --json
-clean; clean --runs; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
+clean; clean --runs; compare {run} {first}; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
 export 2029 a; export ../runs/2029 a; search field --mode words -k 2; search field --mode words --format csv -k 1 --group none
-search xyzzy --mode words; subset {dataset} --query 19 --most 2; subset {dataset} --selection none
+search xyzzy --mode words; subset {dataset} --query 19 --most 2; subset {dataset} --selection mine --most 1
 subset {dataset} --ids none --query field; subset {dataset} --ids ids.csv --to mine; verify {dataset}; publish {dataset} out --pictures
 train --sweep grid.toml --set train.steps=2
 train --set evaluation.shuffled_steps=1 --set train.steps=2; runs --json; reports --json; evaluate nothing
@@ -111,7 +112,7 @@ class Session:
         Path("mine.toml").write_text(PROFILE)
         Path("grid.toml").write_text("[train]\nseed = [2]\n")
         Path("worker").write_text(
-            '#!/bin/sh\n[ $8 = cpu ] && exec sleep 999\necho "$@" $PREFECT_API_URL ${PREFECT_API_AUTH_STRING:+with its key} > words\n'
+            '#!/bin/sh\n[ $8 = cpu ] && exec sleep 999\necho "$@" $PREFECT_API_URL ${PREFECT_API_AUTH_STRING:+with its key} ${HF_HOME##*/} > words\n'
         )
         Path("worker").chmod(0o700)
         patch.setattr(workers, "sys", SimpleNamespace(executable=str(folder / "worker")))
@@ -143,14 +144,16 @@ class Session:
         (killed / "run.json").write_text(json.dumps(facts))
         compared = self.layout.comparison(first.name, killed.name)
         compared.mkdir()
-        os.utime(compared, (0, 0))
+        [os.utime(path, (0, 0)) for _, path in self.layout.comparisons()]
+        tiles = [path.stem for path in self.layout.tiles.rglob("*.png")]
+        change_selection(self.layout.selections, "mine", add=tiles[:2])
         return sorted(path.name for path in self.layout.runs.glob("*/checkpoints/*"))
 
     def run(self, line: str) -> object:
         """Run a line of the session, and return its exit code or error."""
         words = shlex.split(line.format(**self.names()))
         self.prefect.deployment.id = None
-        self.log.clear(), self.prefect.noted.clear()
+        self.log.clear(), self.prefect.noted.clear(), os.environ.pop("HF_HOME", None)
         self.now += timedelta(minutes=1)
         if line == "remains":
             return self.leave_remains()

@@ -72,8 +72,8 @@ def run_command(*words: str, data: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_command_prints_a_table_and_an_estimate(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out = run_command(f"--set=archive.mast_url={url}", data=tmp_path, capsys=capsys)
-    assert code == 0
+    code, out = run_command(f"--set=archive.mast_url={url}", f"--keep={tmp_path}/kept", data=tmp_path, capsys=capsys)
+    assert code == 0 and list((tmp_path / "kept").iterdir())
     assert all(word in out for word in ("what", "needed", "found", "programme page", "per second and connection"))
     assert all(name in out for name in ("files  ", "tiles  ", "disk  ", "time  "))
     other = ("--profile=hubble", f"--set=archive.mast_url={url}")  # an archive with other observations

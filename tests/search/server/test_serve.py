@@ -55,7 +55,8 @@ def test_only_a_server_for_this_machine_sends_requests_for_its_user(
     def run(server: uvicorn.Server, sockets: list[socket]) -> None:
         routes = {getattr(route, "path", ""): route for route in server.config.app.routes}
         service = inspect.getclosurevars(routes["/healthz"].endpoint).nonlocals["service"]
-        asks = service.open_remote is not None, service.search._ask_elsewhere is not None
+        is_limited = getattr(service.open_remote, "keywords", None) == {"max_bytes": 8_000_000}
+        asks = is_limited, service.search._ask_elsewhere is not None and service.search.sesame.is_asked_ahead
         found.append((asks, "/mcp" in routes, json.loads(Layout(own.root).search_server.read_text())["token"] or ""))
         sockets[0].close()
 
