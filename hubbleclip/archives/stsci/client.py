@@ -316,17 +316,18 @@ class ProposalSource:
         """
         if not self.mission.proposals.bulk_page:
             return
-        page_url = service_url(self.settings.mast_url, self.mission.proposals.bulk_page)
+        url = service_url(self.settings.mast_url, self.mission.proposals.bulk_page)
         try:
-            result = _get_parsed(self._get, page_url, parsers.find_bulk_link)
+            result = _get_parsed(self._get, url, parsers.find_bulk_link)
             if result is None:
-                LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", page_url)
+                LOG.warning("%s has no link to abstracts.cat; proposals are requested one by one", url)
             else:
-                self._fetch_bulk(resolve_redirect(page_url, result[1]))
+                url = resolve_redirect(url, result[1])
+                self._fetch_bulk(url)
         except ArchiveDownError:
             raise
         except (requests.HTTPError, RefusedError, ArchiveError) as error:
-            problem = error if isinstance(error, ArchiveError) else to_archive_error(error, page_url)
+            problem = error if isinstance(error, ArchiveError) else to_archive_error(error, url)
             self._bulk_problem = f"the bulk list was not refreshed ({problem})"
             instead = "the stored one is used" if self._bulk else "proposals are requested one by one"
             LOG.warning("%s; %s", self._bulk_problem, instead)
