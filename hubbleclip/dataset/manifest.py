@@ -17,7 +17,7 @@ import yaml
 
 from hubbleclip.contracts.schema import contract_version, tables
 from hubbleclip.contracts.validation import whole
-from hubbleclip.core.errors import ContractError, DatasetError
+from hubbleclip.core.errors import ContractError, DatasetError, machine_error
 from hubbleclip.core.io import atomic_write, from_json, sha256_bytes
 from hubbleclip.core.layout import parse_digest, parse_shard_name
 from hubbleclip.core.records import Dataset, Placement, Sample, Shard
@@ -205,7 +205,8 @@ def read_description(place: str | Path) -> Row:
     except FileNotFoundError as error:
         raise DatasetError(_no_dataset(place)) from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
+        failed = DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}")
+        raise machine_error(error, address) or failed from error
     try:
         _check_fields(description)
         # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
@@ -259,7 +260,8 @@ def read_manifest(place: str | Path) -> pa.Table:
         _check_text_size(content)
         manifest = pq.read_table(pa.BufferReader(content))
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}") from error
+        failed = DatasetError(f"{address} cannot be read ({error}): {REBUILD_HINT}")
+        raise machine_error(error, address) or failed from error
     missing = [name for name in REQUIRED_COLUMNS if name not in manifest.column_names]
     if missing:
         raise DatasetError(f"{address} lacks the columns {', '.join(missing)}: {REBUILD_HINT}")
