@@ -49,7 +49,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     try:
         return path.strip(), tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
-        return path.strip(), raw
+        return path.strip(), raw.strip()
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,13 +25,14 @@ from made_sky import MEASURED, NOW, Diary, fits_bytes, patched
 from PIL import Image
 from test_recorded_nights import made_sky
 
-from flows import pipeline, workers
+from flows import artifacts, pipeline, workers
 from hubbleclip.cli.app import main
 from hubbleclip.cli.options import Options
 from hubbleclip.config.settings import read_settings
 from hubbleclip.contracts.validation import joined_contract
 from hubbleclip.core.errors import HubbleclipError
 from hubbleclip.core.version import code_version
+from hubbleclip.pipeline import train
 from hubbleclip.pipeline.engine.stage import layout_of
 from hubbleclip.search.selections import change_selection
 
@@ -126,8 +127,8 @@ class Session:
         self.sky.add("m20", "19", -3, fits_bytes(20))
         self.log = Diary(settings, self.sky, patch).log
         self.prefect = MadePrefect(patch)
-        for module in ("flows.artifacts", "hubbleclip.pipeline.train"):
-            patch.setattr(f"{module}.LOG_EVERY_S", math.inf)
+        for module in (artifacts, train):
+            patch.setattr(module, "LOG_EVERY_S", math.inf)
 
     def names(self) -> dict[str, str]:
         """Names of what exists, for commands."""
