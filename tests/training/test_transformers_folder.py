@@ -45,12 +45,8 @@ def make_siglip(folder, activation):
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision = sizes | {"image_size": 32, "patch_size": 8, "hidden_act": activation}
     vision |= {"hidden_size": 48, "intermediate_size": 96}  # wider than the text tower, as in the largest SigLIP 2
-    text = sizes | {
-        "hidden_act": activation,
-        "vocab_size": len(WORDS),
-        "max_position_embeddings": 12,
-        "projection_size": 48,
-    }
+    text = sizes | {"hidden_act": activation, "vocab_size": len(WORDS)}
+    text |= {"max_position_embeddings": 12, "projection_size": 48}
     torch.manual_seed(3)
     model = SiglipModel(SiglipConfig(vision_config=vision, text_config=text)).eval()
     with torch.no_grad():
@@ -59,6 +55,8 @@ def make_siglip(folder, activation):
         model.logit_scale.fill_(4.0)
     model.save_pretrained(folder)
     write_tokenizer(folder)
+    (folder / "processor_config.json").rename(folder / "preprocessor_config.json")
+    (folder / "processor_config.json").write_text("{}")  # transformers 4 writes no values of the image processor here
     return model
 
 
