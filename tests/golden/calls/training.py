@@ -35,7 +35,7 @@ WANDB.init = lambda **settings: said(**settings) or WANDB
 
 
 def pair(*differences: float) -> Any:
-    """This process and another on the CPU, whose numbers exceed those of this one by the next difference."""
+    """Two processes on the CPU; each gathered number of the other one is larger by the next of the differences."""
     left = iter(differences)
     return SimpleNamespace(device=ALONE.device, size=2, gather=lambda x: torch.cat([x, x + next(left)]))
 
