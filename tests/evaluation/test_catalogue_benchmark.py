@@ -29,13 +29,13 @@ SEEN = frozenset({sample(0, 0).proposal_id})
 GEOMETRY = ("ra_deg", "dec_deg", "corners_deg", "pixel_scale_arcsec", "wcs")
 
 
-def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str = "ICRS") -> WCS:
+def frame(ra_deg: float, dec_deg: float, angle_deg: float = 0.0, frame_name: str = "ICRS", scale: float = 1.0) -> WCS:
     """WCS of an image whose pixel (150, 150), counted from 0, is at a position."""
     turn = np.radians(angle_deg)
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval, wcs.wcs.crpix = [ra_deg, dec_deg], [151, 151]
-    wcs.wcs.cd = SCALE_DEG * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    wcs.wcs.cd = scale * SCALE_DEG * np.array([[-np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     wcs.wcs.radesys = frame_name
     return wcs
 
@@ -59,7 +59,7 @@ def at_pixel(wcs: WCS, x: float, y: float, class_name: str = "lens", radius_arcs
 )
 def test_objects_are_matched_to_the_tile_of_their_pixel_and_no_other(place, angle):
     wcs = frame(*place, angle)
-    tiles = [*tiles_of(wcs, 1, 0), *tiles_of(frame(100, 50), 2, 20)]
+    tiles = [*tiles_of(wcs, 1, 0), *tiles_of(frame(100, 50, scale=0.1), 2, 20)]  # the others are smaller
     rng = np.random.default_rng(0)
     pixels = np.concatenate([rng.uniform(-0.4, 299.4, (40, 2)), rng.uniform(301, 900, (10, 2))])
     objects = [at_pixel(wcs, *xy) for xy in pixels]

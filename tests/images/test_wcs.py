@@ -142,6 +142,9 @@ def test_lookup_tables_that_change_over_the_image_shift_each_tile_by_their_mean(
     near, far = tile_geometries(distorted, [(188, 400), (188, 1900)], 256)
     assert [near] == tile_geometries(distorted, [(188, 400)], 256)
     assert WCS(fits.Header.fromstring(far.wcs, sep="\n")).wcs.crpix[0] == 550.5 - 1900
+    hdus[-1].data[:] = np.nan
+    plain = read_wcs(fits.HDUList(hdus), 1, 0)
+    assert (plain.cpdis2, plain.det2im2) == (None, None)
 
 
 @pytest.mark.parametrize("crpix", [(1234.5678901234567, 0.1 + 0.2), (-1e-7 / 3, 50.5), (1e17, -2048.123456789012)])
