@@ -3,7 +3,7 @@
 from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HDUS, MAX_HEADER_BYTES
 
 __all__ = ["MAX_HDUS", "MAX_HEADER_BYTES"]
-PRIMARY = ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0")
+PRIMARY = ("SIMPLE  =                    T", "BITPIX  = 8", "NAXIS   = 0")
 """Cards of a header without data."""
 
 
