@@ -20,6 +20,8 @@ from hubbleclip.dataset.reader import open_split
 from hubbleclip.evaluation import forgetting
 from hubbleclip.evaluation.compare import val_estimate
 from hubbleclip.evaluation.embed import ModelSource, embed_test_set, embed_tiles, embed_vocabulary
+from hubbleclip.evaluation.estimates import all_estimates, as_metric
+from hubbleclip.evaluation.metrics.zeroshot import make_labels
 from hubbleclip.evaluation.report import diagnostics, page
 from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.tile_cards import make_thumbnail
@@ -111,11 +113,12 @@ def test_an_example_is_occluded_for_its_own_caption(trained, embedded):
 
 def test_a_promotion_is_decided_on_val(trained):
     _, dataset_dir, run_dir, _ = trained
-    info, parts = read_dataset(dataset_dir), []
-    found = val_estimate(info, run_dir, SETTINGS, lambda work, given: map(work, parts.extend(given) or given))
-    assert (found.num_groups, {part.split for part in parts}) == (2, {"val"})  # the test split has 10 groups
+    info, parts, rounded = read_dataset(dataset_dir), [], SETTINGS.model_copy(update={"precision": "bf16"})
+    found = val_estimate(info, run_dir, rounded, lambda work, given: map(work, parts.extend(given) or given))
+    assert (found.num_groups, len(found.draws_b)) == (2, SETTINGS.bootstrap)  # the test split has 10 groups
+    assert {(part.split, part.model.precision) for part in parts} == {("val", "bf16")}
     loaded, val = load_run_model(run_dir), make_test_set(samples_of(info.manifest), "val")
-    prepare_for_embedding(loaded, SETTINGS.precision)
+    prepare_for_embedding(loaded, "bf16")
     scores_tc = embed_tiles(loaded, info, "val", 8)[1] @ embed_texts(loaded, val.captions_c, 8).T
     is_first_t = scores_tc.argmax(axis=1) == val.caption_t  # of two captions, the top 10 % is the first
     assert (found.scorer, found.name) == (run_dir.name, "i2t_accuracy_at_10pct")
@@ -128,6 +131,10 @@ def test_every_scorer_has_every_figure_with_its_interval(evaluation):
     assert set(names) == {"fine_tuned", "base", "shuffled", "bm25", "hybrid", "oracle", "random"}
     assert all(of_model == names["fine_tuned"] for of_model in names.values())
     assert len({tuple(m.value for m in fair if m.model == model) for model in names}) == len(names)
+    test_set, run_id = evaluation.results.test_set, evaluation.metrics[0].run_id
+    labels = make_labels(test_set.samples, test_set.group_t)
+    expected = all_estimates(test_set, evaluation.results.features, labels, SETTINGS.bootstrap)
+    assert evaluation.metrics == [as_metric(one, run_id) for one in expected]
 
 
 @pytest.mark.parametrize(("num_groups", "spread", "num_warnings"), [(54, 0.06, 1), (332, 0.025, 0)])
@@ -207,7 +214,10 @@ def test_a_report_of_two_runs_replaces_an_older_one_and_has_their_difference(tra
     (out_dir / "stale.txt").write_text("old")
     run_dir = shutil.copytree(run_dir, root / "pretrained")
     write_facts(run_dir, read_facts(run_dir) | {"pretrained": "made"})
-    done = report.evaluate(dataset_dir, run_dir, {"other": shuffled_dir}, out_dir, SETTINGS, code_version="1")
+    rounded, parts = SETTINGS.model_copy(update={"precision": "bf16"}), []
+    more = {"code_version": "1", "map_fn": lambda work, given: map(work, parts.extend(given) or given)}
+    done = report.evaluate(dataset_dir, run_dir, {"other": shuffled_dir}, out_dir, rounded, **more)
+    assert {part.model.precision for part in parts} == {"bf16"}
     assert {one.model for one in done if one.name == "digits_top1"} == {"fine_tuned", "other", "base"}
     assert {path.name for path in out_dir.iterdir()} == {"index.html", "metrics.json"}
     assert [path.name for path in out_dir.parent.iterdir()] == ["pair"]

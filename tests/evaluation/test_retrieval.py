@@ -127,11 +127,6 @@ def test_simulated_chance_equals_the_expectation_of_equal_scores(positives: int)
     assert gain_b.mean() == pytest.approx(ndcg, rel=0.08)
 
 
-def test_no_query_gives_no_values():
-    precision_q, ndcg_q = ranking_metrics(np.empty((0, 5)), np.empty((0, 5), dtype=bool))
-    assert precision_q.shape == ndcg_q.shape == (0,)
-
-
 @pytest.mark.parametrize("levels", [2, 5, 1000])
 def test_retrieval_on_resamples_equals_that_of_the_resampled_queries_and_items_written_out(levels):
     rng = np.random.default_rng(levels)

@@ -273,7 +273,7 @@ def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_l
 ) -> None:
     copy, copied = shutil.copyfile, []
     monkeypatch.setattr(shutil, "copyfile", lambda source, target: (copied.append(source), copy(source, target)))
-    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name})
+    settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name, "patience": 2})  # one validation is left
     (run_dir / METRICS).write_text("rows of 6 steps")
     with open_run(run_dir.parent, DIGEST, MODEL, settings, code_version="test", device="cpu") as run:
         write_checkpoint(run, 4, {})  # of an earlier copy that was killed

@@ -177,6 +177,7 @@ def test_recalls_count_the_captions_of_tiles_and_the_tiles_of_captions(tiles, mo
     monkeypatch.setattr(validation, "embed_open_tiles", lambda *_: near_nc)
     monkeypatch.setattr(validation, "embed_texts", lambda *_: np.eye(num))
     monkeypatch.setattr(validation, "TOP_SHARE", 3.7 / num)
+    monkeypatch.setattr(validation, "MAX_ROWS", 3)
     found = validate(load_model(MODEL, 1), mixed, get_loss(TRAIN.loss))
     ranks = {"i2t": near_nc.argsort(1)[:, ::-1].argsort(1)[np.arange(num), own_n]}
     ranks["t2i"] = near_nc.argsort(0)[::-1].argsort(0)[np.arange(num), own_n]
