@@ -109,7 +109,8 @@ def test_pictures_with_odd_numbers_as_names_find_their_own_captions(tmp_path: Pa
 
 
 def test_a_rewritten_file_has_another_version(tmp_path: Path) -> None:
-    path = write_fits(tmp_path / "a.fits")
+    (tmp_path / "visit").mkdir()
+    path = write_fits(tmp_path / "visit" / "a.fits")
     first = local(tmp_path)
     (before,), (old,) = observations_of(first), products_of(first)
     path.unlink()
