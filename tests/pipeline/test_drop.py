@@ -160,7 +160,7 @@ def test_features_outlive_an_interrupted_removal(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "rename", interrupted)
         remove_from_index(layout, {"b" * 32})
-    damaged = layout.model_index("d" * 32)
+    damaged = layout.model_index("9" * 32)
     damaged.mkdir()
     (damaged / "index.json").write_text("{}")
     remove_from_index(layout, {"b" * 32})

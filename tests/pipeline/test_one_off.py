@@ -67,9 +67,9 @@ def test_a_tile_alone_has_its_place_on_the_sky_and_the_limits_of_its_stretch(tmp
 def test_tiles_of_files_with_one_stem_are_numbered(tmp_path: Path) -> None:
     path, packed = write_drz(tmp_path / "x_drz.fits", starry_sky((128, 128))), tmp_path / "x_drz.fits.gz"
     packed.write_bytes(gzip.compress(path.read_bytes(), 1))
-    list(tile_files([path, packed], tmp_path / "out", TILES))
+    list(tile_files([path, packed, path], tmp_path / "out", TILES))
     names = sorted(file.name for file in (tmp_path / "out").glob("*_ext*.png"))
-    assert names == ["x_drz-2_ext1_y0_x0.png", "x_drz_ext1_y0_x0.png"]
+    assert names == ["x_drz-2_ext1_y0_x0.png", "x_drz-3_ext1_y0_x0.png", "x_drz_ext1_y0_x0.png"]
 
 
 def write_ten_images(path: Path, *, name: str, primary: bool) -> Path:

@@ -50,17 +50,6 @@ def test_a_dataset_that_is_found_again_is_the_newest(tmp_path: Path) -> None:
         assert not stage.catalog.changed
 
 
-def test_the_dataset_that_has_its_folder_is_found_among_those_of_equal_inputs(tmp_path: Path) -> None:
-    with stage_at(tmp_path) as stage:
-        twin = replace(SECOND, inputs_digest=FIRST.inputs_digest, path="datasets/twin")
-        stage.catalog.upsert({"dataset": [FIRST, twin]})
-        stage.layout.absolute(twin.path).mkdir(parents=True)
-        (stage.layout.absolute(twin.path) / DESCRIPTION).touch()
-        found = reuse_dataset(stage, FIRST.inputs_digest)
-        assert found is not None and found.digest == twin.digest
-        assert reuse_dataset(stage, "9" * 32) is None
-
-
 def test_tiles_that_only_the_store_has_are_packed_from_their_recorded_paths(tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "here", store=f"file://{tmp_path}/store", keep_local=False)
     layout, ids = layout_of(settings), [tile_id_of(number, 0) for number in range(4)]

@@ -106,6 +106,13 @@ def visits(*names: str) -> dict[str, list[Any]]:
     return rows
 
 
+@contextmanager
+def of_visits(folder: Path, names: str, **rows: list[Any]) -> Iterator[Stage]:
+    """A stage with the default settings whose catalog has a visit per letter."""
+    with opened(folder, visits(*names) | rows) as stage:
+        yield replace(stage, settings=Settings())
+
+
 def page(names: str) -> ObservationPage:
     """A page of observations, each with a letter as name."""
     return ObservationPage(observations=[*map(observation, names)])
