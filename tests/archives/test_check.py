@@ -10,11 +10,7 @@ import pytest
 from PIL import Image
 
 from hubbleclip.archives.check import check_archive
-from hubbleclip.archives.check.estimate import (
-    Estimate,
-    estimate,
-    estimate_lines,
-)
+from hubbleclip.archives.check.estimate import Estimate, estimate, estimate_lines
 from hubbleclip.archives.check.probe import CheckReport, Level, Measured, Probe
 from hubbleclip.archives.mast.client import read_result
 from hubbleclip.archives.stsci.parsers import parse_abstracts_cat, parse_apt

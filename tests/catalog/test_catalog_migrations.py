@@ -44,12 +44,13 @@ def _old(old_catalog: Path, layout: Layout) -> None:
 
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The migrations of a next release; it has one more."""
+    """The migrations of a next release; it has two more."""
     folder = tmp_path / "migrations"
     folder.mkdir()
     for version, name, sql in read_migrations():
         (folder / f"{version:04d}_{name}.sql").write_text(sql, encoding="utf-8")
-    (folder / f"{NEW:04d}_colour.sql").write_text(STEP, encoding="utf-8")
+    for version, name, sql in ((NEW, "colour", STEP), (NEW + 1, "last", "SELECT 1")):
+        (folder / f"{version:04d}_{name}.sql").write_text(sql, encoding="utf-8")
     monkeypatch.setattr(migrations, "MIGRATIONS", folder)
     return folder
 
@@ -69,7 +70,7 @@ def test_a_migration_loses_no_row_and_fills_what_it_says(layout: Layout, steps: 
         assert broken_rules(catalog.query) == []
     assert rows_of(layout.catalog) == migrated(before)
     with read_catalog(layout) as catalog:
-        assert catalog.rows("SELECT max(version) AS newest FROM migration") == [{"newest": NEW}]
+        assert catalog.rows("SELECT max(version) AS newest FROM migration") == [{"newest": NEW + 1}]
         assert catalog.rows("FROM note") == []
         assert catalog.rows("FROM search_abstracts('stars')")
 
@@ -96,7 +97,7 @@ def test_views_of_another_release_are_defined_again(layout: Layout) -> None:
 
 def test_a_new_catalog_runs_all_migrations_and_leaves_no_older_one(tmp_path: Path, steps: Path) -> None:
     with writing_catalog(Layout(tmp_path)) as catalog:
-        assert [row["version"] for row in catalog.rows("FROM migration ORDER BY version")] == [OLD, NEW]
+        assert [row["version"] for row in catalog.rows("FROM migration ORDER BY version")] == [OLD, NEW, NEW + 1]
     assert Layout(tmp_path).catalog_backups() == []
 
 
