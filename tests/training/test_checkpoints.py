@@ -98,6 +98,8 @@ def cut_off(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip, cut_off, Path.unlink], ids=["flipped", "cut off", "lost"])
 def test_damaged_weights_are_found_and_the_run_is_to_be_replaced(damage: Callable[[Path], None], run_dir: Path) -> None:
+    with pytest.raises(TrainingError, match=r"damaged \(its weights do not fit its model"):
+        checkpoints.load_run_model(run_dir)
     assert model_digest(run_dir) == read_facts(run_dir)["checkpoints"][1]["sha256"][:32]
     damage(run_dir / "checkpoints" / best_weights(run_dir).name)
     advice = f"delete the folder {run_dir} and run `hubbleclip pipeline` again"
@@ -272,7 +274,9 @@ def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_l
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy, copied = shutil.copyfile, []
-    monkeypatch.setattr(shutil, "copyfile", lambda source, target: (copied.append(source), copy(source, target)))
+    monkeypatch.setattr(
+        shutil, "copyfile", lambda source, target: (copied.append((source, target.name)), copy(source, target))
+    )
     settings = TRAIN.model_copy(update={"steps": 9, "resume": run_dir.name, "patience": 2})  # one validation is left
     (run_dir / METRICS).write_text("rows of 6 steps")
     with open_run(run_dir.parent, DIGEST, MODEL, settings, code_version="test", device="cpu") as run:
@@ -281,8 +285,9 @@ def test_a_run_that_continues_another_begins_with_its_metrics_its_best_and_its_l
             checkpoints.copy_progress(run_dir, run, settings)
         assert checkpoints.list_steps(run) == [4, 6]
         names = ("metrics.jsonl", "checkpoints/step-00000004.pt", "checkpoints/step-00000006.pt")
-        assert copied == [run_dir / name for name in names]  # the last checkpoint marks the copy as complete
-        assert [(run / name).read_bytes() for name in names] == [path.read_bytes() for path in copied]
+        assert [path for path, _ in copied] == [run_dir / name for name in names]  # the last marks the copy as complete
+        assert all(name.startswith(".") for _, name in copied[1:])  # a checkpoint has its name when it is whole
+        assert [(run / name).read_bytes() for name in names] == [path.read_bytes() for path, _ in copied]
         write_checkpoint(run, 8, made_state(8))
         (run / METRICS).write_text("rows of 8 steps")
         checkpoints.copy_progress(run_dir, run, settings)
