@@ -323,7 +323,7 @@ class Query:
             return None if rank_n is None else int(rank_n[position]) or None
 
         facts = self.opened.facts.facts(rows.tolist())
-        in_group = np.bincount(self.group_n[self.mask_n & (self.group_n >= 0)], minlength=1)
+        in_group = np.bincount(self.group_n[self.found_n & (self.group_n >= 0)], minlength=1)
         return tuple(
             Hit(
                 tile_id=fact.pop("tile_id"),

@@ -198,12 +198,12 @@ def test_a_picture_is_graded_and_a_bad_grade_is_asked_for_again() -> None:
     assert first["response_format"]["json_schema"]["schema"]["required"] == ["grade"]
 
 
-def test_pictures_without_a_grade_get_the_middle_one_and_if_none_has_one_it_is_an_error() -> None:
+def test_pictures_without_a_grade_get_the_middle_one_if_any_has_a_grade(caplog: pytest.LogCaptureFixture) -> None:
     grades = {b"1": 0, b"2": 77, b"3": 9, b"4": 5}
     with StubServer() as stub:
         stub.grade_of = lambda text, picture: grades[picture]
         backend = OpenAICompatible(settings(base_url=stub.url), limits=replace(LIMITS, attempts=1))
-        assert backend.rank("a comet", list(grades)) == [2, 1, 3, 0]
+        assert (backend.rank("a comet", list(grades)), "1 of 4 pictures" in caplog.text) == ([2, 1, 3, 0], True)
         assert "data:image/jpeg;base64," in stub.seen[0]["body"]
         with pytest.raises(AnswerError, match="no chat completion"):
             backend.rank("a comet", [b"2"])

@@ -64,7 +64,7 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, started = 500, time.perf_counter()
+        status, started = 500, time.monotonic()
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -77,7 +77,7 @@ class MetricsMiddleware:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.requests.labels(route, status).inc()
-            self.seconds.labels(route).observe(time.perf_counter() - started)
+            self.seconds.labels(route).observe(time.monotonic() - started)
 
 
 def create_app(service: SearchService, access: Access, instance: str = "", agents: MCPServer | None = None) -> FastAPI:
