@@ -62,7 +62,7 @@ CARDS = {
         report=REPORT | {"metrics": REPORT["metrics"][:6]},
         description={"notices": {"simulated": {"attribution": "Simulated.", "licence": "none"}}, "counts": {}},
     ),
-    "without its dataset": replace(FACTS, description=None, formats=()),
+    "without its dataset": replace(FACTS, run=replace(RUN, pretrained=RUN.model), description=None, formats=()),
 }
 
 
