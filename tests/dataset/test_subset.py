@@ -46,7 +46,7 @@ def test_a_subset_of_no_tile_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_ids_may_have_a_header_and_empty_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = read_dataset(built_in(tmp_path / "whole", *make_samples_with_pngs(4, 2)))
     first = whole.manifest["tile_id"].to_pylist()[0]
-    (tmp_path / "ids.csv").write_text(f"tile_id,note\n{first},arc\n\n{'f' * 32},\n")
+    (tmp_path / "ids.csv").write_text(f"tile_id,note\n{first},arc\n\n {first} ,\n{'f' * 32},\n")
     words = ["subset", str(whole.path), f"--data={tmp_path}", f"--to={tmp_path / 'subsets'}"]
     with pytest.raises(SystemExit):
         main([*words, f"--ids={tmp_path / 'ids.csv'}"])
