@@ -34,6 +34,7 @@ CUT, LARGE_CUT = (
     partial(give, FITS[:5000], length=len(FITS)),
     partial(give, LARGE_FITS[:2_000_000], length=len(LARGE_FITS)),
 )
+MORE = give(FITS[5000:] + b"x", 206, Content_Range=f"bytes 5000-{len(FITS) - 1}/{len(FITS)}", **TAG)
 
 
 def part(first: int, content: bytes = FITS, **headers: str) -> Respond:
@@ -68,6 +69,7 @@ CASES: dict[str, tuple[list[Respond], dict[str, Any]]] = {
     "broken off, then a part without version": ([CUT(**TAG), give_range(FITS)], {}),
     "broken off, then another version": ([CUT(**TAG), give_range(NEWER, **NEW_TAG), give(NEWER, **NEW_TAG)], {}),
     "broken off, then another place": ([CUT(**TAG), part(4000, **TAG), give(FITS, **TAG)], {}),
+    "broken off, then a byte too many": ([CUT(**TAG), MORE], {}),
     "broken off, then not satisfiable": ([CUT(**TAG), give(b"", 416), give(FITS, **TAG)], {}),
     "broken off, then a page": ([CUT(**TAG), give(b"<p>", Content_Type="text/html; x"), give_range(FITS, **TAG)], {}),
     "broken off, then failing": ([CUT(**TAG), give(b"", 500)], {}),
