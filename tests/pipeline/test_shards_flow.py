@@ -90,5 +90,7 @@ def test_the_report_on_splits_counts_no_damaged_tile(tmp_path: Path) -> None:
     add_tiles(settings, range(4), range(2))
     layout.tile(tile_id_of(1, 1)).write_bytes(b"damaged")
     shards(settings)
-    total = read_description(newest_dataset(layout))[SPLIT_REPORT]["total"]
+    described = read_description(newest_dataset(layout))
+    assert described["settings_digests"] == {"tiles": settings.tiles.digest(), "splits": settings.splits.digest()}
+    total = described[SPLIT_REPORT]["total"]
     assert sum(one["tiles"] for one in total.values()) == 7
