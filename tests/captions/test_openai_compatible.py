@@ -81,8 +81,10 @@ def test_a_fault_is_retried_and_counted(fault: str) -> None:
 def test_a_later_run_has_seeds_of_its_own_because_the_same_answer_would_fail_again() -> None:
     calls = count(3)
     with StubServer(lambda abstract: ["not json"]) as stub:
-        OpenAICompatible(settings(base_url=stub.url, seed=7), limits=QUICK).ask(SOURCE, lambda: next(calls))
+        client = OpenAICompatible(settings(base_url=stub.url, seed=7), limits=QUICK)
+        client.ask(replace(SOURCE, title=""), lambda: next(calls))
     assert [(one["seed"], one["temperature"]) for one in stub.requests] == [(10, 0.4), (11, 0.4)]
+    assert stub.requests[1]["messages"][1]["content"] == "Abstract: We image nebula 7."
 
 
 @pytest.mark.parametrize(

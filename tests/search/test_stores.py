@@ -70,8 +70,7 @@ def test_a_scan_finds_exactly_the_nearest_rows_whatever_the_filter(
 
 def test_rows_outlive_the_object_and_another_object_notices_new_ones(open_store: Open) -> None:
     writer = open_store()
-    assert len(writer.tile_ids) == 0
-    assert not len(writer.scan(np.ones(64), 3).row_n)
+    assert (len(writer.tile_ids), len(writer.scan(np.ones(64), 3).row_n)) == (0, 0)
     feat_nd = features(700)
     writer.append(ids(0, 300), feat_nd[:300])
     reader = open_store()
@@ -109,10 +108,9 @@ def test_rows_that_do_not_fit_are_refused(open_store: Open, new: list[str], feat
 def test_a_query_without_a_direction_is_refused(open_store: Open) -> None:
     store = open_store()
     store.append(ids(0, 10), features(10))
-    with pytest.raises(SearchError, match="cancel"):
-        store.scan(np.zeros(64), 3)
-    with pytest.raises(SearchError, match="64 dimensions"):
-        store.scan(np.ones(32), 3)
+    for query_d, words in ((np.zeros(64), "cancel"), (np.ones(32), "64 dimensions")):
+        with pytest.raises(SearchError, match=words):
+            store.scan(query_d, 3)
 
 
 def embedded(folder: Path, num: int = 3000) -> EmbeddedStore:
