@@ -16,6 +16,7 @@ from hubbleclip.dataset.build import content_digest, inputs_digest
 from hubbleclip.dataset.manifest import read_dataset
 
 SAMPLES, PNGS = make_samples_with_pngs(60, 10)
+SAMPLES[0] = replace(SAMPLES[0], archive="hst")
 NIGHTS = (30, 50, 60)
 
 
@@ -34,6 +35,7 @@ def test_a_night_packs_only_what_is_new(nights):
     assert [one.dataset.parent_digest for one in built] == [None, built[0].dataset.digest, built[1].dataset.digest]
     assert [read_dataset(root / one.dataset.digest).description["num_parents"] for one in built] == [0, 1, 2]
     assert built[2].dataset.num_samples == len({place.tile_id for place in built[2].placements}) == 60
+    assert read_dataset(root / built[2].dataset.digest).description["notices"].keys() == {"hst", "simulated"}
 
 
 def test_the_same_nights_give_the_same_bytes_and_rewrite_none(nights, tmp_path_factory):
