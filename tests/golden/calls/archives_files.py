@@ -20,9 +20,9 @@ from hubbleclip.missions import MISSIONS
 from tests.archives.conftest import fetch_and_limits, make_transport, sources_of
 from tests.archives.test_cadc import votable
 from tests.bad_server import FITS as FILE
-from tests.bad_server import BadServer, give, give_range
+from tests.bad_server import BadServer, drip, give, give_range
 
-__all__ = ["FILE", "BadServer", "give", "give_range", "make_transport", "pickle", "sources_of", "votable"]
+__all__ = ["FILE", "BadServer", "drip", "give", "give_range", "make_transport", "pickle", "sources_of", "votable"]
 
 
 def response(status: int, **headers: str) -> requests.Response:
