@@ -70,7 +70,7 @@ def test_the_bands_of_a_plane_are_its_rows_in_their_order(tmp_path, tile_shape):
     ("name", "values", "is_allowed"),
     [
         ("BLOCKSIZE", (16, 32), True),
-        ("BLOCKSIZE", (0, 8, 31, 64), False),
+        ("BLOCKSIZE", (0, 8, 31, 64, None), False),
         ("BYTEPIX", (1, 2, 4, 8), True),
         ("BYTEPIX", (-1, 0, 3, 16), False),
         ("ZTILE1", (1, 2**31 - 1), True),
