@@ -185,7 +185,7 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
             raise ZeroDivisionError
         return cut_product(item, *given)
 
-    failing = ["mast:d"]
+    failing = ["mast:d"] * 2
     monkeypatch.setattr("hubbleclip.pipeline.tiles.run.cut_product", fail_once)
     a, d = (write_drz(tmp_path / "x.fits", starry_sky((64, 64), seed)).read_bytes() for seed in (1, 2))
     with stage_at(tmp_path / "data", NOT_KEPT | {"flows": {"max_rejected_share": 1}}) as stage:
@@ -201,7 +201,8 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         monkeypatch.setattr(shelf, "fetch_product", counted)
         for cut_now, waiting in (
             ({"mast:a"}, [("mast:c", "fetch", "stalled", 1), ("mast:d", "tiles", "unexpected", 1)]),
-            ({"mast:a", "mast:d"}, [("mast:c", "fetch", "stalled", 2)]),
+            ({"mast:a"}, [("mast:c", "fetch", "stalled", 2), ("mast:d", "tiles", "unexpected", 2)]),
+            ({"mast:a", "mast:d"}, [("mast:c", "fetch", "stalled", 3)]),
         ):
             cut(stage, shelf)
             assert {row["product_uri"] for row in stage.catalog.rows("FROM tile")} == cut_now
@@ -213,7 +214,7 @@ def test_files_that_are_not_kept_are_fetched_cut_and_deleted_and_one_that_failed
         rows = stage.catalog.rows("SELECT path, version FROM product ORDER BY uri")
         assert [tuple(row.values()) for row in rows] == [(None, 1), (None, 1), (None, None), (None, 1)]
         assert files_in(stage.layout.products) == []
-        assert len(counts) == 6
+        assert len(counts) == 8
         assert max(counts) <= 1  # the file of the other connection
 
 
