@@ -70,6 +70,7 @@ def test_the_accuracy_is_the_share_of_images_whose_own_prompt_is_nearest() -> No
     # of a photograph, all five images are drawn at once
     assert all(round(18 * draw, 6) == round(18 * draw) for draw in by_name["photographs_top1"].draws_b)
     assert {(one.protocol, one.scorer) for one in found} == {("forgetting", "base")}
+    assert {one.name: len(one.sizes_g) for one in found} == {"photographs_top1": 18, "digits_top1": 500}
     weights_bg = draw_weights(18, 100)
     np.testing.assert_allclose(by_name["photographs_top1"].draws_b, weights_bg[:, :num_known].sum(axis=1) / 18)
 
