@@ -279,6 +279,7 @@ def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(da
     folder = tmp_path / "checkpoints"
     shutil.copyfile(folder / "step-00000006.pt", folder / "step-00000004.pt")
     (tmp_path / checkpoints.BEST).unlink()
+    resumed.has_informative_val = False  # a resume keeps the best step of any val
     resumed.restore()
     assert (resumed.step, checkpoints.list_steps(tmp_path)) == (8, [2, 6, 8])
     assert json.loads((tmp_path / checkpoints.BEST).read_text()) == {"step": 2, "score": 0.5}
