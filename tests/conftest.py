@@ -34,7 +34,7 @@ TABLES = pytest.StashKey[list[str]]()
 
 
 def pytest_configure() -> None:
-    """Switch garbage collection off during the imports, of which it takes a fifth; make lost sorts and zones visible.
+    """Switch garbage collection off during the imports (a fifth of their time); make lost sorts and zones visible.
 
     Tests run far from UTC, and folders are listed in reverse, since no result may depend on either.
     """

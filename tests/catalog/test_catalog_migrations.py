@@ -44,7 +44,7 @@ def _old(old_catalog: Path, layout: Layout) -> None:
 
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The migrations of a next release; it has two more."""
+    """Add two migrations, as the next release may."""
     folder = tmp_path / "migrations"
     folder.mkdir()
     for version, name, sql in read_migrations():

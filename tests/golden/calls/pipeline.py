@@ -108,7 +108,7 @@ def visits(*names: str) -> dict[str, list[Any]]:
 
 @contextmanager
 def of_visits(folder: Path, names: str, **rows: list[Any]) -> Iterator[Stage]:
-    """A stage with the default settings whose catalog has a visit per letter."""
+    """A stage with the default settings, and one visit in its catalog for each letter."""
     with opened(folder, visits(*names) | rows) as stage:
         yield replace(stage, settings=Settings())
 

@@ -35,7 +35,7 @@ WANDB.init = lambda **settings: said(**settings) or WANDB
 
 
 def pair(*differences: float) -> Any:
-    """Two processes on the CPU; each gathered number of the other one is larger by the next of the differences."""
+    """Two processes on the CPU. At each gathering, the numbers of the second are those of the first plus a difference."""
     left = iter(differences)
     return SimpleNamespace(device=ALONE.device, size=2, gather=lambda x: torch.cat([x, x + next(left)]))
 
