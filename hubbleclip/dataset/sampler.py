@@ -5,9 +5,11 @@ The result depends only on the seed and the step, so that a run can be resumed a
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -253,8 +255,8 @@ class CaptionSampler:
     def _source(self, number: float, kinds: Sequence[str]) -> str:
         """Choose a kind of text among those that the sample has, by a random number in [0, 1)."""
         own = {kind: weight for kind, weight in self.weights.items() if kind in {MAIN, OTHERS, SENTENCES, *kinds}}
-        names, cumulative = list(own) or [SENTENCES], np.cumsum(list(own.values()) or [1.0])
-        return names[int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))]
+        names, cumulative = list(own) or [SENTENCES], list(accumulate(own.values())) or [1.0]
+        return names[bisect_right(cumulative, number * cumulative[-1])]
 
     def _num_fitting(self, sentences: Sequence[tuple[str, int]]) -> int:
         """Return how many sentences, from the first one on, fit into the context together; at least one."""

@@ -127,12 +127,15 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     if not runs.size:
         return NO_CORES
     rows, firsts = np.divmod(runs[:, 0], width + 1)
-    lengths, regions = np.diff(runs)[:, 0], region_labels(runs, width + 1)
+    lengths = np.diff(runs)[:, 0]
     ends = firsts + lengths
     beside = rows, np.stack([firsts - 1, ends, firsts - 2, ends + 1]).clip(0, width - 1)
     # heights of the two pixels on each side of a run of invalid pixels
     heights = np.where(valid_yx[beside], data_yx[beside] - np.float64(sky), 0)
     is_rim = (firsts > 0) & (ends < width) & (lengths <= MAX_CORE_PX) & (heights[:2].min(axis=0) > CORE_SIGMA * noise)
+    if not is_rim.any():
+        return NO_CORES
+    regions = region_labels(runs, width + 1)
     areas, rims, outers, num_open = (
         np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)
     )

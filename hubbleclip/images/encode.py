@@ -72,7 +72,10 @@ def _chunk(chunk_type: bytes, *parts: bytes) -> tuple[bytes, ...]:
 
 def _crc(*parts: bytes | memoryview) -> bytes:
     """Return the CRC-32 of a chunk's type and content as four big-endian bytes."""
-    return isal_zlib.crc32(b"".join(parts)).to_bytes(4, "big")
+    checksum = 0
+    for part in parts:  # joined parts would be a copy
+        checksum = isal_zlib.crc32(part, checksum)
+    return checksum.to_bytes(4, "big")
 
 
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:

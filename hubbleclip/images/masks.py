@@ -11,7 +11,6 @@ from hubbleclip.images.kernels import F32, append_places, compiled, empty_flags,
 
 BORDER_MIN_SHARE = 0.0005
 """Minimum share of an image that a region of zeros must cover to be treated as unexposed."""
-STRIP_ROWS = 64
 MAX_ROWS_CHECKED = 200
 """Approximate maximum number of rows that are read to find whether all pixels of an image are integers."""
 
@@ -31,8 +30,7 @@ def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
     """Mark the finite pixels, and return the places at which runs of zeros begin and end, int64 (n,)."""
     # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
     (words_yx, swapped), (height, width), num = pixels, valid_yx.shape, 0
-    is_zero, is_edge = np.zeros(width + 2, np.bool_), empty_flags(width + 1)
-    places = np.empty(is_edge.size, np.int64)
+    is_zero, places = np.zeros(width + 2, np.bool_), np.empty(2 * width, np.int64)
     for y in range(height):
         words, valid, has_zeros = words_yx[y], valid_yx[y], False
         for x in range(width):
@@ -41,10 +39,18 @@ def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
             is_zero[x + 1] = value == F32(0)
             has_zeros |= is_zero[x + 1]
         if has_zeros:
-            for x in range(width + 1):
-                is_edge[x] = is_zero[x] != is_zero[x + 1]
-            places, num = append_places(is_edge, y * (width + 1), places, num)
+            places, num = _append_edges(is_zero, y, places, num)
     return places[:num]
+
+
+@compiled
+def _append_edges(is_inside: Any, y: Any, places: Any, num: Any) -> Any:
+    """Append the places at which the runs of row `y` begin and end; `is_inside` has one false flag on each side."""
+    num_edges = is_inside.size - 1
+    is_edge = empty_flags(num_edges)
+    for x in range(num_edges):
+        is_edge[x] = is_inside[x] != is_inside[x + 1]
+    return append_places(is_edge, y * num_edges, places, num)
 
 
 def mask_zero_border(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], zero_runs: NDArray[np.int64]) -> None:
@@ -73,13 +79,23 @@ def _clear_runs(flags: Any, runs: Any) -> None:
 
 def invalid_runs(valid_yx: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Find the places at which runs of invalid pixels begin and end, as `find_finite` does for zeros."""
-    places = []
-    for top in range(0, len(valid_yx), STRIP_ROWS):
-        strip_yx = valid_yx[top : top + STRIP_ROWS]
-        if not strip_yx.all():
-            padded_yx = np.pad(strip_yx, ((0, 0), (1, 1)), constant_values=True)
-            places.append(np.flatnonzero(padded_yx[:, 1:] != padded_yx[:, :-1]) + top * (valid_yx.shape[1] + 1))
-    return np.concatenate([np.empty(0, np.int64), *places]).reshape(-1, 2)
+    runs: NDArray[np.int64] = _invalid_places(valid_yx).reshape(-1, 2)
+    return runs
+
+
+@compiled
+def _invalid_places(valid_yx: Any) -> Any:
+    """Return the places at which runs of invalid pixels begin and end, int64 (n,)."""
+    (height, width), num = valid_yx.shape, 0
+    is_invalid, places = np.zeros(width + 2, np.bool_), np.empty(2 * width, np.int64)
+    for y in range(height):
+        valid, has_invalid = valid_yx[y], False
+        for x in range(width):
+            is_invalid[x + 1] = not valid[x]
+            has_invalid |= is_invalid[x + 1]
+        if has_invalid:
+            places, num = _append_edges(is_invalid, y, places, num)
+    return places[:num]
 
 
 def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]:

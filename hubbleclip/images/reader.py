@@ -411,6 +411,6 @@ def _mask(
             flags_yx = masks.quality_flags(quality, zero)
             valid_yx[rows] &= flags_yx & np.uint16(sum(camera.bad_flags)) == 0
             if camera.saturated_flags:
-                found = np.flatnonzero(flags_yx & np.uint16(camera.saturated_flags))
+                found = np.flatnonzero(flags_yx & np.uint16(camera.saturated_flags) != 0)
                 saturated.append(found + rows.start * valid_yx.shape[1])
     return np.concatenate(saturated)

@@ -201,15 +201,19 @@ def _to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
     `curve` holds the parameters that `apply_stretch` computes.
     """
     black, span, sky_height, per_softening, scale, is_asinh = curve
-    levels_yx = np.empty(values_yx.shape, np.uint8)
+    levels_yx, heights = np.empty(values_yx.shape, np.uint8), np.empty(values_yx.shape[1], F32)
     for y in range(levels_yx.shape[0]):
         values, shown, levels = values_yx[y], shown_yx[y], levels_yx[y]
-        for x in range(levels.size):
-            height = min(max(F32(values[x] - black) if shown[x] else sky_height, F32(0)), span)
-            ratio = F32(height * per_softening)
-            # asinh(ratio) is the natural logarithm of ratio + sqrt(ratio^2 + 1)
-            curved = _natural_log(F32(ratio + np.sqrt(ratio * ratio + F32(1)))) if is_asinh else height
-            levels[x] = np.uint8(min(F32(curved * scale), F32(255)) + F32(0.5))  # the cast truncates, so + 0.5 rounds
+        # three short loops take two thirds of the time of one long loop
+        for x in range(heights.size):
+            heights[x] = min(max(F32(values[x] - black) if shown[x] else sky_height, F32(0)), span)
+        if is_asinh:
+            for x in range(heights.size):
+                ratio = F32(heights[x] * per_softening)
+                # asinh(ratio) is the natural logarithm of ratio + sqrt(ratio^2 + 1)
+                heights[x] = _natural_log(F32(ratio + np.sqrt(ratio * ratio + F32(1))))
+        for x in range(heights.size):  # the cast truncates, so + 0.5 rounds
+            levels[x] = np.uint8(min(F32(heights[x] * scale), F32(255)) + F32(0.5))
     return levels_yx
 
 

@@ -359,6 +359,8 @@ def _build_tile(
 def _has_core(shown: PreparedImage, placement: TilePlacement) -> bool:
     """Return whether a tile shows pixels of a filled core."""
     (y0, x0), (rows, columns, _) = placement.start_yx, shown.cores
+    if not rows.size:
+        return False
     inside = (rows >= y0) & (rows < y0 + placement.size_px) & (columns >= x0) & (columns < x0 + placement.size_px)
     return bool(inside.any())
 
