@@ -87,7 +87,7 @@ def test_without_pinned_files_the_smallest_of_the_sample_are_fetched_and_sizes_a
 def test_windows_and_files_of_which_only_a_part_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are shorter than the window, the profile's dates do not include it, and files are larger than is read."""
     monkeypatch.setattr("hubbleclip.archives.check.files.FILE_BYTES", 50_000)
-    monkeypatch.setattr("hubbleclip.archives.check.listing.WINDOW_ROWS", 0.2)
+    monkeypatch.setattr("hubbleclip.archives.check.listing.WINDOW_ROWS", 0.25)
     with hst_archive() as world:
         report = checked(world.url, tmp_path, pins=made_pins(world), name="hst", page_rows=3, until="2010-01-01")
     found, measured = {one.what: one.found for one in report.findings}, report.measured

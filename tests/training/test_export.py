@@ -318,7 +318,9 @@ def test_a_clip_model_has_the_ratios_and_the_activation_of_the_configuration(mon
 def test_the_tokenizer_of_transformers_has_the_words_and_the_context_of_the_model(tmp_path, monkeypatch):
     transformers = pytest.importorskip("transformers")
     loaded = load_model(MODEL.model_copy(update={"context_length": 90}), 1)
+    loaded.model.logit_scale.data.fill_(4.5)
     write_transformers(loaded, tmp_path)
+    assert transformers.CLIPModel.from_pretrained(tmp_path).logit_scale == 4.5
     tokenizer = transformers.CLIPTokenizer.from_pretrained(tmp_path)
     assert tokenizer.model_max_length == 90
     assert len(tokenizer("a comet " * 100, truncation=True).input_ids) == 90
