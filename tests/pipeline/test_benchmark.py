@@ -205,6 +205,7 @@ def test_objects_of_a_catalogue_are_scored_by_class_beside_baselines_and_their_l
     result = json.loads((tmp_path / "scores.json").read_text())
     assert (result["num_objects"], result["num_in_tiles"], result["num_tiles"]) == (16, 16, 16 + 3)
     assert result["num_in_training"] == 8
+    assert open_items(catalogue, settings, str(dataset_dir))[0].dataset_digest == dataset_dir.name
     assert {row["class"] for row in result["classes"]} == {f"square at the {place}" for place in PLACES}
     found = {(row["scope"], row["model"], row["class"], row["name"]) for row in result["metrics"]}
     for scope, model in product(("all", "unseen"), ("model", "base", "bm25", "random")):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from finished_runs import made_run
@@ -45,6 +46,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: Settings) -> None:
+    unplugged = OSError("unplugged")
+    with patch("hubbleclip.pipeline.evaluate.push_folder", side_effect=unplugged), pytest.raises(OSError, match="unp"):
+        evaluate(settings)
     first = evaluate(settings)
     layout, report_dir, run_id = layout_of(settings), first.report_dir, first.report_dir.name.rpartition("-")[0]
     copies = settings.data / "store/demo/reports" / report_dir.name
