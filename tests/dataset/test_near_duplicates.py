@@ -16,7 +16,6 @@ from hubbleclip.dataset.splits.near_duplicates import (
     jaccard,
     near_duplicate_links,
     near_duplicates,
-    shingles,
     similarity,
     text_links,
 )
@@ -54,15 +53,6 @@ def test_near_duplicates_are_those_of_comparing_all_pairs(sets, least, measure):
     fast = [tuple(sorted(pair)) for pair in near_duplicates(named, least, measure)]
     assert set(fast) == slow
     assert len(fast) == len(slow)
-
-
-def test_shingles_ignore_case_and_punctuation():
-    assert shingles("The stars, the dust & the GAS!") == {"the stars the dust the", "stars the dust the gas"}
-
-
-def test_a_short_text_is_one_shingle_and_an_empty_one_has_none():
-    assert shingles("Dust lanes") == {"dust lanes"}
-    assert shingles(" -- ") == frozenset()
 
 
 def words(seed, count):
