@@ -24,7 +24,7 @@ def test_a_hostile_model_is_refused_in_one_line(name: str, load, tmp_path: Path,
     assert "Error: " in attacks.call(name, load, tmp_path, deadline_s=120)
 
 
-@pytest.mark.parametrize("num", [20, pytest.param(400, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("num", [5, pytest.param(400, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", model_folders.MAKERS)
 def test_a_mutated_configuration_is_a_line_or_a_model(name: str, num: int, tmp_path: Path, attacks: Attacks) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
