@@ -278,7 +278,7 @@ def test_a_resumed_run_records_the_best_checkpoint_again_and_deletes_old_ones(da
         trainer.save()
     folder = tmp_path / "checkpoints"
     shutil.copyfile(folder / "step-00000006.pt", folder / "step-00000004.pt")
-    (tmp_path / checkpoints.BEST).unlink()
+    checkpoints.write_best(tmp_path, 6, 0.4)
     resumed.has_informative_val = False  # a resume keeps the best step of any val
     resumed.restore()
     assert (resumed.step, checkpoints.list_steps(tmp_path)) == (8, [2, 6, 8])
