@@ -18,15 +18,21 @@ FOLDER = Path(__file__).parent
 def compare_recorded() -> Callable[..., None]:
     """Compare results by name with those of a JSON file in this folder.
 
-    With a tolerance, the results are numbers that may differ by it. With UPDATE set, the file is written first.
+    With a tolerance, the results are numbers that may differ by it. `start` begins the names of the results, if the
+    file has others too. With UPDATE set, the file is written first.
     """
 
-    def compare(file_name: str, found: Mapping[str, Any], tolerance: float = 0) -> None:
+    def compare(
+        file_name: str, found: Mapping[str, Any], tolerance: float = 0, start: str | tuple[str, ...] = ""
+    ) -> None:
         path = FOLDER / file_name
         if os.environ.get("UPDATE"):
-            lines = (f" {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found))
+            known = json.loads(path.read_text(encoding="utf-8")) if start else {}
+            kept = {name: value for name, value in known.items() if not name.startswith(start)} | dict(found)
+            lines = (f" {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept))
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = {name: value for name, value in recorded.items() if name.startswith(start)}
         advice = f"{file_name} differs: if that is meant, `make golden UPDATE=1` records it; say so in CHANGELOG.md"
         assert sorted(found) == sorted(recorded), advice
         plain = json.loads(json.dumps(dict(found)))

@@ -67,22 +67,6 @@ def test_a_star_that_the_frames_edge_cuts_is_not_a_cosmic_ray():
         assert not rays_of(data[y : y + 64, x - 12 : x + 52]).any(axis=1)[0]
 
 
-@pytest.mark.parametrize(
-    ("band", "camera", "limit"),
-    [
-        ("F606W", "ACS/WFC", 5.5),
-        ("F814W", "ACS/WFC", 5.5),
-        ("F300W", "WFPC2", 8.2),
-        ("F555W", "WFPC2", pytest.approx(6.78, abs=0.01)),
-        (None, "WFPC2", 8.2),
-        ("F336W", "WFC3/UVIS", 5.0),
-        ("F606W", "STIS/CCD", 5.5),
-    ],
-)
-def test_the_limit_is_that_of_the_camera_at_the_wavelength_of_the_filter(band, camera, limit):
-    assert star_contrast(band, camera) == limit
-
-
 def test_a_ray_in_the_wing_of_a_star_does_not_grow_over_its_core():
     data = np.random.default_rng(0).normal(0, 1, (64, 64))
     dy, dx = np.mgrid[-32:32, -32:32]
