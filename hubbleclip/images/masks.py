@@ -45,7 +45,7 @@ def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
 
 @compiled
 def _append_edges(is_inside: Any, y: Any, places: Any, num: Any) -> Any:
-    """Append the places at which the runs of row `y` begin and end; `is_inside` has one false flag on each side."""
+    """Append the places at which runs begin and end in row `y`; `is_inside` (w + 2,) has a false flag at each end."""
     num_edges = is_inside.size - 1
     is_edge = empty_flags(num_edges)
     for x in range(num_edges):

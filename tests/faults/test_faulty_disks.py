@@ -70,7 +70,7 @@ def state(data: Path) -> dict[str, Any]:
 def calm(
     process: Warm, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[tuple[str, Path, Sequence[str]]]:
-    """Address of an archive, a folder with the data before each stage and, under the name "data", after all; stages."""
+    """An archive's address, a folder with the data before each stage (and "data", those after all), and the stages."""
     folder, stages = tmp_path_factory.mktemp("calm"), STAGES[: request.param]
     with running_simulator(SimulatorSettings(num_proposals=16, frame_px=128)) as url:
         for name in stages:
