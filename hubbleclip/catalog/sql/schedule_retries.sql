@@ -1,9 +1,9 @@
 -- Schedule the next attempt at each failed item; failure number $max_runs becomes its rejection, except for the reasons $open.
 -- The wait is $retry_hours after the first failure and doubles with each further failure, up to 30 days. After a first failure of
--- the machine, there is no wait.
+-- the machine or of the store (`dataset`), there is no wait.
 INSERT INTO attempt (entity, entity_id, stage, attempts, error, detail, first_at, last_at, next_try_at)
 SELECT entity, entity_id, stage, coalesce(a.attempts, 0) + 1, n.reason, n.detail, coalesce(a.first_at, $now), $now,
-    $now + to_microseconds(CASE WHEN n.reason = 'machine' AND a.attempts IS NULL THEN 0
+    $now + to_microseconds(CASE WHEN n.reason IN ('machine', 'dataset') AND a.attempts IS NULL THEN 0
         ELSE (least($retry_hours * 2.0 ** least(coalesce(a.attempts, 0), 60), 720) * 3600e6)::BIGINT END)
 FROM new_rejection n LEFT JOIN attempt a USING (entity, entity_id, stage)
 ON CONFLICT (entity, entity_id, stage) DO UPDATE SET
