@@ -88,7 +88,7 @@ test: setup-dev  ## the quick tests
 test-slow: setup-dev  ## servers, whole pipelines, a kill of each kind; three at once, since many of them wait
 	$(BIN)/pytest -m "slow and not nightly" -n 3 $(SPREAD) --timeout 1500
 
-nightly: setup-dev  ## storms, fuzzing, most kills, clusters, several hosts, browsers, all mutants, the other Python: three hours
+nightly: setup-dev  ## storms, fuzzing, most kills, clusters, several hosts, browsers, all mutants, the other Python: two hours
 	tools/nightly
 
 attack: setup-dev  ## attack the system from outside; a table of outcome, time and memory (ONLY=words in a test's name)

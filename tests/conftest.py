@@ -43,7 +43,7 @@ def pytest_configure() -> None:
     time.tzset()
     for name in ("glob", "iterdir", "rglob"):
         listed = getattr(Path, name)
-        setattr(Path, name, lambda *args, listed=listed: iter(sorted(listed(*args), reverse=True)))
+        setattr(Path, name, lambda *args, listed=listed, **more: iter(sorted(listed(*args, **more), reverse=True)))
 
 
 def pytest_collection_finish() -> None:

@@ -214,7 +214,10 @@ def test_a_loss_ends_in_one_line_at_most_and_the_next_run_completes(lost: str, c
     if lost == "worker":
         dask.start_worker(worker)
     cluster.go("dataset", settings=settings)
-    assert cluster.night_of(settings) == alone[1]
+    found, expected = cluster.night_of(settings), alone[1]
+    if "store" in lost:  # the first run has made a dataset without the files that could not be sent
+        found, expected = ([night[0][name] for name in ("product", "tile")] for night in (found, expected))
+    assert found == expected
 
 
 @pytest.mark.parametrize("runner", ["dask", "ray"])

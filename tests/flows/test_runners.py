@@ -145,7 +145,7 @@ def cluster_in(folder: Path, **options: int) -> AbstractContextManager[Any]:
 @pytest.mark.nightly
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_a_batch_that_a_cluster_loses_is_reported_in_one_line(tmp_path: Path, lost: str) -> None:
-    dask = pytest.importorskip("dask")
+    dask, _ = map(pytest.importorskip, ("dask", "distributed"))  # both, or the end of `set` takes all defaults away
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         cluster_in(tmp_path, n_workers=1) as cluster,
