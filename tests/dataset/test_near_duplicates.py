@@ -9,7 +9,6 @@ from valid_catalog import make
 from hubbleclip.config.settings import SplitSettings
 from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.captions import is_placeholder
-from hubbleclip.dataset.splits.continuations import Link
 from hubbleclip.dataset.splits.near_duplicates import (
     containment,
     group_proposals,
@@ -113,15 +112,6 @@ def test_a_short_text_is_found_in_a_long_one_whatever_their_ids(names):
     short, long = names
     sets = {short: frozenset(words(7, 20)), long: frozenset([*words(7, 20), *words(8, 200)])}
     assert list(near_duplicates(sets, 0.7, similarity)) == [(short, long)]
-
-
-def test_texts_without_shingles_are_not_similar():
-    assert jaccard(frozenset(), frozenset()) == containment(frozenset(), frozenset()) == 0.0
-
-
-def test_proposals_that_only_links_name_are_grouped_too():
-    links = [Link(one="c", other="b", reason="text", detail="")]
-    assert group_proposals(["a"], links) == {"a": "a", "b": "b", "c": "b"}
 
 
 def test_a_share_of_just_the_threshold_counts_though_its_product_is_rounded_up():

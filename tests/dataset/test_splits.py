@@ -384,10 +384,6 @@ def test_tiles_that_a_late_link_excludes_take_no_place_of_the_cap():
     assert found[new.tile_id].split != "excluded"
 
 
-def test_the_id_of_a_group_is_a_hash_of_its_smallest_proposal():
-    assert group_id("hst:1") == hashlib.sha256(b"group:hst:1").hexdigest()[:16]
-
-
 def proposal_drawn_for(split):
     bounds = {"test": (0.0, 0.1), "val": (0.1, 0.3), "train": (0.3, 1.0)}
     low, high = bounds[split]

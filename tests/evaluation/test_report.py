@@ -27,7 +27,7 @@ from hubbleclip.evaluation.report import write as report
 from hubbleclip.evaluation.report.tile_cards import make_thumbnail
 from hubbleclip.evaluation.test_set import make_test_set
 from hubbleclip.training.checkpoints import load_run_model
-from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding
+from hubbleclip.training.embeddings import embed_texts, prepare_for_embedding, resolve_precision
 from hubbleclip.training.runs import read_facts, write_facts
 
 SETTINGS = EvaluationSettings(bootstrap=100)
@@ -112,13 +112,13 @@ def test_an_example_is_occluded_for_its_own_caption(trained, embedded):
 
 
 def test_a_promotion_is_decided_on_val(trained):
-    _, dataset_dir, run_dir, _ = trained
-    info, parts, rounded = read_dataset(dataset_dir), [], SETTINGS.model_copy(update={"precision": "bf16"})
-    found = val_estimate(info, run_dir, rounded, lambda work, given: map(work, parts.extend(given) or given))
+    (_, dataset_dir, run_dir, _), other = trained, {"fp32": "bf16", "bf16": "fp32"}[resolve_precision("auto")]
+    info, parts, changed = read_dataset(dataset_dir), [], SETTINGS.model_copy(update={"precision": other})
+    found = val_estimate(info, run_dir, changed, lambda work, given: map(work, parts.extend(given) or given))
     assert (found.num_groups, len(found.draws_b)) == (2, SETTINGS.bootstrap)  # the test split has 10 groups
-    assert {(part.split, part.model.precision) for part in parts} == {("val", "bf16")}
+    assert {(part.split, part.model.precision) for part in parts} == {("val", other)}
     loaded, val = load_run_model(run_dir), make_test_set(samples_of(info.manifest), "val")
-    prepare_for_embedding(loaded, "bf16")
+    prepare_for_embedding(loaded, other)
     scores_tc = embed_tiles(loaded, info, "val", 8)[1] @ embed_texts(loaded, val.captions_c, 8).T
     is_first_t = scores_tc.argmax(axis=1) == val.caption_t  # of two captions, the top 10 % is the first
     assert (found.scorer, found.name) == (run_dir.name, "i2t_accuracy_at_10pct")

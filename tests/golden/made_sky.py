@@ -209,7 +209,7 @@ class Diary:
 
     def check_files(self, rows: Mapping[str, Any]) -> None:
         """Note the files that have rows before they are in the store, or flushed to the disk."""
-        for one in [*rows.get("product", ()), *rows.get("tile", ())]:
+        for one in [*rows.get("product", ()), *rows.get("tile", ()), *rows.get("dataset", ())]:
             if one.path and self.layout.store:
                 is_kept = (self.store / one.path).exists()
             else:

@@ -68,7 +68,7 @@ status; status --json; runs; runs --json; datasets; promoted; search galaxy; exp
 train; evaluate; index; frobnicate; status --frobnicate; status --set train.stepps=3; tile missing.fits --out x
 deploy --port 4201; deploy; deploy --set tiles.white_quantile=0.99; worker --pool gpu --pool cpu
 deployed index; deployed dataset splits.scheme=instrument 'splits.test_instruments=["ACS*"]'
-deployed dataset; deployed train train.steps=2; deployed evaluate; deployed index
+deployed dataset; deployed train train.steps=2; evaluate 2030; deployed index
 deployed pipeline flows.train_deployment=fails; status; pipeline; tiles; status --json
 clean; clean --runs; compare {run} {first}; remains; runs; reports; promoted; promoted --json; explain {tile}; compare {run} {run}; compare {run} 2
 export 2029 a; export ../runs/2029 a; search field --mode words -k 2; search field --mode words --format csv -k 1 --group none
@@ -153,7 +153,7 @@ class Session:
     def run(self, line: str) -> object:
         """Run a line of the session, and return its exit code or error."""
         words = shlex.split(line.format(**self.names()))
-        self.prefect.deployment.id = None
+        self.prefect.deployment.id = UUID(int=9) if words[0] == "evaluate" else None
         self.log.clear(), self.prefect.noted.clear(), os.environ.pop("HF_HOME", None)
         self.now += timedelta(minutes=1)
         if line == "remains":

@@ -35,7 +35,7 @@ RECIPES = {
     "micro_batch": {"micro_batch": 3},
     "average": {"ema": 0.5},
     "distillation": {"distillation_weight": 2.0, "micro_batch": 3},
-    "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits"},
+    "distillation of logits": {"distillation_weight": 0.5, "distillation": "logits", "loss": "siglip"},
     "mixtures": {"wise_alphas": (1.0, 0.0, 0.3)},
     "captions": {"captions": {"abstract": 1, "abstract_sentences": 2, "title": 0.5}},
     "hard negatives": {"hard_share": 0.5},

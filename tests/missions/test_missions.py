@@ -12,7 +12,6 @@ import pytest
 from hubbleclip.archives.mast.archive import MastArchive
 from hubbleclip.archives.mast.criteria import criteria_of
 from hubbleclip.archives.registry import ARCHIVES, open_archive
-from hubbleclip.archives.stsci.ads import ads_url
 from hubbleclip.config.settings import ArchiveSettings, FetchSettings
 from hubbleclip.core.layout import Layout
 from hubbleclip.dataset.card import notices
@@ -113,10 +112,6 @@ def test_an_archive_requests_its_own_mission_whatever_the_defaults(mission: Miss
 def test_jwst_prefers_combined_images_and_never_takes_intermediate_files() -> None:
     assert list(JWST.products.order)[:3] == [("combined", "i2d"), ("exposure", "i2d"), ("exposure", "cal")]
     assert not {suffix for _, suffix in JWST.products.order} & {"uncal", "rate", "segm", "cat"}
-
-
-def test_the_bibcode_of_a_programme_has_the_missions_bibstem() -> None:
-    assert "bibstem%3Ajwst.prop+bibcode%3A%3F%3F%3F%3Fjwst.prop.1234%3F" in ads_url("https://ads", "jwst.prop", "1234")
 
 
 @pytest.mark.parametrize("pattern", OWN_TABLES.values(), ids=list(OWN_TABLES))

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +89,7 @@ def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboar
     page = files("hubbleclip.evaluation.benchmarks").joinpath("README.md").read_text()
     script, entering = page.partition("**Entering scores.**")[2].split("```")[1:4:2]
     exec(script.removeprefix("python"), {})
-    monkeypatch.setattr("hubbleclip.cli.models.print_rows", lambda rows: None)
+    monkeypatch.setattr("hubbleclip.cli.models.datetime", Mock(now=lambda of=0: datetime(2026, 12, 2 if of else 1)))
     run_command(*entering.split()[1:], *common, "--out", "result.json")
     rows = {(row["model"], row["name"]): row["value"] for row in json.loads(Path("result.json").read_text())["metrics"]}
     texts = [row["text"] for row in pq.read_table("set.parquet").to_pylist() if row["kind"] == "text"]
@@ -98,7 +99,7 @@ def test_the_script_of_the_docs_enters_scores_of_a_frozen_file_into_a_leaderboar
     expected = sum((len(text) == min(map(len, texts))) / tied for text in drawn) / len(drawn)
     assert rows["model", "i2t_recall_at_1"] == pytest.approx(expected, abs=1e-5)
     (line,) = map(json.loads, Path("board.jsonl").read_text().splitlines())
-    assert line["model"].startswith("shortest-text (")
+    assert line["model"].startswith("shortest-text (") and line["date"] == "2026-12-02"
     assert line["metrics"]["i2t_recall_at_1"][0] == rows["model", "i2t_recall_at_1"]
     table = pq.read_table("scores.parquet")
     infinite = table.set_column(2, "score", [[-np.inf] * len(table)])

@@ -175,7 +175,7 @@ def test_recalls_count_the_captions_of_tiles_and_the_tiles_of_captions(tiles, mo
     mixed.__dict__["captions"] = [[f"caption {own:03}"] for own in own_n.tolist()]
     near_nc = -np.abs(np.arange(num)[:, None] - np.arange(num) + 0.1)
     monkeypatch.setattr(validation, "embed_open_tiles", lambda *_: near_nc)
-    monkeypatch.setattr(validation, "embed_texts", lambda *_: np.eye(num))
+    monkeypatch.setattr(validation, "embed_texts", lambda _, texts, __: np.eye(num)[: len(texts)])
     monkeypatch.setattr(validation, "TOP_SHARE", 3.7 / num)
     monkeypatch.setattr(validation, "MAX_ROWS", 3)
     found = validate(load_model(MODEL, 1), mixed, get_loss(TRAIN.loss))
@@ -186,3 +186,5 @@ def test_recalls_count_the_captions_of_tiles_and_the_tiles_of_captions(tiles, mo
     assert expected["val_accuracy_10"] < (ranks["i2t"] < 4).mean()
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert 0 < expected["val_i2t_recall_at_1"] < expected["val_t2i_recall_at_5"] < 1
+    mixed.__dict__["captions"] = [["b"], *[["a"]] * (num - 1)]  # the share of two captions is less than one
+    assert validate(load_model(MODEL, 1), mixed, get_loss(TRAIN.loss))["val_accuracy_10"] == 0
