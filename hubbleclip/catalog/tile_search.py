@@ -1,8 +1,8 @@
 """Filters, word scores and facts of the indexed tiles, from the published snapshot of the catalog.
 
-The snapshot is attached read-only to a database in memory, which holds the facts of the indexed tiles in the order of
-the index's rows. A search therefore reads no file that a flow is about to replace. Every call uses a new cursor, so
-that any number of threads may search.
+A database in memory holds the facts of the indexed tiles, in the order of the index's rows. The snapshot is attached
+to it read-only, and stays open when a flow replaces the file by a newer snapshot. Every call uses a new cursor, so that
+any number of threads may search.
 """
 
 from __future__ import annotations

@@ -98,14 +98,14 @@ def benchmark(
     frozen: bool = False,
     wanted: BenchmarkOptions = BenchmarkOptions(),
 ) -> None:
-    """Score a model on the objects of a CSV file, on the frozen image-text benchmark, or on a frozen file of items.
+    """Score a model on the objects of a CSV file, on a file made by `--freeze`, or on the image-text benchmark.
 
     Parameters
     ----------
     items
-        CSV file with ra_deg, dec_deg and class, or a frozen file, such as objects.csv or set.parquet.
+        CSV file with ra_deg, dec_deg and class, such as objects.csv, or a file made by --freeze, such as set.parquet.
     frozen
-        Score the frozen image-text benchmark.
+        Score the image-text benchmark of this package, whose items are fixed.
 
     """
     if frozen == (items is not None):

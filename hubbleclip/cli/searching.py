@@ -92,7 +92,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     """The same as --format json."""
 
     def params(self, text: str) -> SearchParams:
-        """Make the search; SearchError if neither a term nor a filter is given."""
+        """Make the parameters of the search from the options; SearchError if neither a term nor a filter is given."""
         from hubbleclip.search.params import SearchParams, as_written, checked
 
         own = {"q": as_written(text.strip()), "image": as_written(str(self.image or ""))}

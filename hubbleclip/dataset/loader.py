@@ -217,8 +217,8 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """Make a function that counts the tokens of a text, without the start token and the end token."""
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # Special tokens, such as the start token, and padding are not counted. They are the tokens of the empty text, and
-    # its last token is the padding.
+    # Special tokens, such as the start token, and padding are not counted. An empty text shows them: it has no other
+    # tokens, and ends in padding.
     empty_l = tokenizer([""])[0]
     padding, num_special = empty_l[-1], int((empty_l != empty_l[-1]).sum())
     return lambda text: int((tokenizer([text])[0] != padding).sum()) - num_special

@@ -80,9 +80,10 @@ def list_reports(layout: Layout) -> list[Row]:
 
 
 def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) -> dict[str, str] | None:
-    """Read the headline metric of the run that was just evaluated, the value expected by chance, and the newest report.
+    """Read the headline metric of a run, its value by chance, and the address of the run's newest report.
 
-    `problem` says why no run is promoted, or is empty. None is returned if the run has no report.
+    The item `problem` of the result says why no run is promoted; it is empty if one is. None is returned if the run has
+    no report.
     """
     layout = layout_of(settings)
     with read_catalog(layout) as catalog:

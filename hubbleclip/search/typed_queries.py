@@ -283,7 +283,7 @@ RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place. Signs of units must be as typed: `SIGNS` turns them into letters."""
+"""Matches a radius beside a place, in a text whose signs (°, ′, ″) are not yet replaced by letters (`SIGNS`)."""
 BARE_POSITION = re.compile(
     rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
     rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",

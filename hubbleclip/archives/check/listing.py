@@ -180,11 +180,11 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 
 
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
-    """Draw proposals for the estimate.
+    """Draw proposals as a sample, from which the size of the whole ingest is estimated.
 
-    They are drawn from the profile's observations in two ranges of release dates. If there are none, they are drawn
-    from all observations of the profile, or else from all observations of an instrument in the two ranges. Returns the
-    queries that find the proposals, and the weight of each proposal: the number of observations that it represents.
+    They are drawn from the first of three sets of observations that is not empty: those of the profile in two ranges of
+    release dates, all of the profile, and all of an instrument in the two ranges. Returns the queries that find the
+    proposals, and the weight of each proposal: the number of observations that it represents.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2

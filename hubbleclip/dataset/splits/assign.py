@@ -282,9 +282,9 @@ class LinkedGroups:
 def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> SplitAssignment:
     """Return the group and the split of a new proposal, which joins the group of proposals that it is linked to.
 
-    Links by text have priority over links by a shared field. A proposal that is linked by text to groups in different
-    splits is excluded. A proposal that is linked only by shared fields to groups in different splits forms its own
-    group, and the sky guard checks each of its tiles.
+    A link by similar texts has priority over one by a shared field of the sky. If links by text lead to groups in
+    different splits, the proposal is excluded. If only links by fields do so, it becomes a group of its own, and
+    each of its tiles is compared later with the tiles of the other splits.
     """
     groups, splits = by_text.existing_groups(proposal_id)
     if len(splits) > 1:

@@ -97,9 +97,9 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
 
     Tied items count as if they were in random order.
 
-    If p of e tied items are positives, and m of the e items are among the first `num_top`, then the probability is
-    1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. The binomial coefficients C are computed by log-gamma
-    functions, because they overflow for large ties.
+    Suppose that e items are tied with the best positive, that p of them are positives, and that m of them are among the
+    first `num_top`. The probability is then 1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. Factorials
+    of large numbers overflow, so the binomial coefficients C are computed by log-gamma functions.
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q

@@ -22,8 +22,8 @@ CONNECT_S, ANSWER_S = 1.0, 60.0
 class RunningServer:
     """Where the server of a data folder listens.
 
-    `instance` is a secret that only the server and its file contain. The server must prove that it knows this secret
-    before it gets the token, because the port may meanwhile belong to a server of another user.
+    Clients read it from a file that the server writes. The file contains a secret, `instance`. A client sends its token
+    only to a server that proves to know this secret, because the port may meanwhile belong to another user's server.
     """
 
     host: str
