@@ -143,11 +143,11 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int], l
         for night in range(NUM_NIGHTS):
             archive.turn(min(night + 1, LAST_CHANGE))
             turn = f"slot_of(uri, TIMESTAMP '{FIRST_MORNING + timedelta(days=night):%Y-%m-%d %H:%M:%S}', 365)"
-            due = f"FROM product JOIN listing USING (obs_id) WHERE slot_of(uri, greatest(listed_at, fetched_at), 365) < {turn}"
-            etags = [row["uri"] for row in query(data / "nightly", due)] if night else []
+            old = f"FROM product JOIN listing USING (obs_id) WHERE slot_of(uri, greatest(listed_at, fetched_at), 365) < {turn}"
+            due = [row["uri"] for row in query(data / "nightly", old)] if night else []
             one_night(url, data / "nightly", night)
             made.append(num_requests(url))
-            least.append(minimum(data / "nightly", night, etags))
+            least.append(minimum(data / "nightly", night, due))
         archive.turn(LAST_CHANGE)
         one_night(url, data / "once", NUM_NIGHTS)
     return data, made, least

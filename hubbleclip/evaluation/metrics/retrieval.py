@@ -97,9 +97,10 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
 
     Tied items count as if they were in random order.
 
-    Suppose that e items are tied with the best positive, that p of them are positives, and that m of them are among the
-    first `num_top`. The probability is then 1 - C(e - p, m) / C(e, m), by the hypergeometric distribution. Factorials
-    of large numbers overflow, so the binomial coefficients C are computed by log-gamma functions.
+    Let e be the number of items that are tied with the best positive, p the number of positives among these e items,
+    and m the number of these e items among the first `num_top`. The probability is then 1 - C(e - p, m) / C(e, m), by
+    the hypergeometric distribution. Factorials of large numbers overflow, so the binomial coefficients C are computed
+    by log-gamma functions.
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q
