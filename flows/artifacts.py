@@ -29,10 +29,10 @@ NEWEST_TILES = "SELECT path, tile_id FROM tile ORDER BY cut_at DESC, tile_id LIM
 
 
 class ProgressArtifacts(logging.Handler):
-    """Shows each kind of work as a progress bar on the page of the flow run, from the log records that report progress.
+    """Log handler that shows progress bars on the Prefect page of the flow run.
 
-    `_shown` maps a flow run and a kind of work to the id of the progress bar and the time of its last change, in
-    seconds of the monotonic clock.
+    A log record has the attributes `work` (name of the bar), `done` and `total`. `_shown` maps a flow run's id and
+    a bar's name to the bar's id and the time (s, monotonic clock) of the bar's last change.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class ProgressArtifacts(logging.Handler):
         self._shown: dict[tuple[UUID, str], tuple[UUID, float]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Create or change an artifact, at most every ten seconds."""
+        """Create or update the bar of a record, at most every ten seconds and when `done` reaches `total`."""
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             return
@@ -113,7 +113,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def record_asset(profile: str, name: str, made_from: str, facts: Mapping[str, Any]) -> None:
-    """Record on the Prefect server an asset of the profile, its facts, and the asset that it was made from."""
+    """Record an asset of a profile on the Prefect server, with its metadata `facts` and its source `made_from`."""
     key = f"hubbleclip://{profile}/{name}"
     source = f"hubbleclip://{profile}/{made_from}"
 

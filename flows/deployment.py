@@ -91,7 +91,7 @@ def replace_automations(client: SyncPrefectClient, wanted: list[AutomationCore])
 
 
 def automations(deployment_ids: Mapping[str, UUID], settings: FlowSettings) -> list[AutomationCore]:
-    """Make the automations of all deployments, and the one that reports failed runs if a webhook is set."""
+    """Make the automations of all deployments. If a webhook is set, add the automation that reports failed runs."""
     ours = [one for item in deployment_ids.items() for one in deployment_automations(*item, settings)]
     return [*ours, *notifications()]
 
@@ -105,10 +105,9 @@ def deployment_automations(name: str, deployment_id: UUID, settings: FlowSetting
     related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
     # The start of a run counts as its first heartbeat, because a run may be lost before it sends a heartbeat.
     silence = run_trigger(ENDS | {BEAT}, related, after={BEGIN, BEAT}, within_s=ZOMBIE_S)
-    # A run is restarted when its state becomes `Lost`. A missing heartbeat alone does not restart it, because the
-    # heartbeat of a finished run may arrive late, and the server then misses the next one. The server never sets a
-    # finished run to `Lost`. A run that its worker reports as crashed is not restarted, because it would probably crash
-    # again.
+    # A run is restarted when its state becomes `Lost`. A missing heartbeat is not enough: if the last heartbeat arrives
+    # after the end of the run, the server waits for another heartbeat. The server never sets a finished run to `Lost`.
+    # A run whose worker reports a crash is not restarted, because the run would probably crash again.
     loss = run_trigger({f"prefect.flow-run.{LOST}"}, related)
     overtime = run_trigger(ENDS, related, after={BEGIN}, within_s=3600 * hours)
     return [
@@ -123,8 +122,8 @@ def run_trigger(
 ) -> EventTrigger:
     """Make a trigger that fires when a flow run emits one of `events`.
 
-    If `after` is given, the trigger fires instead when a flow run emits one of the events in `after`, but then none of
-    `events` within `within_s` seconds.
+    If `after` is given, the trigger fires when a flow run emits an event of `after`, and then none of `events` within
+    `within_s` seconds.
     """
     return EventTrigger(
         after=set(after),
@@ -141,7 +140,7 @@ def run_trigger(
 def notifications() -> list[AutomationCore]:
     """Make an automation that calls a webhook for each failed run.
 
-    The URL of the webhook is the environment variable `FAILURE_WEBHOOK_URL`.
+    The URL is read from the environment variable `FAILURE_WEBHOOK_URL`. Without this variable, the list is empty.
     """
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:

@@ -34,13 +34,13 @@ from hubbleclip.pipeline.tiles.run import tiles as cut_tiles
 RETRIED = ("ingest", "captions")
 """Stages that use the network; a scheduled run retries these when they fail."""
 RETRIES, RETRY_S = 2, 600
-"""Maximum number of retries of a stage, and wait (s) before each retry, because archives are often down for minutes."""
+"""Maximum number of retries of a stage, and pause (s) before each retry. Archives are often down for minutes."""
 live.addHandler(ProgressArtifacts())
 log = logging.getLogger("hubbleclip.flows")
 
 
 def run_name() -> str:
-    """Name the current flow run by its flow, its profile and its time."""
+    """Return a name for the current flow run: its flow, its profile and its scheduled start time."""
     run = runtime.flow_run
     given = run.parameters
     profile = given["settings"].profile if "settings" in given else Path(given.get("profile", "demo")).stem
@@ -53,7 +53,7 @@ def is_scheduled() -> bool:
 
 
 def stage_flow(stage: Callable[..., Any], label: str = "") -> Flow[..., Any]:
-    """Make a flow of a stage; a run is named by its label, or by stage, profile and time."""
+    """Make a flow that runs a stage. The name of a flow run is `label`, or `run_name()` if `label` is empty."""
     return Flow(stage, name=stage.__name__, validate_parameters=False, flow_run_name=label or run_name)
 
 
@@ -73,7 +73,7 @@ def settings_of(profile: str, overrides: dict[str, Any] | None) -> Settings:
 
 
 def parameters() -> dict[str, Any]:
-    """Return the parameters of the current flow run, for the next flow."""
+    """Return the current flow run's profile and overrides, which are passed to the flows that this run starts."""
     given = runtime.flow_run.parameters
     return {"profile": given.get("profile", "demo"), "overrides": given.get("overrides") or {}}
 
@@ -156,8 +156,8 @@ def evaluate(
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.
         overrides: Settings to change, section by section, such as {"evaluation": {"bootstrap": 500}}.
-        run: Id of the run; without it, the newest run on the newest dataset.
-        is_own: Evaluate the run that was trained with these settings instead of the newest run, if no id is given.
+        run: Id of the run; if empty, the newest run on the newest dataset is evaluated.
+        is_own: If `run` is empty, evaluate the run that was trained with these settings instead of the newest run.
 
     """
     from hubbleclip.evaluation.report.figures import retrieval_figure, svg_bytes  # noqa: PLC0415 - matplotlib
@@ -227,7 +227,7 @@ def pipeline(profile: str = "demo", overrides: dict[str, Any] | None = None) -> 
 
 @flow(name="sweep", flow_run_name=run_name)
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid) -> list[dict[str, Any]]:
-    """Train each combination on the newest dataset; combinations that are already trained are skipped.
+    """Train a model on the newest dataset for each combination of values in `grid`; skip combinations already trained.
 
     Args:
         profile: Name of a profile, such as demo, hubble, local or paper, or the path of a TOML file with settings.

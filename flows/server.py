@@ -1,14 +1,15 @@
-"""The Prefect server of a data root. Commands and scheduled runs share its home folder, database and key.
+"""The Prefect server of a data root. Commands and scheduled runs share the server's home folder, database and key.
 
-A command uses the server that runs on its data root, such as that of `hubbleclip server`. If none runs, the command
-starts one. This server ends when no command has used it for a few seconds, even if the commands were killed.
+A command uses the server that already runs on its data root, for example a server started by `hubbleclip server`. If
+no server runs, the command starts a server, which ends when no command has used it for a few seconds, even if the
+commands were killed.
 
 Whoever may use the server's API can run any command on the worker, by creating a deployment. The API therefore has a
 key, which is a password of HTTP basic authentication; CORS and CSRF protection refuse requests of other web sites.
 
 Prefect's own temporary server is not used, because it stops while its clients still use it. `prefect server start
---background` is not used, because its server never ends by itself, and a server that was killed leaves a file that
-keeps others from starting.
+--background` is not used, because a background server never ends by itself. If a background server is killed, it leaves
+a file that prevents the start of a new server.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ KEY, SERVER_KEY = "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"
 KEY_FILE = "api-key"
 START_TIMEOUT_S = 120.0
 LINGER_S = 5.0
-"""Time (s) for which an unused server waits for another command; a new server would take about as long to start."""
+"""Time (s) for which an unused server waits for another command. The start of a new server takes about as long."""
 PORT_FILE, SERVER_LOCK, USERS_LOCK, LOG_FILE = "server-port", "server.lock", "users.lock", "server.log"
-"""Files in the home: the server's port, the lock that the server holds, the lock that all commands share, the log."""
+"""Files in the Prefect home: the server's port, the server's lock, the lock that all commands share, the log."""
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -51,7 +52,8 @@ SETTINGS = {
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "hubbleclip",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # Leases of slots are kept on disk. After a kill and a restart, the server can thus release the slots of lost runs.
+    # Concurrency leases are kept on disk, so that a server that was killed and restarted can release the concurrency
+    # slots of lost runs.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
@@ -61,12 +63,12 @@ QUIET = {"PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "C
 
 
 def prefect_home(data: Path) -> Path:
-    """Return the absolute path of the folder of the Prefect server for scheduled runs."""
+    """Return the absolute path of the Prefect home, the folder of the Prefect server of a data root."""
     return (data / ".prefect").absolute()
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can open; a folder that exists gets the same permissions."""
+    """Create a folder if it does not exist, and allow only its owner to open it."""
     make_folder(folder)
     folder.chmod(0o700)
 
@@ -82,7 +84,7 @@ def stored_key(home: Path) -> str:
 
 
 def protection(key: str, port: int) -> dict[str, str]:
-    """Make the environment variables that protect a server on loopback and let its clients use it."""
+    """Make the environment variables for the API key (of server and clients), CSRF protection and CORS."""
     return {
         KEY: key,
         SERVER_KEY: key,
@@ -94,8 +96,8 @@ def protection(key: str, port: int) -> dict[str, str]:
 def client_key(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variable `KEY` with the stored key, for clients of a server on this machine.
 
-    The result is empty if `KEY` is set already, if `PREFECT_API_URL` names no server on this machine, or if no key is
-    stored.
+    The result is empty if `KEY` is set already, if no key is stored, or if `PREFECT_API_URL` is not the address of a
+    server on this machine.
     """
     # the key of this machine is not sent to other machines
     is_local = urlsplit(environment.get("PREFECT_API_URL", "")).hostname in LOOPBACK
@@ -160,7 +162,7 @@ def running_port(home: Path) -> int | None:
 
 
 def lock_server(home: Path) -> int | None:
-    """Take the lock that a server needs on a Prefect home; return its file descriptor, or None if a server holds it."""
+    """Take the server lock of a Prefect home; return its file descriptor, or None if a server holds the lock."""
     descriptor = os.open(home / SERVER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,9 +178,9 @@ def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
     lock = lock_server(home)
     if lock is None:
         raise AssertionError("only one command at a time starts a server")
-    # The socket is bound here and passed to the server, so that no other program can take the port before the server
-    # starts. The lock is passed on too. The server has a session of its own, because Ctrl-C must not stop it before the
-    # commands that use it.
+    # The socket is bound here and passed to the server, so that no other program can take the port. The server also
+    # inherits the lock, which shows other commands that the server runs. The server has a session of its own, so that
+    # Ctrl-C does not stop it before the commands that use it.
     with socket.create_server((HOST, 0)) as listener, (home / LOG_FILE).open("wb") as log_file:
         port = listener.getsockname()[1]
         variables = QUIET | prefect_environment(data, port)
@@ -197,14 +199,14 @@ def start(data: Path) -> tuple[dict[str, str], subprocess.Popen[bytes]]:
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes] | None, home: Path) -> None:
-    """Wait until a server answers, whether this command or another one started it."""
+    """Wait until a server answers. If another command has started the server, `process` is None."""
     deadline, is_alive = time.monotonic() + START_TIMEOUT_S, True
     while is_alive and time.monotonic() < deadline:
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - the URL is on the loopback address
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-            # `running_port` takes the server's lock for a moment, so no command may start a server at the same time
+            # `running_port` takes the server lock for a moment, during which `start` in another command would fail
             with locked(home / "start"):
                 is_alive = process.poll() is None if process else running_port(home) is not None
         else:
@@ -225,7 +227,8 @@ def serve(data: Path, port: int, environment: Mapping[str, str]) -> None:
             there = f"http://{HOST}:{running_port(home)}"
             raise HubbleclipError(f"a server of {data} runs at {there}: open its pages there, or wait until it ends")
         time.sleep(0.5)
-    # Only checks that the port is free. The socket is closed at once; an open one would accept clients too early.
+    # This socket only checks that the port is free. It is closed at once, because it would accept clients before the
+    # server is ready.
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
@@ -269,7 +272,7 @@ def main() -> None:
             os.close(lock)  # the next command finds this lock free, and starts a new server
             server.should_exit = True
             time.sleep(1)
-            # Prefect's services need not end first, because they keep their state in the database.
+            # Prefect's services can be killed, because they keep their state in the database.
             os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

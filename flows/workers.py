@@ -25,15 +25,15 @@ ZOMBIE_S = 120.0
 def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     """Run one worker per work pool until Ctrl-C or SIGTERM, or until one of the workers ends.
 
-    All workers and their flow runs are then stopped, whatever further signals arrive. The server starts the stopped
-    runs again.
+    All workers and their flow runs are then stopped, even if further signals arrive. Later, the server starts the
+    stopped flow runs again.
     """
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool"]
-    # Each worker has a session of its own, so that Ctrl-C in the terminal does not reach it: at the next signal,
-    # a worker would end at once, and its flow runs would continue.
+    # Each worker has a session of its own, so that Ctrl-C in the terminal does not reach it. Otherwise, a worker would
+    # get two signals: from Ctrl-C and from `end_workers`. A second signal ends a worker without ending its flow runs.
     workers = [psutil.Popen([*command, pool], env=dict(environment), start_new_session=True) for pool in pools]
     try:
         while not stopped and all(worker.poll() is None for worker in workers):
@@ -41,8 +41,8 @@ def work(environment: Mapping[str, str], pools: Sequence[str]) -> None:
     finally:
         end_workers(workers)
         log.info(
-            "the workers and their active runs are stopped: %.0f s after their last heartbeat the server starts these "
-            "runs again, and the next worker resumes them",
+            "the workers and their active runs are stopped: the server starts these runs again %.0f s after their last "
+            "heartbeat, and the next worker resumes them",
             ZOMBIE_S,
         )
     if not stopped:

@@ -26,7 +26,7 @@ MODULES = {
     "read_dataset": "hubbleclip.dataset.manifest",
     "tile_file": "hubbleclip.images.tiling",
 }
-"""Module of each public name, which docs/python.md describes."""
+"""Module of each public name. The names are described in docs/python.md."""
 
 # OpenMP reads this variable when torch is first imported; the value limits how long threads spin while they wait for
 # each other. With the default, one other busy program on the same cores makes a training step 5 to 20 times slower.
@@ -35,7 +35,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: the imports take seconds, for which other commands need not wait."""
+    """Import a name when it is first used: imports take seconds, and some commands do not need them."""
     if name in MODULES:
         return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

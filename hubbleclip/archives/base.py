@@ -16,7 +16,7 @@ NO_PROPOSAL = "unknown"
 STALE_NUMBER = "stale_number"
 """Rejection reason: the archive no longer has the observation's number. See `Archive.list_products`."""
 BUILT_OBJECTS = 8
-"""Largest number of archives that a worker process keeps; the least recently used one is dropped first."""
+"""Largest number of archive objects that a worker process keeps. The least recently used object is dropped first."""
 _BUILD_LOCK = threading.Lock()
 
 
@@ -35,8 +35,8 @@ class Delivery:
 class ObservationPage:
     """One page of a query for observations. It can be iterated like a list of its observations.
 
-    `rejections` has one entry per row from which no observation was made. `num_rows` has the number of
-    rows on the page for each day of release (MJD), including rows that are not used.
+    `rejections` has one entry per observation that is rejected. `num_rows` maps each day of release (MJD) to the number
+    of rows on the page that were released on this day, including rows that are not used.
     """
 
     observations: Sequence[Observation] = ()
@@ -82,8 +82,8 @@ class Archive(Protocol):
         Yields
         ------
         ObservationPage
-            One page of observations. An empty page is a checkpoint: every observation that was released before the
-            newest release date on the pages so far has been yielded, so a later query may begin at that date.
+            One page of observations. An empty page is a checkpoint: all observations that were released before the
+            newest release date so far have been yielded. A later query may begin at this date.
 
         Raises
         ------
@@ -120,8 +120,8 @@ class Archive(Protocol):
         Parameters
         ----------
         observations
-            Observations of one or more proposals. If a proposal is included, all of its observations that are in the
-            catalog must be included in the same call.
+            Observations of one or more proposals. For each of these proposals, the sequence must contain all
+            observations in the catalog.
         taken
             The `obs_id`s that already have a product, by proposal id. These products count towards
             `max_products_per_proposal`, and new products never replace them.
@@ -143,7 +143,7 @@ class Archive(Protocol):
         """
 
     def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
-        """Find the files whose content has changed although the list of products has not.
+        """Find the files whose content has changed, although the archive still lists the same `archive_version`.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class Archive(Protocol):
         Returns
         -------
         tuple of lists of str
-            URIs of the files whose ETag differs from that of the fetched content, and URIs of the files whose ETag
+            URIs of the files whose ETag differs from the ETag of the fetched content, and URIs of the files whose ETag
             could not be requested.
 
         """
@@ -193,8 +193,8 @@ class Archive(Protocol):
         Returns
         -------
         Delivery
-            Copy of the product with `sha256`, `path`, `size_bytes`, `source`, `etag`, `fetched_version` and
-            `fetched_at` set, and the content of a file that is in memory only.
+            Copy of the product in which `sha256`, `path`, `size_bytes`, `source`, `etag`, `fetched_version` and
+            `fetched_at` are set. If the file is in memory only, `path` is None and `data` is the file's content.
 
         Raises
         ------
@@ -209,9 +209,9 @@ class Archive(Protocol):
 
 
 class ProcessLocal:
-    """Base class of archives, which hold locks and connections and therefore cannot be pickled.
+    """Base class of archives. Their locks and connections cannot be pickled.
 
-    Only the arguments of the constructor are pickled, and each process builds its own object from them, once.
+    Only the arguments of the constructor are pickled. Each process builds the object once from these arguments.
     """
 
     _recipe: tuple[str, type, tuple[Any, ...]]
@@ -219,8 +219,8 @@ class ProcessLocal:
     def __new__(cls, *args: Any) -> Self:
         """Create the object, and keep its recipe: a unique name, the class and the arguments of the constructor."""
         instance = super().__new__(cls)
-        # A worker process outlives a run, and an open circuit breaker never closes. The unique name gives each run
-        # a new object.
+        # A worker process may serve several runs. The unique name prevents a run from using the object of an earlier
+        # run, whose circuit breaker may be open.
         instance._recipe = uuid4().hex, cls, args
         return instance
 
@@ -242,7 +242,7 @@ def _build_once(name: str, cls: type, args: tuple[Any, ...]) -> Any:
 
 
 def service_url(mast_url: str, public_url: str = "") -> str:
-    """Return `public_url` if `mast_url` is at STScI; else `public_url` with its host replaced by `mast_url`."""
+    """Return `public_url` if `mast_url` is at STScI; otherwise return `mast_url` with the path of `public_url`."""
     if (urlsplit(mast_url).hostname or "").endswith(".stsci.edu"):
         return public_url
     _, slash, path = public_url.removeprefix("https://").partition("/")

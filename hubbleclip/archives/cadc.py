@@ -1,8 +1,8 @@
 """Archive at the Canadian Astronomy Data Centre (CADC), which has a copy of the files of MAST.
 
 The tables of observations, planes and artifacts (CAOM 2) are queried by TAP, as in astroquery 0.4.11 (`cadc/core.py`,
-lines 282 and 715), and their rows are converted to MAST's columns, so that they are processed like rows from MAST.
-Proposals come from STScI. This client has been tested with synthetic responses only, never with CADC's server.
+lines 282 and 715). The rows are converted to rows with MAST's columns. Proposals come from STScI. This client has been
+tested with synthetic responses only, never with CADC's server.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COLUMNS = {
     "s_ra": "COORD1(CENTROID(p.position_bounds))",
     "s_dec": "COORD2(CENTROID(p.position_bounds))",
 }
-"""For each of MAST's columns that are used: the expression for its value in CADC's tables (CAOM 2)."""
+"""ADQL expressions that compute the values of MAST's columns from CADC's tables (CAOM 2), by MAST's column name."""
 PRODUCT_COLUMNS = {
     "dataset": "o.observationID",
     "proposal_id": "o.proposal_id",
@@ -63,11 +63,11 @@ PRODUCT_COLUMNS = {
     "size": "a.contentLength",
     "prvversion": "a.contentChecksum",
 }
-"""For each column of the query for files: the expression for its value in CADC's tables."""
+"""ADQL expressions for the columns of the query in `products_of`, by column name."""
 
 
 class CadcClient(MissionsClient):
-    """Client of CADC's TAP service; rows get MAST's columns. An observation's number is made from its name."""
+    """Client of CADC's TAP service. Rows get MAST's columns; `obsid` is a hash of the observation's name."""
 
     token_variable = ""
 
@@ -83,7 +83,7 @@ class CadcClient(MissionsClient):
         return num
 
     def observations(self, criteria: Criteria, *, page: int, page_size: int, tries: int = 0) -> ResultPage:
-        """See `MastClient.observations`. TAP has no pages, so a response also has the rows of all earlier pages."""
+        """See `MastClient.observations`. TAP has no pages, so the rows of all pages up to `page` are requested."""
         found = self._ask(COLUMNS, PLANES, criteria, page * page_size, tries)
         total = self.count(criteria) if found.total > len(found.rows) else found.total
         return ResultPage(rows=[caom_row(row) for row in found.rows[(page - 1) * page_size :]], total=total)
@@ -104,7 +104,7 @@ class CadcClient(MissionsClient):
         return rows
 
     def download_url(self, uri: str) -> str:
-        """Build the URL of a file at CADC's file service; DownloadError if the URI is of another scheme."""
+        """Build the URL of a file at CADC's file service; DownloadError unless the URI begins with mast: or cadc:."""
         if not uri.startswith(("mast:", "cadc:")):
             raise DownloadError("refused", f"the data URI {uri[:80]!r} begins with neither mast: nor cadc:")
         return f"{self.url}/raven/files/{quote(uri, safe=':/')}"
@@ -112,7 +112,7 @@ class CadcClient(MissionsClient):
     def _ask(
         self, columns: dict[str, str], tables: str, criteria: Criteria, max_rows: int, tries: int = 0
     ) -> ResultPage:
-        """Send a query with retries. If more than `max_rows` rows match, `total` exceeds the number of rows."""
+        """Send a query with retries. If more than `max_rows` rows match, `total` is only a lower limit."""
         selected = ", ".join(f"{column} AS {alias}" for alias, column in columns.items())
         order = ("ORDER BY", columns["objID"]) if "objID" in columns else ()
         adql = " ".join(("SELECT", selected, "FROM", tables, "WHERE", where(criteria), *order))
@@ -141,7 +141,7 @@ class CadcArchive(MastArchive):
 
 
 def where(criteria: Criteria) -> str:
-    """Convert criteria of MAST's columns to a condition in ADQL."""
+    """Convert criteria on MAST's columns to a condition in ADQL."""
     parts = []
     for name, given in criteria.items():
         column, values = COLUMNS[name], given if isinstance(given, list) else [given]
@@ -180,7 +180,7 @@ def read_votable(body: bytes, columns: Collection[str]) -> ResultPage:
 
 
 def caom_row(row: CaomRow) -> CaomRow:
-    """Convert a plane to a row with MAST's columns. A polygon comes as a text or as a list of numbers."""
+    """Convert a row of CADC, whose `s_region` is a text or a list of numbers, to a row with MAST's columns."""
     region: Any = row.get("s_region")
     numbers = " ".join(map(str, region)) if isinstance(region, list) else ""
     return row | {

@@ -1,6 +1,7 @@
 """Reader of a user's file of proposals, or of captions of pictures.
 
-The file has JSON lines, or is a CSV file as open_clip reads it. A JSON line is an object; keys may be missing or null.
+The file has JSON lines, or is a CSV file in the format of open_clip. Each JSON line is an object, in which keys may be
+missing or null.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from hubbleclip.core.text_cleaning import clean_number, without_zeros
 
 
 def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
-    """Read the rows that have a number, by (mission, number); of several rows with the same key, the first is used.
+    """Read the rows that have a number, by (mission, number). If several rows have the same key, the first is used.
 
-    The mission is "" in a row that names none. Raises SettingsError for a line that is not a JSON object.
+    The mission is "" if a row has no mission. Raises SettingsError for a line that is not a JSON object.
     """
     texts: dict[tuple[str, str], ProposalText] = {}
     for mission, text in _read_rows(path):
@@ -32,7 +33,7 @@ def read_proposal_rows(path: Path) -> dict[tuple[str, str], ProposalText]:
 
 
 def read_proposals_file(path: Path, archive: str) -> list[Proposal]:
-    """Read the proposals of a file that have an abstract; a proposal need not have observations.
+    """Read from a file the proposals that have an abstract.
 
     A missing number is replaced by a hash of the abstract, and a missing title by the abstract's first words.
     """
@@ -75,7 +76,7 @@ def _read_csv(lines: TextIO) -> Iterator[dict[str, Any]]:
         first = known.setdefault(number, row) if number and not has_id else row
         if first.get("filepath") != row.get("filepath") and first.get("title") != row.get("title"):
             raise ValueError(
-                f"line {rows.line_num}: another folder has a picture {number!r} with another title: rename one"
+                f"line {rows.line_num}: two pictures have the name {number!r} but different titles: rename one of them"
             )
         yield {"id": number, "caption": row.get("title")} | {name: value for name, value in row.items() if value}
 

@@ -32,9 +32,9 @@ LOG = logging.getLogger(__name__)
 FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
 JPEG = (".jpg", ".jpeg")
 USABLE = {"a FITS file": FITS, "a JPEG file": JPEG}
-"""For each kind of content that can be read, the suffixes that its files may have."""
+"""File name suffixes of each kind of content that can be read."""
 PACKED = (".fz", ".bz2", ".xz", ".z", ".zip", ".tar", ".tar.gz", ".tgz")
-"""Suffixes of packed files, which are not read."""
+"""Suffixes of files that are packed or compressed in a format that is not read."""
 SUFFIXES = {"science": FITS, "preview": JPEG, "total_preview": JPEG}
 """File name suffixes of the files to use, by the value of `archive.products`."""
 SKIPPED = "skipped"
@@ -48,8 +48,8 @@ OBSERVATIONS_PER_PAGE = 5000
 def scan_folder(folder: Path, suffixes: tuple[str, ...], own_folder: Path) -> tuple[list[Path], dict[str, str]]:
     """List the files below a folder that are neither hidden nor in `own_folder`, sorted by their relative path.
 
-    Files whose name ends in one of `suffixes` (lower case, with the dot) are read. For each other file, its relative
-    path and a text are returned that says what the file is or how it can be made usable.
+    Files whose name ends in one of `suffixes` (lower case, with the dot) are read. All other files are skipped. The
+    returned dictionary has the relative path of each skipped file, and the reason or a way to make the file usable.
     """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(own_folder))
     by_name = {path.relative_to(folder).as_posix(): path for path in files}
@@ -88,17 +88,17 @@ class LocalArchive(ProcessLocal):
         folder, proposals_file = settings.folder, settings.proposals_file
         if folder is None:
             raise SettingsError(
-                "no folder is set for the local archive: set archive.folder, or give `make` LOCAL=folder"
+                "no folder is set for the local archive: set archive.folder, or run `make` with LOCAL=folder"
             )
         if not folder.is_dir():
-            raise SettingsError(f"archive.folder {folder} is not a folder: set it to one that holds FITS or JPEG files")
+            raise SettingsError(f"archive.folder {folder} is not a folder: set it to a folder with FITS or JPEG files")
         if proposals_file is not None and not proposals_file.is_file():
             raise SettingsError(f"archive.proposals_file {proposals_file} is not a file: correct the path")
         default = folder.resolve() / PROPOSALS_NAME
         self.settings = settings
         self._reject = partial(reject, settings_digest=settings.digest())
         self.folder = folder.resolve()
-        self.own_folder = layout.root.resolve()  # its files are not read, even if it is inside `folder`
+        self.own_folder = layout.root.resolve()  # files in this folder are not read, even if it is inside `folder`
         self.proposals_file = proposals_file.resolve() if proposals_file else default if default.is_file() else None
         self._lock = threading.Lock()
 
@@ -161,7 +161,8 @@ class LocalArchive(ProcessLocal):
         num_used = Counter({key: len(obs_ids - names) for key, obs_ids in (taken or {}).items()})
 
         def order(item: Observation) -> tuple[bool, str, str]:
-            # files in use come first; the others are sorted by a hash, because sorting by name may sort them by date
+            # Files in use come first. Other files are sorted by a hash of their path. Paths may contain dates: in the
+            # order of paths, the limit of files per proposal would keep only the earliest files.
             return item.obs_id not in in_use, item.proposal_id, sha256_bytes(item.obs_id.encode())
 
         for observation in sorted(observations, key=order):
@@ -174,7 +175,7 @@ class LocalArchive(ProcessLocal):
         return products, rejections
 
     def _choose(self, observation: Observation, num_used: int) -> Product | Rejection:
-        """Make a product of an observation's file, or reject it. The observation's proposal has `num_used` products."""
+        """Make a product of an observation's file, or a rejection. `num_used` counts the proposal's other products."""
         path, limit = self.folder / observation.obs_id, self.settings.max_products_per_proposal
         rejected = partial(self._reject, "observation", observation.obs_id, "products")
         if observation.obs_id not in self.facts or not path.is_file():
@@ -197,14 +198,14 @@ class LocalArchive(ProcessLocal):
         )
 
     def renewed_files(self, products: Sequence[Product]) -> tuple[list[str], list[str]]:
-        """Return no files, because a changed file has another version in the list; see `Archive.renewed_files`."""
+        """Return no files, because `archive_version` changes whenever a file changes; see `Archive.renewed_files`."""
         return [], []
 
     def fetch_proposals(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Look up proposals in the proposals file and in the headers of the folder's files.
 
-        A proposal that is not in the proposals file is made from the header of its first file and has no abstract; its
-        samples get the titles of their own files.
+        A proposal that is not in the proposals file is made from the header of its first file and has no abstract. Each
+        sample of this proposal gets the title in the header of the sample's own file.
         """
         first_file: dict[str, FileFacts] = {}
         for facts in self.facts.values():

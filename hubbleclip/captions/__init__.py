@@ -1,1 +1,1 @@
-"""Captions that rules or a language model write from the abstracts of proposals."""
+"""Captions, which are written from the abstracts of proposals by rules or by a language model."""

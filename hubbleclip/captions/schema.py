@@ -1,4 +1,4 @@
-"""Schema of an answer: what is to be written about the abstract of a proposal."""
+"""Schema of the answer that a backend writes about the abstract of a proposal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 """Version of the schema. Raise it with any change of the fields or of their bounds."""
 MAX_SUMMARY_WORDS = 40
 MARKUP = re.compile(r"</?[a-zA-Z!][^<>]*>|\b(?:https?://|www\.)\S+|\S+@\S+\.\S+")
-"""Matches tags and addresses. No answer needs them, and a page or a terminal could act on them."""
+"""Matches HTML tags, URLs and e-mail addresses. No answer needs them, and a browser or terminal may interpret them."""
 
 Category = Literal[
     "Solar System",
@@ -31,7 +31,9 @@ Category = Literal[
 
 
 WORD = r'[^ "\\\n\r\t]{1,24}'
-"""Regular expression of one word. The JSON schema repeats it, because no keyword limits the number of words."""
+"""Regular expression of one word. The patterns in the JSON schema repeat this expression to limit the number of words,
+because JSON Schema has no keyword for such a limit.
+"""
 
 
 def _plain(text: object) -> object:
@@ -47,7 +49,7 @@ def _bounded_words(most: int) -> tuple[BeforeValidator, AfterValidator, WithJson
             raise ValueError(f"has {len(text.split())} words, at most {most} are allowed")
         return text
 
-    # The schema has no limit on characters, because some servers would then check only this limit and not the pattern.
+    # The schema has no limit on characters, because some servers ignore the pattern if a schema also has such a limit.
     schema = WithJsonSchema({"type": "string", "pattern": f"^{WORD}( {WORD}){{0,{most - 1}}}$"})
     return BeforeValidator(_plain), AfterValidator(check), schema
 

@@ -1,4 +1,4 @@
-"""The vocabulary of astronomy, the normal form in which phrases are compared with a text, and names of targets."""
+"""Find terms of astronomy and names of targets in texts, and convert texts to a normal form for comparisons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COORDINATES = r"\bJ\d{4,}(?:\.\d+)?[+−–-]\d{4,}(?:\.\d+)?"
 
 
 class Term(NamedTuple):
-    """A term of astronomy and its science category. If the term was found in a text, `name` includes modifiers."""
+    """A term and its science category. For a term that was found in a text, `name` includes the modifiers before it."""
 
     name: str
     category: str
@@ -66,7 +66,7 @@ def read_vocabulary() -> Vocabulary:
 
 
 def _spellings(terms: Mapping[str, Sequence[str]]) -> dict[str, Term]:
-    """Map each spelling of the terms, with or without hyphens, and each of their synonyms to its term."""
+    """Map all spellings and synonyms of each term, with and without hyphens, to the term."""
     spelled = {name: Term(name, category) for category, names in terms.items() for name in names}
     for family in _file()["synonyms"]["families"]:
         known = next((spelled[member] for member in family if member in spelled), None)
@@ -100,7 +100,7 @@ def normal_words(text: str) -> list[str]:
 
 @cache
 def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
-    """Compile a pattern of all synonyms in plain form, and map each to the first entry of its list of synonyms."""
+    """Compile a pattern of all synonyms, and map each synonym to the first entry of its list; all are in plain form."""
     first: dict[str, str] = {}
     for family in _file()["synonyms"]["families"]:
         members = [plain_form(member) for member in family]
@@ -110,7 +110,7 @@ def _synonyms() -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, longest_first))})(?!\S)"), first
 
 
-@lru_cache(64)  # a text is compared with many phrases
+@lru_cache(64)  # cached, because a text is compared with many phrases
 def plain_form(text: str) -> str:
     """Return the words of a text, and the parts of hyphenated words, in singular and lower case, joined by spaces."""
     return " ".join(singular(part) for word in normal_words(text) for part in word.split("-"))
@@ -124,7 +124,7 @@ def normal_form(text: str) -> str:
 
 
 def find_terms(text: str, terms: Mapping[str, Term], modifiers: frozenset[str] = frozenset()) -> list[Term]:
-    """Find the longest terms of a vocabulary in each clause of a text, each with the modifiers before it."""
+    """Find vocabulary terms, by longest match, in each clause of a text; modifiers before a term are included."""
     found = []
     for clause in re.split(r"[.,;:?!()\[\]\n]+(?=\s|$)", text):
         words = WORD.findall(clause)

@@ -1,6 +1,6 @@
-"""Ask a backend about one abstract, ground the answer, and store it at once, so that no answer is asked for again.
+"""Ask a backend about one abstract, ground the answer, and store it at once, so that the next run need not ask again.
 
-Grounding: each object and target that an answer names must occur in the title or the abstract.
+Grounding means: each object and each target in the answer must occur in the title or in the abstract.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_summary(source: SourceText, backend: Backend, seed: int, layout: Layou
     if stored is not None:
         return stored
     calls = path.with_suffix(".calls")
-    call_times: list[float] = []  # empty without a model: the duration is then 0, so that equal inputs give equal rows
+    call_times: list[float] = []  # stays empty if no model is asked; `duration_s` is then 0
 
     def before_call() -> int:
         call_times.append(time.monotonic())
@@ -81,13 +81,13 @@ def read_stored(path: Path) -> AbstractSummary | None:
         return None
     except (ValueError, ContractError) as error:
         path.replace(path.with_suffix(".refused"))
-        log.warning("captions: the stored answer %s is set aside and asked for again: %s", path, detail_of(error))
+        log.warning("captions: the stored answer %s is invalid, so a new one is requested: %s", path, detail_of(error))
         return None
     return summary
 
 
 def count_call(path: Path) -> int:
-    """Add one byte per request to a file before the request is sent, and return the number of earlier requests."""
+    """Count a request before it is sent: append one byte to a file, and return the number of earlier requests."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         num_before = file.tell()
@@ -107,7 +107,7 @@ class Grounded(NamedTuple):
 
 
 def is_grounded(phrase: str, text: str) -> bool:
-    """Test whether a phrase occurs in a text, in the singular or plural, or as a synonym of the vocabulary."""
+    """Test whether a phrase occurs in a text, regardless of singular or plural and of synonyms in the vocabulary."""
     return any(bool(form(phrase)) and f" {form(phrase)} " in f" {form(text)} " for form in (plain_form, normal_form))
 
 
@@ -115,7 +115,7 @@ def ground(answer: Answer, text: str, *, is_model: bool = True) -> Grounded:
     """Drop from an answer the objects and targets that are not in the text, and the search phrases with proper names.
 
     The answer of a language model is checked further. A phenomenon or search phrase is dropped if it names an object or
-    target that is not in the text. A summary that names one is replaced by the list of the kept objects and targets.
+    target that is not in the text. A summary with such a name is replaced by the list of the kept objects and targets.
     Raises AnswerError if the summary is then empty.
     """
     named = [*answer.objects, *answer.target_names]
@@ -140,6 +140,6 @@ def names_only(phrase: str, text: str) -> bool:
 
 
 def has_name(phrase: str, target_names: list[str]) -> bool:
-    """Test whether a phrase holds a proper name: one of the answer's targets, or a designation."""
+    """Test whether a phrase contains a proper name: one of the answer's targets, or a designation."""
     words = f" {normal_form(phrase)} "
     return bool(find_targets(phrase)) or any(f" {normal_form(name)} " in words for name in target_names)

@@ -26,7 +26,7 @@ from hubbleclip.core.layout import Layout
 from hubbleclip.core.records import Record
 
 WORD_SOURCES = {"proposal": "forget_abstracts", "abstract_summary": "forget_summaries"}
-"""Tables whose texts are in the word index, each with the script that removes a changed row's words from the index."""
+"""Tables whose texts are in the word index, with the script that removes the words of changed rows from the index."""
 READER_LIMITS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "2GiB"}
 """Memory limit of a reader. DuckDB spills larger data to disk. All readers of a process must have the same limit."""
 READER_S = 120.0
@@ -52,7 +52,7 @@ class Catalog:
     connection
         DuckDB connection whose default database is the catalog.
     path
-        File of the catalog, which messages name.
+        File of the catalog. Error messages contain this path.
     after_write
         Function that is called with the catalog after every transaction, and that may replace the connection.
     max_s
@@ -111,7 +111,7 @@ class Catalog:
             relation = self.connection.sql(sql, params=_bound(parameters) or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
         except duckdb.InterruptException as error:
-            advice = "narrow it, or move the file away if another program changed its views"
+            advice = "narrow the query, or move the file away if another program changed its views"
             raise CatalogError(f"a query of {self.path} took more than {self.max_s:g} s: {advice}") from error
         except duckdb.Error as error:
             raise to_catalog_error(error, self.path) from error
@@ -227,7 +227,7 @@ class Catalog:
             for view, arrow in arrows.items():
                 self.connection.register(view, arrow)
                 views.callback(self.connection.unregister, view)
-            # DuckDB refuses parameters that a statement does not use, so each statement gets only its own.
+            # DuckDB refuses unused parameters, so each statement gets only the parameters that its text contains.
             for statement in self.connection.extract_statements(read_sql(name)):
                 self.connection.execute(statement, {key: bound[key] for key in statement.named_parameters})
 
@@ -341,12 +341,12 @@ def open_catalog(place: str | Path, *, max_s: float = READER_S) -> Catalog:
     Returns
     -------
     Catalog
-        The catalog as it was published last; a flow that writes does not change it. `close` closes it.
+        The last published snapshot, which later writes do not change. Call `close` after use.
 
     Raises
     ------
     CatalogError
-        There is no catalog yet, it is not a DuckDB file, or it has another schema version.
+        The file does not exist, is not a DuckDB file, or does not have the current schema version.
 
     """
     layout = Layout(Path(place))

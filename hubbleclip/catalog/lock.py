@@ -23,7 +23,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
     Raises CatalogLockedError, which names the holder, if another process holds it.
     """
     path = layout.lock
-    # `writing` encloses the whole block, because on a full disk any statement may fail, even the closing of the file.
+    # `writing` converts errors of a full disk. It encloses the whole block, because even closing the file may fail.
     with writing(path), ExitStack() as closing:
         make_folder(path.parent)
         file = closing.enter_context(path.open("a+", encoding="utf-8"))
@@ -40,7 +40,7 @@ def catalog_lock(layout: Layout) -> Iterator[None]:
 def check_unlocked(layout: Layout) -> None:
     """Raise CatalogLockedError, which names the holder, if another process writes the catalog now."""
     with suppress(FileNotFoundError), layout.lock.open(encoding="utf-8") as file, _locking(file):
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that checks at the same time do not conflict
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared lock, so that simultaneous checks do not conflict
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Migrate a catalog to the current schema. All pending migrations run in one transaction, which also records them.
+"""Migrate a catalog to the current schema. One transaction runs and records all pending migrations.
 
 A migration is an SQL file `sql/migrations/NNNN_name.sql`. Until the first release is tagged, `0001` makes all tables
 and is edited in place; a migration of a tagged release is never edited, because existing catalogs have run it.
@@ -66,7 +66,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> bool:
     """Run all pending migrations and redefine the views, in one transaction; return whether anything changed."""
     steps = pending_migrations(connection)
     texts = [read_sql(name) for name in DEFINITIONS]
-    # The comment on the table `migration` holds this hash, so that only changed views are redefined.
+    # The definitions run again if this hash differs from the hash in the comment on the table `migration`.
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     if not steps and connection.execute(SELECT_DEFINED).fetchall() == [(digest,)]:
         return False

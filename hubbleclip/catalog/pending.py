@@ -23,7 +23,7 @@ def to_records(record: Callable[..., object], rows: Sequence[Mapping[str, Any]])
 
 
 def pending_products(catalog: Catalog, settings: ArchiveSettings) -> list[dict[str, Any]]:
-    """List the proposals whose products must be listed; count for each its pending observations, and all of them."""
+    """List proposals whose products must be listed. `num` counts pending observations, `num_known` all observations."""
     return catalog.rows(*_products_query(settings))
 
 
@@ -33,7 +33,7 @@ def _products_query(settings: ArchiveSettings) -> Pending:
 
 
 def pending_proposals(catalog: Catalog, settings: ArchiveSettings, *, again: bool = False) -> dict[str, bool]:
-    """Return the ids of the proposals to fetch; True for one fetched again because it has no abstract yet."""
+    """Return the ids of the proposals to fetch; True means a repeated fetch because the abstract is missing."""
     return {row["proposal_id"]: row["is_stale"] for row in catalog.rows(*_proposals_query(settings, again=again))}
 
 
@@ -43,7 +43,7 @@ def _proposals_query(settings: ArchiveSettings, *, again: bool = False) -> Pendi
 
 
 def pending_captions(catalog: Catalog, settings: CaptionSettings, writer: str) -> list[dict[str, Any]]:
-    """List the distinct abstracts for which `writer` has not written captions yet; [] if `writer` is empty."""
+    """List the distinct abstracts that still need an answer by this `writer`; [] if `writer` is empty."""
     if not writer:
         return []
     return catalog.named_query(
@@ -65,7 +65,7 @@ def _fetch_query(settings: Settings) -> Pending:
 
 
 def pending_tiles(catalog: Catalog, settings: Settings) -> list[str]:
-    """List the URIs of the products to cut into tiles; without `keep_fits`, also of those to fetch first."""
+    """List the URIs of the products to cut into tiles, including unfetched products if `keep_fits` is false."""
     to_fetch = [] if settings.fetch.keep_fits else pending_fetch(catalog, settings)
     return list(dict.fromkeys([*to_fetch, *_uris(catalog, _tiles_query(settings))]))
 

@@ -1,4 +1,4 @@
-"""Columns that describe a tile: their names, types, units and meanings, which search, export and API share."""
+"""Columns that describe a tile, with types, units and meanings. Search, export and the API use these columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Column:
 
 INSTRUMENT = "coalesce(t.instrument, o.instrument)"
 OF_TARGET = f"CASE WHEN NOT coalesce(list_contains(string_split(t.note, '; '), '{PARALLEL}'), false) THEN o.{{}} END"
-"""SQL template of a column about the target; null for a parallel exposure, which does not show the target it names."""
+"""SQL template of a column about the target; null for parallel exposures, which do not show the target."""
 # MJD 40587 is 1970-01-01.
 START = "to_timestamp((o.start_mjd - 40587) * 86400) AT TIME ZONE 'UTC'"
 FACTS = (
@@ -66,10 +66,10 @@ SELECT i.row, {SELECTED}, coalesce(o.is_moving, false) AS is_moving,
   dense_rank() OVER (ORDER BY t.proposal_id) - 1 AS proposal_group
 FROM indexed i JOIN catalog.tile t USING (tile_id) {JOINED.format("catalog.")} ORDER BY i.row
 """  # noqa: S608 - constants
-"""Script that makes `tile_fact`, the table by which searches filter and group tiles, from the tile ids in `indexed`."""
+"""Script that makes `tile_fact` for the tile ids in `indexed`. Searches use this table to filter and group hits."""
 TILE_DETAILS = f"""
 SELECT {SELECTED}, t.chip, t.y0, t.x0, t.shrink, t.corners_deg, t.wcs, t.unit, o.is_moving, p.abstract,
   (SELECT path FROM product f WHERE f.uri = t.product_uri AND f.sha256 = t.product_sha256) AS product_path
 FROM tile t {JOINED.format("")} WHERE starts_with(t.tile_id, $start) ORDER BY t.tile_id LIMIT 2
 """  # noqa: S608 - constants
-"""Query for the values on a tile's page; it returns two rows if several tile ids begin with `$start`."""
+"""Query for the values on a tile's page. Two rows mean that `$start` is ambiguous: several tile ids begin with it."""

@@ -11,7 +11,7 @@ VALUES = "SELECT row, {0} AS value FROM tile_fact WHERE {0} IS NOT NULL ORDER BY
 CATEGORIES = """
 SELECT row, max(category) OVER (PARTITION BY upper(category)) AS value FROM tile_fact WHERE category IS NOT NULL
 """
-# Clear positions of a filter wheel and `N/A` are no filters.
+# Values such as `CLEAR1L` (an empty position of a filter wheel) and `N/A` are removed.
 BANDS = """
 WITH tile_band AS (SELECT DISTINCT row, unnest(regexp_extract_all(upper(filter), '[A-Z0-9]+')) AS value FROM tile_fact)
 SELECT row, value FROM tile_band WHERE length(value) > 1 AND NOT starts_with(value, 'CLEAR')
@@ -43,15 +43,15 @@ class Filter:
     sql
         Condition on `tile_fact`; `$name` is the value or, if `is_list`, the list of values in upper case.
     label
-        Name on the page; the name of a lower or upper limit ends in its sign, such as `exposure time ≥`.
+        Name on the page. For a limit, the name ends in `≥` or `≤`, such as `exposure time ≥`.
     meaning
-        What a value is, for API, command, agents and docs.
+        Description of a value in the API, the command, the tools for agents and the docs.
     is_list
         Whether several values may be given; a tile must match one of them.
     unit
         Unit of a number. All numbers are 0 or more.
     values
-        SQL that lists the values of each tile; empty unless the page lists the filter's values as choices.
+        SQL for the filter's list of choices on the page: the values of each tile. Empty if the page has no such list.
 
     """
 
@@ -71,7 +71,7 @@ class Filter:
 
 
 def _one_of(name: str, label: str, meaning: str, sql: str = "", values: str = "") -> Filter:
-    """Make a filter that admits tiles whose fact is one of several texts; case does not matter."""
+    """Make a filter that admits tiles whose value of a column is one of the given texts; case does not matter."""
     return Filter(name, str, sql or f"upper({name}) IN ${name}", label, meaning, is_list=True, values=values)
 
 
@@ -154,4 +154,4 @@ CONDITIONS = {one.name: one.sql for one in FILTERS} | {
     "FACILITY": OF_MISSION.format("FACILITY"),
     "ID": "list_has_any($ID, [upper(tile_id), upper(product_uri)])",
 }
-"""SQL condition by the name of a filter, or of a parameter of Simple Image Access such as `BAND`."""
+"""SQL condition of each filter and of each parameter of Simple Image Access (such as `BAND`), by name."""

@@ -1,8 +1,8 @@
 """Filters, word scores and facts of the indexed tiles, from the published snapshot of the catalog.
 
-A database in memory holds the facts of the indexed tiles, in the order of the index's rows. The snapshot is attached
-to it read-only, and stays open when a flow replaces the file by a newer snapshot. Every call uses a new cursor, so that
-any number of threads may search.
+A database in memory holds the facts of the indexed tiles (see `tile_facts.FACTS`), in the order of the index's rows.
+The snapshot is attached to this database read-only, and stays open when a flow replaces the file by a newer snapshot.
+Every call uses a new cursor, so that any number of threads may search.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NUMBERS = """
 SELECT f.row, f.proposal_group, coalesce(n.number, -1) AS target FROM tile_fact f
 LEFT JOIN target_number n ON concat_ws(' ', f.target_name, f.target_class) = n.proposal_id ORDER BY f.row
 """
-"""Query for the two document numbers of each row of the index: its proposal, and its target (-1 without a target)."""
+"""Query for the document numbers of the proposal and of the target of each index row; -1 if there is no target."""
 PROPOSAL_TEXT = """
 SELECT coalesce(abstract, title) AS text FROM proposal WHERE proposal_id = ? OR number = ? ORDER BY proposal_id LIMIT 1
 """
@@ -85,11 +85,13 @@ WITH near AS (
 ), compared AS (SELECT word, num, damerau_levenshtein(word, $word) AS distance FROM near)
 SELECT word FROM compared WHERE distance <= least(2, length($word) // 5) ORDER BY distance, num DESC, word LIMIT 1
 """
-"""Query for the word of abstracts and targets most similar to `$word`; of equally similar words, the most frequent."""
+"""Query for the word of abstracts and targets with the smallest edit distance to `$word`, if the distance is at most 2
+(less for short words). If several words have the same distance, the most frequent word is returned.
+"""
 
 
 class Postings:
-    """Inverted index: for each word, the numbers of the documents (proposals, targets) with it, and its weight in each.
+    """Inverted index that maps a word to document numbers and weights. A document is a proposal or a target.
 
     A search by words in DuckDB takes 10 ms per million words; with this index it takes microseconds.
 
@@ -137,7 +139,7 @@ class TileFacts:
 
     def __init__(self, layout: Layout, tile_ids: pa.Array) -> None:
         with read_catalog(layout):
-            pass  # raises a clear error if the snapshot cannot be used
+            pass  # `read_catalog` raises a clear error if the snapshot cannot be used
         self._database = duckdb.connect()
         try:
             attach(self._database, layout.catalog, "READ_ONLY")
@@ -193,20 +195,20 @@ class TileFacts:
         return np.asarray(self._fetch(CATALOG, sql, bound)["row"])
 
     def word_scores(self, texts: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-        """Score each tile by the words that its proposal and target share with `texts`: pairs (text, weight)."""
+        """Score each tile by the words that its proposal or target shares with `texts`, pairs of (text, weight)."""
         found = [(self._rows(IN_MEMORY, WORDS_OF, [text])[0]["words"], weight) for text, weight in texts]
         return self.scores_of_words((word, weight) for words, weight in found for word in dict.fromkeys(words))
 
     def scores_of_words(self, words: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-        """Score each tile by those of `words` that its proposal and target have: pairs (word, weight)."""
-        scores = np.zeros(self._num_documents + 1)  # one more score, always 0: that of the number -1 (no document)
+        """Score each tile by the words that its proposal or target shares with `words`, pairs of (word, weight)."""
+        scores = np.zeros(self._num_documents + 1)  # the last score stays 0; index -1 (no document) reads it
         for word, weight in words:
             document_n, weight_n = self.words.of(word)
             scores[document_n] += weight * weight_n
         return np.asarray(scores[self.proposal_group_n] + scores[self._target_n])
 
     def order(self, column: str) -> npt.NDArray[np.int64]:
-        """Return the rows of all tiles in descending order of a column of `tile_fact`, those without a value last."""
+        """Return the rows of all tiles in descending order of a column of `tile_fact`; null values come last."""
         sql = f"SELECT row FROM tile_fact ORDER BY {column} DESC NULLS LAST, row"  # noqa: S608 - a constant
         return np.asarray(self._fetch(IN_MEMORY, sql)["row"])
 
@@ -235,7 +237,7 @@ class TileFacts:
         return self._rows(CATALOG, TILE_DETAILS, {"start": start})
 
     def images(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Read the facts of those tiles in `rows` that have a position, and their columns of ObsCore 1.1."""
+        """Read the facts and the ObsCore 1.1 columns of the tiles in `rows`; tiles without a position are omitted."""
         return self._rows(CATALOG, IMAGES_OF, [list(rows)])
 
     def filters(self) -> list[dict[str, Any]]:
@@ -243,7 +245,7 @@ class TileFacts:
         return self._rows(IN_MEMORY, "SELECT DISTINCT instrument, filter FROM tile_fact")
 
     def proposal_text(self, number: str) -> str | None:
-        """Read the abstract of a proposal, or its title if it has none; None if the proposal is unknown."""
+        """Read the abstract of a proposal, or the title if there is no abstract; None if the proposal is unknown."""
         found = self._rows(CATALOG, PROPOSAL_TEXT, [number, number])
         return str(found[0]["text"]) if found else None
 
@@ -254,11 +256,11 @@ class TileFacts:
         return {name: frozenset(values or ()) for name, values in row.items()}
 
     def nearest_word(self, word: str) -> str | None:
-        """Find the word of an abstract or a target that is most similar to the given one; see `NEAREST_WORD`."""
+        """Find the word of an abstract or a target that is most similar to `word`; None if no word is similar."""
         found = self._rows(IN_MEMORY, NEAREST_WORD, {"word": word})
         return str(found[0]["word"]) if found else None
 
     def target_cone(self, name: str) -> tuple[float, float, float] | None:
-        """Return RA, Dec and radius (degrees) of the target with a name, whatever its case, spaces and punctuation."""
+        """Return RA, Dec and radius (degrees) of a target; the name's case, spaces and punctuation do not matter."""
         found = self._rows(CATALOG, NEAREST_OF_TARGET, [name])
         return (found[0]["ra_deg"], found[0]["dec_deg"], found[0]["radius_deg"]) if found else None

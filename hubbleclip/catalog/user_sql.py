@@ -1,7 +1,7 @@
 """Run SQL that a user or an agent wrote: read-only, without files and network, with a limit of rows, time and memory.
 
-The query runs in a process of its own, which the system ends at its time limit: DuckDB can neither interrupt the
-computation of one long value nor limit its memory.
+The query runs in a separate process, which the operating system ends at the time limit of the query. DuckDB alone can
+neither interrupt the computation of one long value nor limit the memory of this computation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hubbleclip.core.layout import Layout
 
 MAX_ROWS, MAX_S = 100_000, 60.0
 MEMORY, DATA_MB = "1GiB", 1280
-"""Memory limits of DuckDB, and of its process in MiB, because DuckDB does not count the memory of one long value."""
+"""`MEMORY` is DuckDB's own limit, which ignores the memory of one long value; `DATA_MB` limits the process, in MiB."""
 BATCH_ROWS = 10_000
 READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 """Types of statement that are run; DuckDB parses FROM, WITH, DESCRIBE, SHOW and SUMMARIZE as SELECT."""
@@ -61,8 +61,8 @@ def stream_user_sql(
 ) -> Iterator[UserRows]:
     """Run one read-only statement on the published catalog; `max_rows=None` means no limit.
 
-    Raises CatalogError for another statement, an error of DuckDB, or a query that needs more than `max_s` seconds or
-    `DATA_MB` of memory.
+    Raises CatalogError if `sql` is not exactly one read-only statement, if DuckDB reports an error, or if the query
+    needs more than `max_s` seconds or `DATA_MB` MiB of memory.
     """
     line = [sys.executable, "-P", "-m", "hubbleclip.catalog.user_sql", str(layout.root)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -103,19 +103,19 @@ def _received(process: subprocess.Popen[bytes], max_s: float) -> Iterator[Any]:
     if code == -signal.SIGALRM:
         raise CatalogError(f"the query was stopped after {max_s:g} s: ask for less, or raise --max-s") from fault
     if code < 0:  # killed at the memory limit of the process, or by the system for a lack of memory
-        raise CatalogError(f"the query was killed, perhaps for more than {DATA_MB} MiB of memory: ask for less")
+        raise CatalogError(f"the query was killed, perhaps because it used over {DATA_MB} MiB of memory: ask for less")
     if code or fault:
         raise CatalogError(lines[-1] if lines else f"the process of the query failed ({code})") from fault
 
 
 @contextmanager
 def _reading(layout: Layout, sql: str, max_rows: int | None) -> Iterator[pa.RecordBatchReader]:
-    """Run a read-only statement in a DuckDB instance of its own, whose locked settings affect no other reader.
+    """Run a read-only statement in a separate DuckDB instance, so that its locked settings affect no other reader.
 
     At most `max_rows` + 1 rows can be read, so that the caller sees whether there are more than `max_rows`.
     """
     with read_catalog(layout):
-        pass  # raises a clear error for a missing, damaged or old catalog
+        pass  # `read_catalog` raises a clear error for a missing, damaged or old catalog
     with closing(duckdb.connect(config={"memory_limit": MEMORY, "threads": 2, "temp_directory": ""})) as connection:
         attach(connection, layout.catalog, "READ_ONLY")
         connection.execute("USE catalog")

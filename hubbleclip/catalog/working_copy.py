@@ -1,4 +1,4 @@
-"""The working copy of the catalog: the file that one process writes and publishes as the snapshot that readers open."""
+"""The working copy of the catalog: one process writes it, and publishes copies as snapshots, which readers open."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ REOPEN_EVERY = 64
 that it has read, and some KiB for each write.
 """
 END_LOG = "CREATE OR REPLACE TABLE log_end (number INTEGER); DROP TABLE log_end"
-"""SQL that changes no data. DuckDB then merges the log of a killed process even if no transaction in it is complete."""
+"""SQL that changes no data, but adds a complete transaction to the write-ahead log. Without a complete transaction,
+DuckDB does not merge the log of a killed process into the file.
+"""
 CHECKPOINT_AT = "4MiB"
-"""Size of the write-ahead log at which DuckDB moves the log's rows to the database file. Until then, the rows are also
-in memory.
+"""Size of the write-ahead log at which DuckDB moves the log's rows to the database file. DuckDB also keeps the
+rows of the log in memory.
 """
 
 
@@ -80,7 +82,7 @@ def writing_catalog(
 
 
 def is_unpublished(layout: Layout) -> bool:
-    """Return whether there is no snapshot, or the working copy is newer, for example after a process was killed."""
+    """Return whether the snapshot is missing or older than the working copy."""
     working, published = layout.working_catalog, layout.catalog
     if not published.exists() or _log_of(working).exists():
         return True
@@ -98,7 +100,7 @@ class _WorkingCopy:
     num_written: int = 0
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open an in-memory database. The working copy is attached to it later; detaching it closes the file."""
+        """Open an in-memory database, to which the working copy is then attached."""
         limits: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self.memory_mb}MiB",
             "threads": THREADS,
@@ -115,7 +117,7 @@ class _WorkingCopy:
             return
         if is_due:
             _count_tiles(catalog.connection, self.layout.working_catalog)
-        # Closing the file merges its write-ahead log into it; only then can it be copied.
+        # The file is closed before it is copied, because closing merges the write-ahead log into the file.
         _detach(catalog.connection, self.layout.working_catalog)
         catalog.close()
         try:
@@ -147,7 +149,7 @@ def _open_working(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool
 
 
 def _back_up(layout: Layout, version: int) -> None:
-    """Back up the closed working copy before it is migrated to `version` or later, and delete older backups."""
+    """Back up the closed working copy before the migration with number `version`, and delete all other backups."""
     backup = layout.catalog_backup(version)
     _copy(layout.working_catalog, backup)
     for old in set(layout.catalog_backups()) - {backup}:
@@ -162,7 +164,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Close the file, into which DuckDB then merges the write-ahead log.
+    """Close the file. DuckDB then merges the write-ahead log into the file.
 
     Raises DiskFullError if the disk is full, and CatalogError if the log still exists afterwards.
     """
@@ -170,11 +172,11 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("USE memory")
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
-        raise CatalogError(f"the write-ahead log of {path} was not merged: make room and run again; no data is lost")
+        raise CatalogError(f"the log of {path} was not merged: free disk space and run again: no data is lost")
 
 
 def _count_tiles(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Refresh the counts of a snapshot, so that `status` need not join tables of millions of rows."""
+    """Update the table `tile_count`, so that `hubbleclip status` need not join tables of millions of rows."""
     with typed_errors(path):
         connection.execute(f"BEGIN; {read_sql('count_tiles')}; COMMIT")
 
@@ -185,7 +187,7 @@ def _log_of(path: Path) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Replace a catalog file by a copy of another catalog file, which must be closed."""
+    """Replace the catalog file `target` by a copy of the catalog file `source`; `source` must be closed."""
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
         _log_of(target).unlink(missing_ok=True)  # a log left by a killed process does not belong to the new file

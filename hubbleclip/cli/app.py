@@ -119,7 +119,7 @@ def train(options: Options = Options(), *, sweep: Path | None = None, server: Se
     Parameters
     ----------
     sweep
-        Train a grid: TOML file of settings whose values are lists, such as grid.toml.
+        Train each combination of values in a TOML file of lists, such as grid.toml.
 
     """
     if sweep is None:
@@ -167,7 +167,7 @@ def demo(*, data: Path = DEMO_DATA, small: bool = False, server: Server = True) 
     data
         Folder of everything that is written, such as hubbleclip-demo.
     small
-        Run a demo of 0.6 GB for a workshop, whose metrics have little meaning.
+        Run a small demo for a workshop. It writes 0.6 GB, and its metrics have little meaning.
 
     """
     pipeline(Options(data=data / "small" if small else data, set=SMALL_DEMO if small else ()), server=server)
@@ -188,7 +188,7 @@ def serve_prefect(options: Options = Options(), *, port: Port = 4200) -> None:
 
 @app.command
 def deploy(options: Options = Options(), *, port: Port = 4200) -> None:
-    """Register the deployments and automations of scheduled runs, which use this profile and these settings."""
+    """Register deployments and automations for scheduled runs with this profile and these settings."""
     from flows.server import prefect_environment
 
     settings = options.settings()
@@ -248,7 +248,7 @@ def search(
 
 @app.command
 def tile(files: list[Path], *, out_dir: Annotated[Path, Parameter(name="--out")], options: Options = Options()) -> None:
-    """Cut FITS or JPEG files, or folders of them, into tiles with an index and a contact sheet, without a catalog.
+    """Cut FITS or JPEG files, or folders of files, into tiles; write an index and a contact sheet. No catalog is used.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Commands that check an archive, the catalog and datasets; `publish`, which checks first; `subset` and `clean`."""
+"""Commands that check or change data: `check-archive`, `contracts`, `verify`, `publish`, `subset`, `drop`, `clean`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hubbleclip.core.id_prefixes import find_id
 def check_archive(options: Options = Options(), *, json: Json = False, keep: Path | None = None) -> None:
     """Check with a few requests whether an archive answers as needed, and estimate the size and duration of an ingest.
 
-    The exit code is 0 if all is as recorded, 1 if an answer differs from the recorded one, and 2 if the ingest would
-    stop.
+    The answers are compared with recorded answers. The exit code is 0 if all answers agree, 1 if an answer differs,
+    and 2 if the ingest would stop or lose data.
 
     Parameters
     ----------
@@ -115,14 +115,14 @@ def verify(dataset: DatasetPlace, options: Options = Options()) -> None:
 def publish(
     folder: str, url: str, options: Options = Options(), *, model: bool = False, pictures: bool = False
 ) -> None:
-    """Verify a dataset's folder, then copy it below a URL for other readers.
+    """Verify a dataset, then upload it to a URL from which others can read it.
 
     Parameters
     ----------
     folder
         Folder of a dataset or of an exported model, or first characters of a digest, such as 022de0.
     url
-        Where readers find it, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.
+        Destination of the copy, such as s3://bucket/prefix, hf://datasets/owner/name or a folder.
     model
         Publish an exported model; URL may be hf://owner/name.
     pictures
@@ -152,7 +152,7 @@ def clean(options: Options = Options(), *, runs: bool = False) -> None:
 
     """
     if not runs:
-        raise HubbleclipError("nothing to delete: write `hubbleclip clean --runs`")
+        raise HubbleclipError("select what to delete: write `hubbleclip clean --runs`")
     from rich.filesize import decimal
 
     from hubbleclip.training.checkpoints import prune_checkpoints, read_best
@@ -215,7 +215,7 @@ def subset(
 
 
 def find_dataset(text: str, options: Options) -> str:
-    """Return the path or URL of a dataset, which is given by path, URL or first characters of its digest."""
+    """Return the path or URL of a dataset; `text` is a path, a URL or the first characters of a digest."""
     if "/" in text or Path(text).exists():
         return text
     folder = options.layout().datasets

@@ -15,7 +15,7 @@ from hubbleclip.cli.output import print_facts, print_json, print_line, print_row
 from hubbleclip.core.layout import Layout
 
 OPENERS = ("xdg-open", "open")
-"""Commands that open a file in the program of the desktop, on Linux and macOS."""
+"""Commands that open a file in its default application: the first on Linux, the second on macOS."""
 
 
 def status(options: Options = Options(), *, json: Json = False) -> None:
@@ -67,7 +67,7 @@ def show(read: Callable[[Layout], list[dict[str, Any]]], options: Options, *, js
 
 
 def promoted(options: Options = Options(), *, json: Json = False) -> None:
-    """Show the run that is best on val so far, and the comparison by which it was promoted."""
+    """Show the best run so far on the validation split, and the comparison that promoted it."""
     from hubbleclip.pipeline.promotion import read_promoted
 
     (print_json if json else print_facts)(read_promoted(options.layout()))
@@ -96,7 +96,7 @@ def summary_lines(result: dict[str, str], options: Options) -> list[str]:
     return [
         f"run      {result['run']}",
         f"result   {result['headline']} of the test images have their own abstract among the nearest 10 %, "
-        f"with the 95 % interval; chance is {result['chance']}",
+        f"with the 95 % interval in brackets; chance is {result['chance']}",
         f"report   {result['page']}",
         f"open it  {open_command(Path(result['page']))}",
         *([f"next     {complete_advice(result['problem'], flags.strip())}"] if result["problem"] else searches),

@@ -1,4 +1,4 @@
-"""Show log lines, and on a terminal a live bar per kind of work below them."""
+"""Show log lines. On a terminal, also show one progress bar per kind of work, below the log lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIME = "%H:%M:%S"
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formatter whose lines have no control characters, because messages quote texts from outside.
+    """Formatter that removes control characters, because messages may quote untrusted texts.
 
     Records of Prefect are shown without their traceback: the command reports the error in one line, and Prefect's
     server stores the traceback.
@@ -34,7 +34,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 class TerminalHandler(logging.Handler):
-    """Prints log lines above the bars; log records that have `work`, `done` and `total` move the bars.
+    """Prints log lines above progress bars. Log records that have `work`, `done` and `total` move the bars.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class TerminalHandler(logging.Handler):
 
 
 def log_thread_error(failed: threading.ExceptHookArgs) -> None:
-    """Log in one line that the machine failed in a thread of a library (TensorBoard); print other errors in full."""
+    """Log one line if a thread failed with a machine error, such as a full disk; print other errors in full."""
     if failure := machine_error(failed.exc_value):
         logging.getLogger("hubbleclip.cli").warning("%s", failure)
     else:

@@ -45,14 +45,14 @@ def export(
     transformers: Annotated[bool, Parameter(negative="--no-transformers")] = True,
     onnx: Annotated[bool, Parameter(negative="--no-onnx")] = True,
 ) -> None:
-    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a card.
+    """Export the model of a run (id or folder) to a new folder for open_clip, transformers and ONNX, with a model card.
 
     Parameters
     ----------
     directory
         Folder to create, such as my-model.
     transformers
-        Also write a CLIPModel, for architectures of OpenAI.
+        Also write a CLIPModel of transformers, if the model has the layers and tokenizer of OpenAI's CLIP.
     onnx
         Also write ONNX files of both towers.
 
@@ -78,15 +78,15 @@ class BenchmarkOptions:
     scores: Path | None = None
     """File of (image, text, score) to score instead of a model, such as s.parquet."""
     rerank: bool = False
-    """Also rank the best 50 images of each text again by captions.model, which must read pictures."""
+    """Also re-rank the best 50 images of each text with captions.model, which must accept images."""
     freeze: Path | None = None
     """Write the items (ids, hashes, texts, grades) to a file, such as set.parquet, and score nothing."""
     leaderboard: Path | None = None
-    """Append the result to a file, such as board.jsonl, and write its page beside it."""
+    """Append the result to a file, such as board.jsonl, and write all results of the file as an HTML page beside it."""
     dataset: str = ""
     """Folder or URL of a dataset, such as data/d1; by default the newest."""
     others: int = 1000
-    """Number of tiles without an object that are ranked too, such as 1000."""
+    """Maximum number of ranked tiles that show no object of the CSV file, such as 1000."""
     out: Path | None = None
     """Write all metrics to a JSON file, such as metrics.json."""
 
@@ -144,7 +144,7 @@ def print_captions(result: dict[str, Any]) -> None:
     print_rows([{"metric": name, **{one: cells.get((one, name), "") for one in scorers}} for name in SHOWN])
     print_line(
         f"{result['benchmark']}: {result['model']}, {result['num_tiles']} tiles and {result['num_captions']} captions"
-        f" of {result['num_programs']} programmes, {seen} of them in its training, items"
+        f" of {result['num_programs']} programmes, {seen} of them in the model's training set; digest of items"
         f" {result['items_sha256'][:16]}"
     )
 

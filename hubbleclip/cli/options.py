@@ -1,4 +1,4 @@
-"""Options that several commands share, and the options that are added to commands in messages."""
+"""Options that several commands share, and functions that add options to the commands suggested in messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ADVISED = re.compile(r"`(hubbleclip [^`]*)`")
 """Matches a command in a message."""
 CARRIED = ("--profile", "--data")
-"""Options of the running command that are added to a command in a message, because that command needs them too."""
+"""Options that are copied from the running command to the commands that a message suggests."""
 
 
 @Parameter(name="*")
@@ -55,7 +55,7 @@ class Options:
         return nested(dict(map(parse_assignment, self.set)) | given)
 
     def flags(self) -> str:
-        """Return the profile and the data root as options of a command, each after a space; defaults are omitted."""
+        """Return ` --profile NAME --data FOLDER`, with the leading space; options with default values are omitted."""
         is_default = self.profile == "demo" and not os.environ.get("HUBBLECLIP_PROFILE")
         flags = {"--profile": "" if is_default else self.profile, "--data": str(self.data or "")}
         return "".join(f" {name} {shlex.quote(value)}" for name, value in flags.items() if value)
@@ -65,7 +65,7 @@ class Options:
         return Layout(self.settings().root)
 
     def existing_layout(self) -> Layout:
-        """Return the places of the profile's files, for a command that only reads."""
+        """Return the places of the profile's files; HubbleclipError if the profile has no files yet."""
         layout = self.layout()
         if not layout.root.is_dir():
             raise HubbleclipError(
@@ -103,7 +103,7 @@ TileId = Annotated[str, Parameter(help="Id of a tile or its first characters, su
 
 
 def given_flags(arguments: Sequence[str]) -> list[str]:
-    """Find the options of the running command that commands in messages must repeat, such as `--data`."""
+    """Find the options in `CARRIED`, with their values, among the arguments of the running command."""
     flags: list[str] = []
     for given, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, is_joined, value = given.partition("=")

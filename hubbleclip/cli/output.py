@@ -16,7 +16,7 @@ from rich.text import Text
 from hubbleclip.core.errors import without_control
 
 PIPED_WIDTH = 100_000
-"""Width of tables that are not printed to a terminal; it is large, so that no id is cut or wrapped."""
+"""Width of tables that are not printed to a terminal; it is large, so that no id is truncated or wrapped."""
 LABEL = 9
 """Width of the labels of `print_wrapped`, with the space after them."""
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -28,7 +28,7 @@ def print_line(text: str) -> None:
 
 
 def print_wrapped(text: str) -> None:
-    """Print a label of up to `LABEL` characters and a text, which a terminal shows in a column beside the label.
+    """Print a text that begins with a label. All lines after the first are indented by `LABEL` spaces.
 
     Lines end between words. A path is not broken, so that it can be copied.
     """
@@ -38,7 +38,7 @@ def print_wrapped(text: str) -> None:
 
 
 def print_cut(text: str) -> None:
-    """Print one line, cut at the width of the terminal."""
+    """Print one line, truncated to the width of the terminal."""
     console.print(Text(without_control(text)), no_wrap=True, overflow="ellipsis")
 
 
@@ -51,7 +51,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     )
     table = Table(*columns, highlight=True)
     for row in rows:
-        # Text is used instead of str, because rich would interpret brackets as in `[O III]`.
+        # Text is used instead of str, because rich reads brackets in a str, such as `[O III]`, as markup.
         table.add_row(*(Text("" if value is None else without_control(str(value))) for value in row.values()))
     console.print(table)
 

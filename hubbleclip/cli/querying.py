@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("hubbleclip.cli")
 TableFormat = Literal["table", "json", "csv", "parquet"]
 TABLE_ROWS = 1000
-"""Number of rows of one printed table. Longer results are printed as several tables, because a table is laid out in
-memory."""
+"""Number of rows of one printed table. Longer results are printed as several tables, because rich holds a whole
+table in memory."""
 
 
 def sql(
@@ -89,7 +89,7 @@ def print_query(rows: UserRows, form: TableFormat) -> None:
 def write_query(rows: UserRows, form: TableFormat, path: Path) -> None:
     """Write the rows of a query into a file, which appears when it is complete."""
     if form == "table":
-        raise HubbleclipError(f"a table is for people: add --format csv, json or parquet to write {path}")
+        raise HubbleclipError(f"a table is only printed: add --format csv, json or parquet to write {path}")
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         WRITERS[form](rows, file)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hubbleclip.cli")
 ARCHIVE_FLOWS = ("ingest", "dataset", "pipeline")
-"""Flows that open the archive."""
+"""Flows that query the archive."""
 NEEDS_DATA = ("train", "sweep", "evaluate", "index")
 """Flows that need a dataset or a run."""
 STAGES = {
@@ -47,7 +47,7 @@ CACHE_FOLDERS = {
 
 
 def check_first(name: str, settings: Settings, run: str = "") -> None:
-    """Check that the needed dataset or run exists, before a server is started and torch imported, which takes seconds.
+    """Check early that the needed dataset or run exists, because starting a server and importing torch take seconds.
 
     With a remote store nothing is checked, because its content is not known yet.
     """
@@ -121,9 +121,9 @@ def run_flow(name: str, options: Options, settings: Settings, **arguments: Any) 
 
 
 def check_disk_after(folder: Path, error: type[BaseException] | None, *_: object) -> None:
-    """Raise DiskFullError if a `with` block ended with an error and the disk of a folder is full.
+    """Raise DiskFullError if a `with` block ended with an error and the disk of `folder` is full.
 
-    Prefect's server keeps a database in the folder. When the server cannot write, Prefect's errors name other causes.
+    Prefect's server has its database in `folder`. If the disk is full, Prefect's own errors do not name this cause.
     """
     if error is not None and issubclass(error, Exception) and not issubclass(error, DiskFullError):
         check_writable(folder)

@@ -1,4 +1,4 @@
-"""The command `search`: make a search from its options, and print the hits as a table, JSON, CSV or VOTable."""
+"""The command `search`: search as the options specify, and print the hits as a table, JSON, CSV or VOTable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Format(StrEnum):
 PAGE_HITS = 100
 """Number of hits per request to the server."""
 NOT_FACTS = ("page", "picture")
-"""Fields of a hit in the server's answer that are not printed."""
+"""Fields of a hit that the server returns but the command does not print."""
 SHOWN = ("tile_id", "instrument", "filter", "target_name", "title")
 """Columns of a printed table after the score."""
 SHORT_ID = 8
@@ -41,7 +41,7 @@ SHORT_ID = 8
 MEANING = "score: higher is better, comparable within one search only"
 MORE = "; +N: further tiles of the same {}, which --group none shows"
 FOLDED = {GroupBy.PROPOSAL: "proposal", GroupBy.SKY: "field"}
-"""Noun that replaces `{}` in `MORE`: the tiles of a group are of the same proposal, or of the same field."""
+"""Noun that replaces `{}` in `MORE`, by the grouping of the hits."""
 
 
 def _option(one: Filter) -> tuple[str, Any, Any]:
@@ -63,7 +63,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     """What is searched for besides the text, and how hits are shown."""
 
     like: str = ""
-    """Find tiles that look like the tile with this id, or these first characters of an id, such as 13c199."""
+    """Find tiles that look like this tile, given by its id or the first characters of its id, such as 13c199."""
     image: Path | None = None
     """Find tiles that look like this PNG, JPEG or FITS file, such as image.fits."""
     abstract_of: Annotated[str, Parameter("--abstract")] = ""
@@ -71,7 +71,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     without: Annotated[str, Parameter("--not")] = ""
     """Text to avoid, such as 'dust lane'."""
     radius: float = 6.0
-    """Radius of --cone in arcmin, such as 30; by default 6, or as far as the target's observations reach."""
+    """Radius of --cone in arcmin, such as 30; by default 6, or larger if the target's observations extend farther."""
     selection: str = ""
     """Find only tiles of the selection with this name, such as arcs."""
     sort: Sort = Sort.SCORE
@@ -83,7 +83,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
     group: GroupBy = GroupBy.PROPOSAL
     """Show one tile per proposal, one per patch of sky, or all tiles."""
     rerank: bool = False
-    """Rank the best 50 hits again by captions.model, which must read pictures."""
+    """Re-rank the best 50 hits with captions.model, which must accept images."""
     k: Annotated[int, Parameter(("-k", "--k"))] = 10
     """Maximum number of hits, such as 10."""
     format: Format = Format.TABLE
@@ -105,7 +105,7 @@ class SearchOptions(FilterOptions):  # type: ignore[misc]
 def find_rows(layout: Layout, text: str, wanted: SearchOptions) -> list[dict[str, Any]]:
     """Search with the profile's running server, which has already loaded the model, or else in this process.
 
-    A picture is searched for in this process, because the server has no access to it.
+    A search with --image runs in this process, because the server has no access to the file.
     """
     from hubbleclip.search.server.running_server import find_server
 

@@ -42,7 +42,7 @@ def serve(options: Options = Options(), *, host: str = LOOPBACK, port: int = POR
 
     access = check_access(host, os.environ.get(TOKEN), public)
     layout = redirect_caches(options.layout())
-    # The server sends requests to the internet for a user at this machine, but not for other people.
+    # Only users of this machine may cause the server to send requests to the internet.
     asks = is_loopback(access.host) and not public
     search = Search(layout, asks_sesame=asks, is_asked_ahead=True)
     settings = options.settings()
@@ -52,7 +52,7 @@ def serve(options: Options = Options(), *, host: str = LOOPBACK, port: int = POR
     threading.Thread(target=service.load_model, name="load-model", daemon=True).start()
     agents = None
     if not public:  # the tool `sql` must not be open to the public
-        with suppress(ModuleNotFoundError):  # the extra `agents` is not installed
+        with suppress(ModuleNotFoundError):  # raised if the extra `agents` is not installed
             from hubbleclip.search.agents import make_agent_server
 
             run, run_sql = (partial(from_thread.run, partial(service.run, queue=q)) for q in (None, service.tables))

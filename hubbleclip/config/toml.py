@@ -1,4 +1,4 @@
-"""Write settings as commented TOML; parse single settings of the command line; read grids of settings from TOML."""
+"""Write settings as commented TOML, parse settings that the command line sets, and read grids of settings from TOML."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def settings_toml(settings: Settings) -> str:
 
 
 def _entry(name: str, description: str | None, value: Any) -> str:
-    """Format one setting under its comment. A setting of None is commented out, because TOML has no null."""
+    """Format one setting with its description. A setting of None is commented out, because TOML has no null."""
     is_unset = value is None
-    # JSON strings, numbers, booleans and arrays are also valid TOML, and objects are with equals signs.
+    # JSON strings, numbers, booleans and arrays are also valid TOML. An object is valid TOML if `=` replaces `:`.
     text = '""' if is_unset else json.dumps(value, default=str, ensure_ascii=False, separators=(", ", " = "))
     return f"# {' '.join((description or '').split())}\n{'# ' if is_unset else ''}{name} = {text}\n"
 
@@ -61,7 +61,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise SettingsError(f"{section} is given a value, so that {path} cannot be set: give only one of them")
+                raise SettingsError(f"{section} has a value itself, so {path} cannot be set: give only one of them")
         place[name] = value
     return found
 

@@ -1,7 +1,7 @@
-"""Read tables, columns, keys and rules from `data_contracts/*.odcs.yaml`, which is their only definition.
+"""Read the data contracts, `data_contracts/*.odcs.yaml`, the only definition of tables, columns, keys and rules.
 
-A contract determines the Arrow schema (with units and descriptions as field metadata) and the checks of rows before
-they are written. Its format is the Open Data Contract Standard 3.1,
+A contract determines the Arrow schema (with units and descriptions as field metadata) and the checks that rows must
+pass before they are written. The format is the Open Data Contract Standard 3.1,
 https://bitol-io.github.io/open-data-contract-standard/.
 """
 
@@ -57,8 +57,8 @@ RULE_PREDICATES: dict[str, Callable[[Any, Any], Any]] = {
 }
 """For each kind of rule, the function that checks whether each value of an Arrow column satisfies a bound.
 
-The kinds are those of `logicalTypeOptions` and `validValues` of the standard. A null breaks only the rule `required`. A
-NaN breaks every minimum and maximum.
+The kinds are terms of the Open Data Contract Standard: `required`, `validValues`, and the keys of `logicalTypeOptions`,
+such as `minimum`. A null breaks only the rule `required`. A NaN breaks every rule for a minimum or a maximum.
 """
 
 
@@ -130,7 +130,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table of a contract. The first of its `references` names the item that a row was produced from."""
+    """One table of a contract. The first entry of `references` links a row to its source, such as a tile's product."""
 
     name: str
     description: str
@@ -171,7 +171,8 @@ def contract_version(name: str) -> str:
 def compatible_version(name: str) -> str:
     """Return a contract's version with the patch number replaced by 0.
 
-    A patch release changes only descriptions, so values that are derived from rows must not depend on the patch number.
+    The digest of a dataset's inputs contains this version, because a patch release of the contract changes only
+    descriptions and must not change the digest.
     """
     return f"{contract_version(name).rpartition('.')[0]}.0"
 
@@ -202,7 +203,7 @@ def _table(schema: SchemaObject) -> Table:
 
 
 def _column(prop: SchemaProperty) -> Column:
-    """Convert a property of the Open Data Contract Standard, which has the unit as a custom property."""
+    """Convert a property of the Open Data Contract Standard to a column; its custom property `unit` holds the unit."""
     units = [str(c.value) for c in prop.customProperties or () if c.property == "unit"]
     return Column(
         name=str(prop.name),
@@ -216,7 +217,7 @@ def _column(prop: SchemaProperty) -> Column:
 
 
 def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
-    """List the rules on single values: `required`, the options of the column's and its items' type, and `quality`."""
+    """List a column's rules on single values, from `required`, `logicalTypeOptions` (also of items) and `quality`."""
     if prop.required:
         yield ColumnRule(kind=REQUIRED, bound=True)
     for kind, bound in (prop.logicalTypeOptions or {}).items():
@@ -229,7 +230,7 @@ def _column_rules(prop: SchemaProperty) -> Iterator[ColumnRule]:
 
 
 def _references(schema: SchemaObject) -> Iterator[Reference]:
-    """List the references of a table: first the references of one column, then the references of several columns."""
+    """List the references of a table; references of a single column come first."""
     links = [
         ([f"{schema.name}.{prop.name}"], [str(link.to)])
         for prop in schema.properties or ()
@@ -282,7 +283,7 @@ def cast_rows(table_name: str, rows: Sequence[Record] | pa.Table) -> pa.Table:
 
 
 def _typed_column(table: Table, column: Column, rows: Sequence[Record] | pa.Table) -> pa.Array | pa.ChunkedArray:
-    """Return the values of one column with their type in the contract."""
+    """Return the values of one column, cast to the column's type in the contract."""
     sql_type = ARROW_TYPES[column.sql_type]
     try:
         if isinstance(rows, pa.Table):

@@ -1,6 +1,6 @@
 """Check rows against the contracts: the rows that a stage writes, and all rows of a catalog.
 
-Rows of a stage that break their contract become Rejections.
+A row of a stage that breaks its contract is replaced by a Rejection.
 
 A row that refers to a rejected row is rejected too, so that no dangling references remain. The first foreign key of a
 table refers to the item that a row was produced from. If all rows that were produced from an item are rejected, the
@@ -57,14 +57,14 @@ def reject_broken_rows(batch: Rows, stage: str, item: str, settings_digest: str)
     for (table, key), violation in violations.items():
         about = {"reason": f"contract:{violation.rule}", "detail": violation.detail, "settings_digest": settings_digest}
         rejected.append(reject(table, "/".join(map(str, key)), stage, **about))
-    # One Rejection is kept per key. If the stage rejected the same item itself, the violation replaces that Rejection.
+    # At most one Rejection per item is kept. A Rejection for a broken contract replaces a Rejection by the stage.
     known = [*batch.get("rejection", ()), *rejected]
     rejections = {(row.entity, row.entity_id, row.stage): row for row in known}
     return {**passed, "rejection": list(rejections.values())}
 
 
 def whole(batch: Rows) -> Rows:
-    """Return rows that are needed together, such as those of a dataset, if all are valid; else ContractError."""
+    """Return the rows unchanged if all of them are valid; raise ContractError otherwise."""
     for name, rows in batch.items():
         for (table, key), violation in contract_violations(name, rows).items():
             raise ContractError(f"table {table}, row {key}: breaks {violation.rule}: {violation.detail}")
@@ -172,7 +172,7 @@ def check_columns(table: Table, read: Callable[[str], pa.ChunkedArray]) -> Itera
 
 
 def joined_contract(catalog: Path) -> str:
-    """Join all contracts into one YAML text, which names a catalog as the database to check.
+    """Join all contracts into one YAML text; the text names a catalog file as the database to check.
 
     One file is needed because datacontract-cli does not follow references from one file to another.
     """

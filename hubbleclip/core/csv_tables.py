@@ -1,4 +1,4 @@
-"""Write tables as CSV, without texts that a spreadsheet would run as formulas or a terminal as control sequences."""
+"""Write tables as CSV in which no text is a formula for a spreadsheet or a control sequence for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMULA = r"^([=+@\t-])"
 
 
 def csv_bytes(table: pa.Table, *, has_header: bool = True) -> bytes:
-    """Write a table as CSV; in texts, U+FFFD replaces control characters, and an apostrophe precedes a formula."""
+    """Write a table as CSV; control characters become U+FFFD, and a formula gets an apostrophe as first character."""
     for index, field in enumerate(table.schema):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):

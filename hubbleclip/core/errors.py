@@ -93,7 +93,7 @@ class DownloadError(ItemError, ArchiveError):
 
 
 class RejectedShareError(HubbleclipError):
-    """A larger share of the items of a stage was rejected than `flows.max_rejected_share` allows."""
+    """The share of rejected items in a stage is larger than `flows.max_rejected_share`."""
 
 
 class ClusterError(HubbleclipError):
@@ -103,7 +103,7 @@ class ClusterError(HubbleclipError):
 class MachineError(HubbleclipError):
     """The disk, the memory or a worker process failed, not the item; the run stops, and the next run resumes.
 
-    `suspect` is the row of the item that was being processed, if known.
+    `suspect` is a Rejection of the item that was being processed, if known.
     """
 
     suspect: Any = None
@@ -116,9 +116,9 @@ class DiskFullError(MachineError):
 def machine_error(error: BaseException | None, place: object = "a file") -> MachineError | None:
     """Return a MachineError if an error, its cause or its context shows a failure of the machine; otherwise None.
 
-    The message names the file of the error, or `place` if the error has none. Some libraries give no error number, but
-    quote the system's message, so their errors are searched for such messages. Errors of this project are not searched,
-    because they may quote a message from another machine.
+    The message names the file of the error or, if the error has no file, `place`. Some libraries raise errors that
+    have no error number but quote a message of the operating system. Therefore the texts of errors are searched for
+    such messages. Quotations in errors of this package are ignored, because they may come from another machine.
     """
     while error is not None:
         if isinstance(error, MachineError):
@@ -142,14 +142,14 @@ def _failed_call(number: int, place: object) -> MachineError:
     if number in EXHAUSTED_ERRNOS:
         advice = "lower flows.workers, or raise the limit (`ulimit -a` lists the limits)"
         return MachineError(f"a limit of the system is reached ({reason}): {advice}")
-    return MachineError(f"{place} cannot be read or written ({reason}): check the disk, then run again, which resumes")
+    return MachineError(f"{place} cannot be read or written ({reason}): check the disk, then run again to resume")
 
 
 @contextmanager
 def explained(explain: Callable[[Exception], HubbleclipError], place: object = "a file") -> Iterator[None]:
-    """Convert a library's error in a `with` block: to a MachineError if the machine failed, else by `explain`.
+    """Convert a library's error in a `with` block to a MachineError if the machine failed, else to `explain(error)`.
 
-    All exceptions are caught, because libraries raise any class of error for a damaged file, even `Exception` itself.
+    All exceptions are caught, because libraries raise many classes of errors for a damaged file, even `Exception`.
     """
     try:
         yield
@@ -202,7 +202,7 @@ class TileFileError(DatasetError):
         self.tile_ids = tile_ids
 
     def __str__(self) -> str:
-        return f"{len(self.tile_ids)} tiles have no image or a damaged one, such as {self.tile_ids[0]}: pack the others"
+        return f"{len(self.tile_ids)} tiles have a missing or damaged image, such as {self.tile_ids[0]}: pack the rest"
 
 
 class TrainingError(HubbleclipError):

@@ -27,7 +27,7 @@ def find_id(start: str, known: Collection[str], *, kind: str, listed_by: str) ->
 
 
 def find_registered(registry: Mapping[str, Registered], name: str, setting: str) -> Registered:
-    """Find a registered object by its name; SettingsError, which lists the registered names, for an unknown name."""
+    """Find a registered object by its name; for an unknown name, SettingsError lists the registered names."""
     if name not in registry:
         raise SettingsError(f"unknown {setting} {name!r}: give one of {', '.join(sorted(registry)) or 'none'}")
     return registry[name]

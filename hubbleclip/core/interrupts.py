@@ -19,28 +19,28 @@ INTERRUPTED = 128 + signal.SIGINT
 STOPPED = b"hubbleclip: stopped\n"
 RESUMABLE = b"hubbleclip: stopped; run the same command again to resume\n"
 SHOW_CURSOR = b"\x1b[?25h"
-"""Code that shows the cursor of a terminal, which a live progress bar hides."""
+"""Escape sequence that makes a terminal's cursor visible again after a live progress bar has hidden it."""
 STDERR = 2
 
 
 @contextmanager
 def ending_on_interrupt(*, can_resume: bool) -> Iterator[None]:
-    """Exit with one line on Ctrl-C in a `with` block; ignore further Ctrl-C, which would disturb the cleanup."""
+    """Exit with a one-line message if Ctrl-C is pressed in a `with` block. Further Ctrl-C is ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         write_stopped(can_resume=can_resume)
         end_soon()
         raise KeyboardInterrupt
 
-    # `atexit` calls this function last, because it is registered first. It ends the process at once, because the normal
-    # end would take seconds.
+    # `atexit` calls the lambda function last, because the function is registered first. After Ctrl-C, the function ends
+    # the process at once, because the normal end would take seconds.
     exit_codes: list[int] = []
     atexit.register(lambda: exit_codes and os._exit(exit_codes[0]))
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # after Ctrl-C, whatever error it led to
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # Ctrl-C was pressed, even if another error followed
             signal.setitimer(signal.ITIMER_REAL, 0)
             exit_codes.append(INTERRUPTED)
             sys.exit(INTERRUPTED)
@@ -73,14 +73,14 @@ def write_stopped(*, can_resume: bool = False) -> None:
 
 
 def _end_at_once(exit_code: int) -> None:
-    """End this process and its workers, which may be busy. Child servers end when their pipe closes."""
+    """End the worker processes and this process at once, without cleanup."""
     for worker in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
         worker.kill()
     os._exit(exit_code)
 
 
 def end_with_parent() -> None:
-    """Ignore Ctrl-C in this worker process, because its parent ends it. Exit also if the parent is killed."""
+    """Make this worker process ignore Ctrl-C, and exit when its parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_await_parent, name="end-with-parent", daemon=True).start()
 

@@ -24,7 +24,7 @@ PROBE_BYTES, CHUNK_BYTES = 1 << 20, 1 << 18
 MAX_JSON_BYTES = 1 << 20
 """Maximum size in bytes of a JSON file, such as a configuration, a run's description or a stored answer."""
 SYNCFS_MIN_FILES = 8
-"""Minimum number of files for which one `syncfs` call per file system is made instead of one `fsync` call per file."""
+"""Minimum number of files that are flushed by `syncfs` (one call per file system), not by `fsync` (one per file)."""
 
 
 class TooLargeError(ValueError):
@@ -43,13 +43,13 @@ def make_folder(folder: Path) -> None:
 
 
 def check_new(folder: Path) -> None:
-    """Check that a folder that is to be created does not exist or is empty; HubbleclipError if it has files."""
+    """Raise HubbleclipError if a folder exists and is not empty."""
     if folder.exists() and any(folder.iterdir()):
         raise HubbleclipError(f"{folder} is not empty: give a folder that does not exist")
 
 
 def file_size(path: Path) -> int:
-    """Return the size of a regular file in bytes; ValueError for another kind, such as a FIFO, which may never end."""
+    """Return the size of a regular file in bytes; ValueError for a folder, a FIFO or a device."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is not a file")
@@ -85,7 +85,7 @@ def from_json(text: bytes | str) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError if the file is too large, not JSON or no object."""
+    """Read a JSON object. Raises ValueError if the file is too large, is not JSON or does not contain an object."""
     values = from_json(read_bounded(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} is no object")
@@ -155,7 +155,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def lock_file(folder: Path) -> Path:
-    """Return the file that is locked instead of a folder, because NFS locks a folder for one host only."""
+    """Return the lock file of a folder; on NFS, a lock of the folder itself would be valid on one host only."""
     return folder.with_name(f".{folder.name}.lock")
 
 
@@ -188,7 +188,7 @@ def _sync_file_systems(paths: Iterable[Path]) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert an error that the machine caused, such as a full disk, to a MachineError that names a path."""
+    """Convert machine errors, such as a full disk, in a `with` block to a MachineError that names a file or folder."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError
@@ -247,7 +247,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Write and delete a file of `PROBE_BYTES`; DiskFullError if the disk is full, which libraries may not report."""
+    """Check that a folder can be written, with a test file of `PROBE_BYTES`; DiskFullError if the disk is full."""
     probe = folder / f"probe-{os.getpid()}"
     write_bytes(probe, bytes(PROBE_BYTES))
     probe.unlink()

@@ -109,9 +109,10 @@ def _braced_accent(match: re.Match[str]) -> str:
 def _bare_accent(match: re.Match[str]) -> str:
     r"""Replace an accent command without braces, as in `caf\'e` and `\"Opik`, by the accented letter.
 
-    An escaped quotation mark, as in `\"Open\"`, looks the same and is kept. Inside a word, a mark is always an accent.
-    At the start of a word, a mark is an accent only if it is `'` or `"`, the letter is upper-case, and the same mark
-    does not close a quotation further on.
+    An escaped quotation mark before a word, as in `\"Open\"`, has the same form as an accent but is kept. Inside a
+    word, a mark after a backslash is always an accent. At the start of a word, the mark is an accent only if three
+    conditions hold: the mark is `'` or `"`, the letter is upper-case, and no closing quotation mark of this kind
+    follows.
     """
     before, mark, letter = match.groups()
     # Quotations are rarely longer than 200 characters; the limit keeps the time linear in the length of the text.

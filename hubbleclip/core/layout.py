@@ -15,14 +15,14 @@ SHARD_NAME = re.compile(r"(train|val|test)-([0-9]{6})\.tar")
 DIGEST = re.compile(r"[0-9a-f]{32}")
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_STEM = 150
-"""Largest number of characters of `tile_file_stem`; file systems allow names of 255 bytes."""
+"""Maximum length, in characters, of the text that `tile_file_stem` returns; file systems allow names of 255 bytes."""
 BESIDE = "-beside-"
 """Separator of the two run ids in the folder name of a comparison."""
 SUFFIXES = (".fits.gz", ".fits", ".fit.gz", ".fit", ".jpg", ".jpeg")
 
 
 class _Below:
-    """Attribute of a `Layout` whose value is a path below the layout's root."""
+    """Attribute of a `Layout`: a path below the layout's root."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Layout:
     """Folder of the archive's responses, stored exactly as received."""
 
     def raw_response(self, kind: str, key: str, suffix: str) -> Path:
-        """Path of the file that stores one response of the archive; `key` is any text that identifies it."""
+        """Path of the file that stores one response of the archive; `key` is any text that identifies the response."""
         return self.raw / kind / f"{_digest(key)}{suffix}"
 
     def caption_answer(self, key: str) -> Path:
@@ -99,9 +99,9 @@ class Layout:
     current_index = _Below("index/current.json")
     """Path of the file that names the model, the run and the vector store that answer searches."""
     selections = _Below("selections.json")
-    """Path of the file of the selections of tiles that users saved in the search."""
+    """Path of the file that stores selections, which are named lists of tiles that users save in the search."""
     subsets = _Below("subsets")
-    """Folder of the datasets that contain a part of another dataset."""
+    """Folder of the datasets that are subsets of other datasets."""
 
     def model_index(self, model_digest: str) -> Path:
         """Folder of the tile features that one model has computed."""
@@ -149,13 +149,13 @@ def product_suffix(file_name: str) -> str:
 
 
 def tile_file_stem(file_name: str) -> str:
-    """Build the first part of the file names of tiles that `hubbleclip tile` cuts from a file."""
+    """Build the start of a tile's file name from the name of the file that `hubbleclip tile` cuts."""
     stem = file_name[: -len(suffix)] if file_name.lower().endswith(suffix := product_suffix(file_name)) else file_name
     return NOT_IN_NAMES.sub("_", stem)[-MAX_STEM:]
 
 
 def tile_file_name(stem: str, chip: int, place: str, suffix: str) -> str:
-    """Build the file name of a tile that `hubbleclip tile` cuts; `place` is a position in the image, or a view."""
+    """Build a tile's file name for `hubbleclip tile`; `place` is the first pixel (`y0_x512`) or the view."""
     return f"{stem}_ext{chip}_{place}{suffix}"
 
 
@@ -191,7 +191,7 @@ def checkpoint_name(step: int) -> str:
 
 def tile_id(product_sha256: str, chip: int, y0: int, x0: int, settings_digest: str, *, view: str = "native") -> str:
     """Compute the id of a tile: 32 hex digits of a hash of everything that determines the tile's pixels."""
-    # An id has no dot, because WebDataset ends the key of a sample at the first dot.
-    # the hashed text contains the view only if it is not native
+    # The id must not contain a dot, because WebDataset takes the part of a file name before the first dot as the key.
+    # The hashed text contains the view only if the view is not `native`.
     other = "" if view == "native" else f":{view}"
     return _digest(f"{product_sha256}:{chip}:{y0}:{x0}:{settings_digest}{other}")

@@ -26,7 +26,7 @@ class MapFn(Protocol[Item, Result]):
 
 
 def ahead(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
-    """Yield `work(item)` for each item, in order; compute at most `most` results ahead.
+    """Yield `work(item)` for each item, in order; at most `most` results are computed in advance.
 
     The number of items may be infinite. If the caller stops iterating early, calls that have not started are cancelled.
     """

@@ -1,4 +1,4 @@
-"""Words for the stored codes that say why items are rejected, why tiles are in no split, and what a target is."""
+"""Explain stored codes in words: why an item is rejected, why a tile is in no split, and what class a target has."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ REASON_WORDS: dict[str, str] = {
     # observations and products that are not chosen
     "no_proposal": "no proposal is named",
     "no_name": "no name in the archive",
-    "no_obsid": "no number by which the archive lists its files",
+    "no_obsid": "no obsid, which is needed to list its files",
     "stale_number": "withdrawn or renumbered by the archive",
-    "reprocessed": "a mosaic of visits that are listed by themselves",
+    "reprocessed": "a mosaic of visits that are listed separately",
     "no_science_image": "no usable image among its files",
     "foreign_files": "only files of other proposals",
     "covered": "another file of the same visit is chosen",
     "over_limit": "more files of the proposal than archive.max_products_per_proposal",
     "repeated": "the same bytes as another file",
     "dropped": "removed by hubbleclip drop",
-    "skipped": "not a file that can be cut",
+    "skipped": "not read because of its name",
     "not_found": "no such proposal in the archive",
-    "unanswered": "no answer about the proposal",
+    "unanswered": "no answer to the query of the proposal",
     # files
     "missing": "not in the archive",
     "denied": "the archive does not allow access",
@@ -27,7 +27,7 @@ REASON_WORDS: dict[str, str] = {
     "truncated": "an incomplete file",
     "damaged": "a damaged file",
     "checksum": "a wrong checksum",
-    "stalled": "a transfer that came to a halt",
+    "stalled": "a download that stalled",
     "timeout": "no answer in time",
     "redirect": "a redirection that is not followed",
     "refused": "a request that the server rejects",
@@ -47,7 +47,7 @@ REASON_WORDS: dict[str, str] = {
     "too_small": "fewer pixels than tiles.min_side_px",
     "all_invalid": "no valid pixel",
     "too_little_valid": "too few valid pixels",
-    "no_signal": "too little above the background",
+    "no_signal": "too few pixels above the background",
     "no_wcs": "no WCS",
     "no_flux_scale": "no scale of flux",
     "no_aim": "no known aim point",
@@ -60,7 +60,7 @@ REASON_WORDS: dict[str, str] = {
     "bad_response": "an answer that is not a chat completion",
     "server_failure": "a failure of the model's server",
     # runs
-    "not_scored": "a run that val cannot score",
+    "not_scored": "a run that cannot be scored on val",
     # any item
     "contract": "breaks the data contract by the rule {detail}",
     "machine": "a failure of the disk or the memory at this item",
@@ -73,27 +73,29 @@ REASON_WORDS: dict[str, str] = {
     "group_conflict": "a proposal whose text links it to earlier proposals of different splits",
     "late_link": "a proposal whose text now links it to a proposal of another split",
     "proposal_cap": "more than {max_tiles_per_proposal} tiles of the proposal (splits.max_tiles_per_proposal)",
-    "patch_cap": "more than {max_tiles_per_patch} tiles within 3.4 arcmin of sky (splits.max_tiles_per_patch)",
-    "scheme:spans": "a group of proposals that has held-out tiles",
+    "patch_cap": "more than {max_tiles_per_patch} tiles in a sky patch of 3.4 arcmin (splits.max_tiles_per_patch)",
+    "scheme:spans": "a proposal group that has held-out tiles",
     "scheme:unknown": "unknown instrument, cycle or programme number",
     "scheme:group_changed": "a group of proposals that has changed its split",
 }
-"""Words for each code. A setting of splits in braces becomes its value; {detail} becomes the text after the colon."""
+"""Explanation of each code. The name of a setting of `splits` in braces is replaced by the value of the setting, and
+{detail} is replaced by the text after the first colon of the stored code.
+"""
 
 
 SIMULATED_TERM = "simulated"
-"""Term of a target's class that marks simulated targets; it is not a class of objects."""
+"""First term in the class of a simulated target; the terms after it name the kind of object."""
 
 
 class _Numbers(dict[str, object]):
-    """Values of the settings of splits by name. For a setting without a value, the result is the setting's name."""
+    """Values for the names in braces; a name without a value becomes the setting's name (`splits.guard_arcsec`)."""
 
     def __missing__(self, name: str) -> str:
         return f"splits.{name}"
 
 
 def class_words(target_class: str | None) -> list[str]:
-    """List the terms of the archive's class of a target, such as `GALAXY;SPIRAL`, in lower case."""
+    """Split the class of a target, such as `GALAXY;SPIRAL`, into lower-case terms."""
     return [term.strip().lower() for term in (target_class or "").split(";") if term.strip()]
 
 

@@ -81,11 +81,10 @@ class Observation:
 class Product:
     """One file of an observation that was selected for download; `choice` is the reason for the selection.
 
-    `sha256` is null until the file is downloaded. `path` is null until then too, and again after the local file is
-    deleted. `archive_version` is the file's version in the archive's current listing; `fetched_version` is the version
-    at the time of the download. If the two differ, the newer file must be downloaded. `version` is 1 for the first
-    content of the file and increases by 1 with each new content. `superseded_at` is set when the file is no longer
-    selected.
+    `sha256` and `path` are null until the file is downloaded; `path` is null again after the local file is deleted.
+    `archive_version` is the file's version in the archive's current listing; `fetched_version` is the version at the
+    time of the download. If the two differ, the newer file must be downloaded. `version` is 1 for the first content of
+    the file and increases by 1 with each new content. `superseded_at` is set when the file is no longer selected.
     """
 
     uri: str
@@ -134,7 +133,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An item that failed and that a later run retries, not before `next_try_at`.
+    """An item that failed and will be retried by a later run; `next_try_at` is the earliest time of the retry.
 
     `entity` names the kind of item, such as `product`. The primary key is (entity, entity_id, stage).
     """
@@ -154,8 +153,8 @@ class Attempt:
 class Tile:
     """A square image that was cut from a product.
 
-    `chip` is the index of the FITS extension, plus 1000 times the plane's index in a cube. (y0, x0) is the first pixel
-    in the image; a coordinate is negative if the tile is padded on that side. A grey level of the tile is
+    `chip` is the index of the FITS extension, plus 1000 times the plane's index in a cube. (y0, x0) is the tile's
+    first pixel in coordinates of the image; it is negative where the tile is padded. A grey level of the tile is
     `255 * f((value - black) / (white - black))`, where `f` is the stretch function; `sky`, `noise`, `black`, `white`
     and `softening` are in `unit`. `corners_deg` lists right ascension and declination of the outer corners in the order
     (y0, x0), (y0, x1), (y1, x1), (y1, x0); the list is empty if the image has no WCS. `view` is native, overview, aim
@@ -202,9 +201,10 @@ class Tile:
 class AbstractSummary:
     """Texts that rules or a language model wrote about one abstract; `is_model` is true for a language model.
 
-    `writer` names the model, the versions of the prompt and the schema, and the seed. `objects` and `target_names` hold
-    only phrases that are in the title or abstract; `ungrounded` holds the phrases that are not. `num_named` is the
-    number of phrases that were checked. `num_calls` counts the requests to the model, with retries.
+    `writer` identifies the rules or the model, the prompt, the schema and the seed, as in `rules-1.1`. `objects` and
+    `target_names` contain only phrases that occur in the title or the abstract. `ungrounded` contains the phrases that
+    occur in neither. `num_named` is the number of phrases that were checked. `num_calls` is the number of requests to
+    the model, including retries.
     """
 
     abstract_sha256: str
@@ -245,8 +245,8 @@ class SplitAssignment:
 class Sample:
     """One image-text sample; the same row is in the `json` member of the tar file, the manifest and the catalog.
 
-    The fields from `chip` to `softening` give the place of the tile in its product, its WCS, and the limits of its
-    stretch, as in `Tile`. `caption_source` is `proposal`, or `header` for captions that were made from the file's
+    The fields from `chip` to `softening` have the same meaning as in `Tile`: position of the tile in the product, WCS,
+    and limits of the stretch. `caption_source` is `proposal`, or `header` for captions that were made from the file's
     header; None means `proposal`.
     """
 
@@ -289,7 +289,7 @@ class Sample:
 
     @property
     def main_caption(self) -> str:
-        """The caption that evaluation uses, and from whose sentences training draws its texts."""
+        """The first caption. Evaluation uses the whole caption; training uses the caption or some of its sentences."""
         return self.captions[0]
 
 
@@ -382,7 +382,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayCount:
-    """Number of rows that an archive query returned for releases of one day; None if the day must be queried again."""
+    """Number of rows that an archive query returned for one day of release; None if that day must be queried again."""
 
     archive: str
     query_digest: str
@@ -393,7 +393,7 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training run, with the facts that its run directory records."""
+    """One training run, as recorded in its run directory."""
 
     run_id: str
     dataset_digest: str

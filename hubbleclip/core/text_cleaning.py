@@ -25,7 +25,7 @@ INVISIBLE = re.compile(
 TAG = re.compile(
     r"<(/?)(sup|sub|p|br|li|ul|ol|i|b|u|em|it|strong|tt|a|font|span)(?:\s+\w+=[^<>]*)?\s*/?>", re.IGNORECASE
 )
-# Prevents a match before a conjunction: the suspended hyphen of `pre- and post-` must keep its space.
+# Negative lookahead for a conjunction: the space after the hyphen in `pre- and post-` is correct.
 NO_LINK = r"(?!(?:and|or|to|vs|versus|nor)\b)"
 BROKEN_AT_HYPHEN = re.compile(rf"-(?<=[\w-]-)[ \t]*\r?\n[ \t]*(?=\w){NO_LINK}")
 SPACED_HYPHEN = re.compile(rf"- (?<=[a-z]- )(?=[a-z]){NO_LINK}")

@@ -93,7 +93,7 @@ class PlannedShard:
 
 
 def inputs_digest(samples: Sequence[Sample], settings: ShardSettings) -> str:
-    """Compute a digest of all that determines a dataset, without reading images; excluded samples are ignored."""
+    """Compute the digest of a dataset's inputs without reading images; samples that are in no split are ignored."""
     return _digest_inputs(_packable(samples), settings)[0]
 
 
@@ -124,7 +124,7 @@ def build_dataset(
     settings_digests: Mapping[str, str] | None = None,
     split_report: Mapping[str, Any] | None = None,
     split_tables: Mapping[str, pa.Table] | None = None,
-    read_png_size: Callable[[str], int] | None = None,  # if None, each image is also read for its size in bytes
+    read_png_size: Callable[[str], int] | None = None,  # if None, each image is read to find its size in bytes
     released_on: date | None = None,  # the day on which the newest observation became public
     map_fn: MapFn[PlannedShard, PackedShard] = map,
 ) -> BuiltDataset:
@@ -146,7 +146,7 @@ def build_dataset(
         for sample in new
     }
     plan = plan_shards(new, sizes, settings.max_mb * MB, next_shard_indices(parent))
-    # The folder name contains the parent's digest, because with another parent the shards contain other samples.
+    # The folder name contains the parent's digest, because the parent determines which samples are packed.
     building = datasets_dir / f"{BUILDING_PREFIX}{inputs}{f'-{parent.digest}' if parent else ''}"
     building.mkdir(parents=True, exist_ok=True)
     tars = _write_shards(building, plan, read_png, sidecars, map_fn)
@@ -166,7 +166,7 @@ def build_dataset(
 
 
 def make_subset(place: str | Path, tile_ids: Iterable[str], folder: Path) -> BuiltDataset:
-    """Build the dataset `folder/<digest>/` of some tiles of another dataset, in the same splits."""
+    """Build the dataset `folder/<digest>/` from some tiles of another dataset; every tile stays in its split."""
     info, wanted = read_dataset(place), set(tile_ids)
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted)))
     if not rows.num_rows:
@@ -191,7 +191,7 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples in train, val and test; raise DatasetError if there are none or if a tile occurs twice."""
     packable = [sample for sample in samples if sample.split in SPLITS]
     if not packable:
-        raise DatasetError("no sample to pack: every tile is excluded or has no caption: see `hubbleclip status`")
+        raise DatasetError("no sample to pack, as every tile is excluded or has no caption: see `hubbleclip status`")
     if len({sample.tile_id for sample in packable}) != len(packable):
         raise DatasetError("a tile occurs twice among the samples: pass each tile once")
     return packable
@@ -200,11 +200,11 @@ def _packable(samples: Sequence[Sample]) -> list[Sample]:
 def find_parent(
     datasets_dir: Path, packable: Sequence[Sample], settings: ShardSettings, contract_version: str, max_parents: int
 ) -> DatasetInfo | None:
-    """Find the largest existing dataset whose samples are all in the new dataset too, and unchanged.
+    """Find the largest existing dataset whose samples are all unchanged in the new dataset.
 
-    None is returned if there is no such dataset, or if the largest already has `max_parents` parents.
+    Returns None if there is no such dataset, or if it already has `max_parents` parents.
     """
-    # With another format, contract version or settings, a build would write other bytes for the same samples.
+    # A different format, contract version or setting would change the bytes that are written for the same samples.
     required = {"format": FORMAT, "contract_version": contract_version, "settings": settings.recorded()}
     candidates = [
         (num_samples, path)
@@ -224,7 +224,7 @@ def find_parent(
         theirs = info.manifest.select(ours.column_names)
         # Find whether every sample of the candidate is unchanged in the new dataset. Both tables are sorted by tile id.
         if ours.filter(pc.is_in(ours["tile_id"], theirs["tile_id"])).equals(theirs):
-            # The number of parents is limited, because the dataset can only be read if all their folders exist.
+            # The number of parents is limited, because a dataset can only be read if the folders of all parents exist.
             return info if info.description["num_parents"] < max_parents else None
     return None
 
@@ -243,7 +243,7 @@ def plan_shards(samples: Sequence[Sample], sizes: Sizes, max_bytes: int, first: 
     plan: Plan = {}
     for split in SPLITS:
         ordered = shard_writer.interleave([sample for sample in samples if sample.split == split])
-        if not ordered and not first[split]:  # neither the new samples nor the parent's are in this split
+        if not ordered and not first[split]:  # no new sample and no shard of the parent is in this split
             log.warning("split %s has no samples", split)
         start = 0
         limit_bytes = max_bytes - shard_writer.MAX_TRAILER_BYTES
@@ -332,7 +332,7 @@ def _finish(
     files = {path.relative_to(building).as_posix(): sha256_file(path) for path in others}
     write_bytes(building / DESCRIPTION, description_bytes({**description, "files": files}))
     finished = building.with_name(digest)
-    if finished.exists():  # incomplete: a complete dataset would have been found before this build
+    if finished.exists():  # an incomplete dataset: a complete one would have been found before this build
         shutil.rmtree(finished)
     building.rename(finished)
     sync_folder(finished.parent)  # so that the rename survives a power failure

@@ -23,7 +23,7 @@ image of the observed field.
 """
 
 MIN_WORDS = 3
-"""Minimum number of words of a sentence. A shorter sentence is joined to its neighbour, as it describes no image."""
+"""Minimum number of words of a sentence. A shorter sentence describes no image and is joined to its neighbour."""
 
 PLACEHOLDER_WORDS = frozenset(
     re.findall(
@@ -35,7 +35,7 @@ PLACEHOLDER_WORDS = frozenset(
         "title to unavailable undefined unknown was will withheld yet",
     )
 )
-"""Words, in lower case, that placeholders such as "Abstract not available" and "To be supplied" consist of."""
+"""Words, in lower case. A text that has only these words is a placeholder, such as "Abstract not available"."""
 WORD = re.compile(r"[^\W_]+")
 
 ABBREVIATIONS = frozenset(
@@ -48,7 +48,8 @@ ABBREVIATIONS = frozenset(
 """Abbreviations whose full stop does not end a sentence, in lower case and without the last full stop."""
 
 # Matches the white space between two sentences, with any quotation marks or brackets that close the first sentence.
-# The match must follow `.`, `!` or `?`, and a capital letter or a digit must follow the match, possibly in brackets.
+# The match must follow `.`, `!` or `?`. A capital letter or a digit must follow the match, possibly after opening
+# quotation marks or brackets.
 SENTENCE_BREAK = re.compile(r"(?<=[.!?])([\"'”’)\]}]*)\s+(?=[\"'“‘(\[{]*[A-Z0-9])")
 LAST_WORD = re.compile(r"(\S+?)\.$")
 INITIAL = re.compile(r"(?:[A-Z]\.-?)*[A-Z]")  # matches the `J` of "J. Smith" and the `J.-P` of "J.-P. Luminet"
@@ -72,8 +73,8 @@ def abstract(proposal: Proposal, *_: object) -> str | None:
 def title(proposal: Proposal, observation: Observation | None = None, *_: object) -> str:
     """Return the title of a proposal, which exists even if the abstract is missing.
 
-    A proposal that was made from file headers has the title of one of these files, which names the target and the
-    filter of that file alone. For such a proposal the title of the observation is returned, if there is one.
+    The title of a proposal that was made from file headers names the target and the filter of only one file. For such a
+    proposal, the title of the observation is returned instead, if the observation has a title.
     """
     own = observation.title if observation and proposal.source == HEADER_SOURCE else None
     return own or proposal.title
@@ -110,8 +111,9 @@ def make_captions(
 ) -> dict[str, str]:
     """Make the captions of a proposal, or of one of its observations, by kind; kinds without a text are skipped.
 
-    `summaries` maps the name of each writer to the texts that it wrote about the abstract; the name `""` is the writer
-    that the settings select. The kind of such a text is recorded with its writer, such as `summary@rules-1.1`.
+    `summaries` contains the texts that rules or language models wrote about the abstract, by `AbstractSummary.writer`.
+    The key `""` is for the rules or the model that the settings select. A caption from these texts is returned with the
+    writer in its kind, as in `summary@rules-1.1`.
     """
     captions = {}
     for kind in kinds:
@@ -129,7 +131,7 @@ def make_captions(
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a scientific text into sentences; joined by spaces, they give the result of `clean`.
+    """Split a scientific text into sentences; the sentences, joined by spaces, are equal to `clean(text)`.
 
     A full stop ends a sentence only if white space and then a capital letter or a digit follow it. A full stop that
     belongs to an abbreviation ("et al.", "i.e.", "Fig.") or to an initial ("J. Smith") does not end a sentence. A
@@ -176,7 +178,7 @@ def _split_words(sentence: str, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _ends_sentence(before: str) -> bool:
-    """Return whether a text ends with the end of a sentence, and not with an abbreviation or an initial."""
+    """Return whether the last character of a text ends a sentence, and not an abbreviation or an initial."""
     match = LAST_WORD.search(before)
     if match is None:  # the text ends in ! or ?
         return True
@@ -185,7 +187,7 @@ def _ends_sentence(before: str) -> bool:
 
 
 def _append(sentences: list[str], sentence: str) -> None:
-    """Append a sentence to the list, or join it to the last one if either has fewer than `MIN_WORDS` words."""
+    """Append a sentence, or join it to the last sentence if one of the two has fewer than `MIN_WORDS` words."""
     if not sentence:
         return
     if sentences and min(len(sentence.split()), len(sentences[-1].split())) < MIN_WORDS:

@@ -36,7 +36,7 @@ NOTICES = {
         "attribution": "Simulated by hubbleclip. These are not observations of the sky.",
     },
 }
-UNKNOWN = {"licence": "unknown", "attribution": "Given by the user as files; ask whoever made them."}
+UNKNOWN = {"licence": "unknown", "attribution": "Files of the user; ask their authors about attribution."}
 
 
 def notices(archives: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -89,7 +89,7 @@ def dataset_card(description: Row, manifest: pa.Table, image_key: str, folder: s
 
 
 def caption_line(manifest: pa.Table) -> str:
-    """State how many captions of each kind there are and who wrote them, from the column `caption_kinds`."""
+    """State the number of captions of each kind, and the rules and models that wrote captions."""
     counted = Counter(kind for kinds in manifest["caption_kinds"].to_pylist() for kind in kinds)
     text = f"Captions by kind: {', '.join(f'{num:,} `{kind}`' for kind, num in sorted(counted.items()))}."
     writers = sorted({kind.partition("@")[2] for kind in counted if "@" in kind})
@@ -117,10 +117,10 @@ def _texts(manifest: pa.Table) -> str:
     num_headers = manifest["caption_source"].to_pylist().count(HEADER_SOURCE)
     of_headers = "texts made from the headers of their files, which name target, instrument and filter"
     if num_headers == 0:
-        return "the abstracts of the proposals that won the time"
+        return "the abstracts of the proposals that won observing time"
     if num_headers == manifest.num_rows:
         return f"{of_headers}; no proposal text is known"
-    return f"the abstracts of the proposals that won the time, or for {num_headers:,} of them {of_headers}"
+    return f"the abstracts of the proposals that won observing time; {num_headers:,} samples have {of_headers}"
 
 
 def _largest_proposals(manifest: pa.Table) -> str:
@@ -153,7 +153,7 @@ def _hub_fields(description: Row, files: Mapping[str, list[str]], image_key: str
 
 
 def licence_fields(licences: Collection[str]) -> dict[str, str]:
-    """Describe licences in the hub's fields: by an identifier, or as `other` with a name and a file of notices."""
+    """Return the Hugging Face hub's fields for licences: an identifier, or `other` with a name and a file."""
     known = {LICENCE_IDS.get(one) for one in licences}
     if len(known) == 1 and (name := known.pop()):
         return {"license": name}

@@ -38,8 +38,8 @@ which refers to the manifest's rows by tile id; its regular expression extracts 
 def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
     """Describe a dataset in Croissant.
 
-    `datePublished` is the day on which the newest observation became public, so that the bytes do not depend on the day
-    of the build. It is absent if no such day is known, as for files of a user.
+    `datePublished` is the day on which the newest observation became public. The day of the build is not used, because
+    builds from equal inputs must have equal bytes. The field is absent if the day is unknown.
     """
     notices = description["notices"].values()
     attribution = " ".join(sorted({notice["attribution"] for notice in notices}))
@@ -52,7 +52,7 @@ def croissant_metadata(description: Row, manifest_sha256: str) -> Node:
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": f"hubbleclip-{description['digest'][:12]}",
-        "description": "Pictures of the sky with the abstracts of the proposals that won the time. " + attribution,
+        "description": "Pictures of the sky with the abstracts of proposals that won observing time. " + attribution,
         "citeAs": attribution,
         "license": "; ".join(sorted({notice["licence"] for notice in notices})),
         "creator": {"@type": "sc:Organization", "name": "hubbleclip"},

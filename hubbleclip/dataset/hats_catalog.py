@@ -28,8 +28,8 @@ COLUMNS = ("tile_id", "split", "proposal_id", "target_name", "instrument", "filt
 MAX_ROWS = 1_000_000
 """Maximum number of rows of a Parquet file.
 
-A file has more only if a single HEALPix pixel of order `MAX_PARTITION_ORDER`, which is not split further, contains more
-tiles.
+A file has more rows only if a single HEALPix pixel of order `MAX_PARTITION_ORDER` contains more tiles, because pixels
+of this order are not split.
 """
 MAX_PARTITION_ORDER = 14
 PICTURES_BYTES = 256 * 2**20
@@ -40,7 +40,7 @@ VERSION = "v1.0"
 
 
 def sky_index(manifest: pa.Table) -> pa.Table:
-    """Make a table of the tiles that have a position, with the HEALPix pixel of each, sorted by pixel and tile id."""
+    """Tabulate the tiles that have a sky position, and their HEALPix pixels, sorted by pixel and then by tile id."""
     columns = manifest.select(["ra_deg", "dec_deg", *COLUMNS])
     index = columns.filter(pc.field("ra_deg").is_valid() & pc.field("dec_deg").is_valid())
     ra_deg, dec_deg = (index[name].to_numpy() for name in ("ra_deg", "dec_deg"))
@@ -91,7 +91,7 @@ def write_hats_catalog(
 
 
 def write_pictures(folder: Path, info: DatasetInfo, name: str) -> None:
-    """Write the HATS catalogue of a dataset with a column `picture`, in files of at most `PICTURES_BYTES`."""
+    """Write a dataset as a HATS catalogue with images in the column `picture`; a file has at most `PICTURES_BYTES`."""
     index, storage = sky_index(info.manifest), open_storage(info.path)
 
     def complete(rows: pa.Table) -> pa.Table:
@@ -104,7 +104,9 @@ def write_pictures(folder: Path, info: DatasetInfo, name: str) -> None:
 
 
 def _partition_orders(pixels_n: npt.NDArray[np.int64], max_rows: int) -> npt.NDArray[np.int64]:
-    """Return the HEALPix order of each row's file: the lowest at which the row's pixel has at most `max_rows` rows."""
+    """Return for each row the lowest HEALPix order, up to `MAX_PARTITION_ORDER`, at which the row's pixel has at most
+    `max_rows` rows.
+    """
     orders_n, is_left_n = np.full(len(pixels_n), MAX_PARTITION_ORDER), np.ones(len(pixels_n), np.bool_)
     for order in range(MAX_PARTITION_ORDER):
         _, number_n, num = np.unique(pixels_n >> 2 * (ORDER - order), return_inverse=True, return_counts=True)

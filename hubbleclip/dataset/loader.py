@@ -52,7 +52,8 @@ class TrainBatch(NamedTuple):
     tiles_b1ss
         Grey levels of the tiles, shape (b, 1, store_px, store_px), uint8.
     theta_b23
-        Affine maps from view to tile coordinates, shape (b, 2, 3); see `sampler.draw_views`.
+        Affine maps from view to tile coordinates, shape (b, 2, 3). A view is the random crop of a tile that the model
+        sees; see `sampler.draw_views`.
     gain_b
         Brightness factors of the views, shape (b,).
     tokens_bl
@@ -71,7 +72,7 @@ class TrainBatch(NamedTuple):
 
 
 def iterate_eval_images(tiles: SplitTiles, image_size: int, batch_size: int) -> Iterator[Tensor]:
-    """Iterate over the tiles of a split in order, in batches of whole tiles (b, 1, image_size, image_size), uint8."""
+    """Yield the uncropped tiles of a split in order, in uint8 batches of shape (b, 1, image_size, image_size)."""
     parts = [range(start, min(start + batch_size, len(tiles.rows))) for start in range(0, len(tiles.rows), batch_size)]
     with ThreadPoolExecutor(1) as pool:  # one thread decodes while the model runs
         for images_byx in pool.map(partial(tiles.read_tiles, size_px=image_size), parts):
@@ -86,9 +87,9 @@ class TrainBatches:
     Parameters
     ----------
     tiles
-        Open train split.
+        The train split, opened for reading.
     settings
-        Training settings: seed, number of steps, augmentation and caption shares are used.
+        Training settings, such as the seed, the batch size, the number of steps and the caption shares.
     image_size
         Side of the model's input in pixels. The tiles of a batch have twice this side, and the views that the model
         sees are cut from them on the training device.
@@ -171,14 +172,14 @@ class TrainBatches:
         )
 
     def _text(self, rng: np.random.Generator, group: int, row: int) -> str:
-        """Draw a text of the sample; when pairs are shuffled, draw it from a random sample of the partner group."""
+        """Draw a text of the sample; if pairs are shuffled, draw it from a random sample of another group."""
         if self.settings.shuffled:
             row = int(rng.choice(self.sampler.rows_of_group[self.partner[group]]))
         return self.caption_sampler.draw(rng, self.tiles.captions[row], self.tiles.caption_kinds[row])
 
 
 def _class_of_group(tiles: SplitTiles) -> Ints:
-    """Give each pair of category and instrument an index; return for each group the index of its most frequent pair."""
+    """Return the class of each group: the index of the most frequent (category, instrument) pair of its tiles."""
     pairs = list(zip(*(tiles.rows[column].to_pylist() for column in ("category", "instrument")), strict=True))
     numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
     counts = np.zeros((tiles.num_groups, len(numbers)), np.int64)
@@ -217,8 +218,8 @@ def token_counter(tokenizer: Any) -> Callable[[str], int]:
     """Make a function that counts the tokens of a text, without the start token and the end token."""
     if hasattr(tokenizer, "encode"):
         return lambda text: len(tokenizer.encode(text))
-    # Special tokens, such as the start token, and padding are not counted. An empty text shows them: it has no other
-    # tokens, and ends in padding.
+    # Special tokens, such as the start token, and padding are not counted. An empty text has special tokens and then
+    # padding, so its last token is the padding token, and its other tokens are the special tokens.
     empty_l = tokenizer([""])[0]
     padding, num_special = empty_l[-1], int((empty_l != empty_l[-1]).sum())
     return lambda text: int((tokenizer([text])[0] != padding).sum()) - num_special

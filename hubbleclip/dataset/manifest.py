@@ -1,4 +1,4 @@
-"""Read a finished dataset: the description, the manifest and the addresses of the shards."""
+"""Read a finished dataset: the description, the manifest, and the path or URL of each shard."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ROW_GROUP_SIZE = 65_536
 SELF_HASH = re.compile(rb',"self_sha256":"([0-9a-f]{64})"')
 
 Row = dict[str, Any]
-"""A JSON object, such as the description of a dataset or the entry of one shard in it."""
+"""A JSON object, such as the description of a dataset, or the entry of a shard in a description."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def manifest_schema() -> pa.Schema:
 
 
 def sample_columns(manifest: pa.Table) -> list[str]:
-    """List the columns of a manifest that are fields of `Sample`, in their order."""
+    """List the columns of a manifest that are fields of `Sample`, in the order of the fields."""
     return [name for name in Sample.__dataclass_fields__ if name in manifest.column_names]
 
 
@@ -168,7 +168,7 @@ def with_astropy_header(table: pa.Table) -> pa.Table:
 
 
 def _max_characters(column: pa.ChunkedArray) -> int:
-    """Return the length of the longest text of a column; at least 4, because astropy represents a null by `None`."""
+    """Return the length of the longest text of a column; at least 4, because astropy reads a null as the text None."""
     if pa.types.is_list(column.type):
         column = pc.list_flatten(column)
     longest = pc.max(pc.utf8_length(column)).as_py() if pa.types.is_string(column.type) else None
@@ -193,12 +193,12 @@ def is_intact(text: bytes) -> bool:
 def _no_dataset(place: str | Path) -> str:
     """Compose the error message for a folder that is no dataset; name a dataset that is inside the folder, if any."""
     inside = sorted(str(path.parent) for path in Path(place).glob(f"**/{DESCRIPTION}"))
-    hint = f"give one of the {len(inside)} in it, such as {inside[-1]}" if inside else "see `hubbleclip datasets`"
+    hint = f"use one of {len(inside)} datasets in it, such as {inside[-1]}" if inside else "see `hubbleclip datasets`"
     return f"{place} is not a dataset, it has no {DESCRIPTION}: {hint}"
 
 
 def read_description(place: str | Path) -> Row:
-    """Read `dataset.json` and check it, so that no unchecked name in it becomes part of a path."""
+    """Read `dataset.json` and check its content, so that only checked names become parts of paths."""
     address = f"{place}/{DESCRIPTION}"
     try:
         description = from_json(open_storage(place).read(address, MAX_DESCRIPTION_BYTES))
@@ -209,7 +209,7 @@ def read_description(place: str | Path) -> Row:
         raise machine_error(error, address) or failed from error
     try:
         _check_fields(description)
-        # Digests and shard names become parts of paths, so an invalid one could refer to a file outside the folder.
+        # Digests and shard names become parts of paths. An invalid name could refer to a file outside the folder.
         parse_digest(description["digest"])
         shards = [Shard(dataset_digest=description["digest"], **shard) for shard in description["shards"]]
         for shard in description["shards"]:
@@ -237,7 +237,8 @@ def _check_fields(description: object) -> None:
 def check_version(place: str | Path, version: str) -> None:
     """Check that a dataset follows a version of the data contract that this program knows.
 
-    In another major version a column may have another meaning, and a newer version may have columns that matter.
+    In another major version, a column may have another meaning. A newer minor version may have columns that this
+    program would wrongly ignore.
     """
     ours = contract_version("shards")
     parts, known = (
@@ -267,7 +268,7 @@ def read_manifest(place: str | Path) -> pa.Table:
         raise DatasetError(f"{address} lacks the columns {', '.join(missing)}: {REBUILD_HINT}")
     broken = [name for name in REQUIRED_COLUMNS if not _is_column_valid(name, manifest[name])]
     if broken:
-        raise DatasetError(f"{address} has nulls or another type in {', '.join(broken)}: {REBUILD_HINT}")
+        raise DatasetError(f"{address} has nulls or wrong types in {', '.join(broken)}: {REBUILD_HINT}")
     return manifest
 
 
@@ -281,7 +282,7 @@ def _is_column_valid(name: str, values: pa.ChunkedArray) -> bool:
 
 
 def _is_inside(manifest: pa.Table, shards: Sequence[Row]) -> bool:
-    """Return whether the byte range of every image is in its shard; all shards of the manifest must be in `shards`."""
+    """Return whether the byte range of every image is in its shard. `shards` must contain every shard."""
     sizes = pa.array([shard["size_bytes"] for shard in shards], pa.int64())
     names = pa.array([shard["shard"] for shard in shards], pa.string())
     size = sizes.take(pc.index_in(manifest["shard"].combine_chunks(), names))
@@ -319,8 +320,7 @@ def _check_text_size(content: bytes) -> None:
 def shard_addresses(place: str | Path, description: Row) -> dict[str, str]:
     """Determine the path or URL of each shard.
 
-    A shard is in the folder of the dataset that wrote it: this dataset or an older one, whose folder is next to the
-    folder of this dataset.
+    A reused shard is in the folder of an older dataset, next to the folder of this dataset.
     """
     root = str(place).rstrip("/").rpartition("/")[0]
     return {
@@ -348,8 +348,8 @@ def read_dataset(place: str | Path) -> DatasetInfo:
     Raises
     ------
     DatasetError
-        If a file is missing, if the version of the contract is unknown, if a shard has the wrong size, or if the
-        manifest names a shard that is not in the description, or bytes that are not in the shard.
+        If a file is missing, a shard has the wrong size, or the version of the contract is unknown. The error is also
+        raised if the manifest names a shard that is not in the description, or a byte range outside of its shard.
 
     """
     # The path is made absolute, so that the folders of parent datasets are found from any working directory.
@@ -406,7 +406,8 @@ def format_tile_list(tile_ids: Iterable[str]) -> bytes:
 def read_catalog_rows(dataset_dir: Path) -> BuiltDataset:
     """Make the catalog rows of a finished dataset."""
     info = read_dataset(dataset_dir)
-    # The time of the build is the file's modification time, because the content must not depend on the time.
+    # The modification time of the file is the build time. The file does not contain the build time, because datasets
+    # from equal inputs must have equal content.
     written_s = (dataset_dir / DESCRIPTION).stat().st_mtime
     columns = zip(*(info.manifest[name].to_pylist() for name in ("tile_id", *LOCATION_COLUMNS)), strict=True)
     return BuiltDataset(

@@ -25,7 +25,7 @@ CROISSANT, SKY_CATALOG, SKY_PICTURES = "croissant.json", "sky", "sky-pictures"
 
 
 def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
-    """Write the card, the list of investigators, the Croissant metadata and the HATS catalogue into a dataset folder.
+    """Write the dataset card, licences, investigators, Croissant metadata and HATS catalogue into a dataset folder.
 
     The files are durable only after the caller has synced them with `sync_files`.
     """
@@ -40,7 +40,7 @@ def write_metadata(folder: Path, description: Row, manifest: pa.Table) -> None:
 
 
 def _card(description: Row, manifest: pa.Table, place: Path, folder: str = "") -> bytes:
-    """Write the card of a dataset at `place`; `folder` is the path from the card to the dataset's folder."""
+    """Return the card of the dataset in folder `place`; `folder` is the prefix of the file paths in the card."""
     (first, *_), *_ = shard_paths(description).values()
     return dataset_card(description, manifest, image_key(place / first), folder).encode()
 
@@ -53,20 +53,20 @@ def _licence(description: Row) -> bytes:
 def publish(dataset_dir: Path, url: str, *, has_pictures: bool = False) -> str:
     """Upload a dataset to `<url>/<digest>/`, and the shards that it reuses to `<url>/<digest of the older dataset>/`.
 
-    If `has_pictures`, a HATS catalogue with pictures is uploaded too; until it is uploaded, it needs as much disk space
-    as the shards. The description is uploaded last, so that readers do not accept an incomplete upload as a dataset.
-    Files that were uploaded before are skipped, so that an interrupted publication can be resumed. A repository of the
-    Hugging Face hub gets all files in one commit, and a card of its own. This function does not verify the dataset; the
-    caller must do so first.
+    If `has_pictures`, a HATS catalogue with pictures is uploaded too. The catalogue is first written to temporary
+    files, which need as much disk space as the shards. The description is uploaded last, so that readers do not accept
+    an incomplete upload as a dataset. Files that were uploaded before are skipped, so that an interrupted upload can be
+    resumed. On the Hugging Face hub, all files are uploaded in one commit, with an additional dataset card for the root
+    folder of the repository. This function does not verify the dataset; the caller must do so first.
     """
     info, root = read_dataset(dataset_dir), url.rstrip("/")
-    # The layout is that of the local folder, so that the relative paths to the parents' shards stay valid.
+    # The remote layout equals the local layout, so that relative paths to the shards of older datasets stay valid.
     files = {
         f"{shard['home_digest'] or info.digest}/{shard['shard']}": Path(info.addresses[shard["shard"]])
         for shard in info.description["shards"]
     }
     folder = dataset_dir.parent / f".{SKY_PICTURES}-{info.digest}"
-    # the folder is locked, so that another publication with pictures does not remove it
+    # the lock prevents another process from removing the temporary files in `folder`
     with locked(folder) if has_pictures else nullcontext():
         if has_pictures:
             shutil.rmtree(folder, ignore_errors=True)  # a process that was killed may have left files
@@ -97,7 +97,7 @@ def _upload(files: Mapping[str, Path], info: DatasetInfo, root: str) -> None:
 
 
 def _sky_name(digest: str) -> str:
-    """Name the HATS catalogue of a dataset."""
+    """Return the name of the HATS catalogue of a dataset."""
     return f"hubbleclip-{digest[:12]}"
 
 

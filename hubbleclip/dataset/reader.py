@@ -29,7 +29,7 @@ GreyLevels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitTiles:
-    """Samples of one split, in the order of the manifest, with methods that read their images.
+    """Samples of one split, in the order of the manifest, and methods to read the images.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class SplitTiles:
 
     @cached_property
     def caption_kinds(self) -> list[tuple[str, ...]]:
-        """Kinds of the captions of each sample, without the writer: `summary` for `summary@rules-1.1`."""
+        """Kinds of each sample's captions, without the names of rules or models: `summary` for `summary@rules-1.1`."""
         known: dict[tuple[str, ...], tuple[str, ...]] = {}
         return [
             known.setdefault(tuple(kinds), tuple(kind.partition("@")[0] for kind in kinds))
@@ -76,7 +76,7 @@ class SplitTiles:
         ]
 
     def _lists(self, column: str) -> Iterator[list[str]]:
-        """Yield the lists of a column, with one chunk of them in memory at a time."""
+        """Yield the list in each row of a column; only one chunk of the column is converted to lists at a time."""
         for chunk in self.rows[column].chunks:
             yield from chunk.to_pylist()
 
@@ -94,7 +94,8 @@ class SplitTiles:
             return decode_resized(encoded, size_px)
         except (OSError, SyntaxError, ValueError) as error:
             shard = self.spans[index][0]
-            # if the shard is in an older dataset's folder, both folders are named, so that no build reuses it
+            # If the shard is in the folder of an older dataset, the message names the folders of both datasets.
+            # Both must be deleted, because the next build can reuse the shard from either dataset.
             folders = " and ".join(dict.fromkeys((shard.rpartition("/")[0], self.place)))
             raise DatasetError(
                 f"tile {self.rows['tile_id'][index]} in {shard} is damaged: "

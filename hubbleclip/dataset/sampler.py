@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 GROUP_STREAM, TILE_STREAM, PAIRING_STREAM, AUGMENTATION_STREAM = range(4)
 ORDER_STREAM, CLASS_STREAM = 5, 6
 MAIN, SENTENCES = "abstract", "abstract_sentences"
-"""Names that `train.captions` uses for the whole main caption, and for a few consecutive sentences of it."""
+"""Names in `train.captions` for the whole main caption, and for a few consecutive sentences of the main caption."""
 OTHERS = "others"
 """Name that `train.captions` uses for all captions except the main one."""
 DEFAULT_WEIGHTS = {MAIN: FULL_SHARE, OTHERS: OTHER_SHARE, SENTENCES: 1 - FULL_SHARE - OTHER_SHARE}
@@ -34,9 +34,9 @@ DEFAULT_WEIGHTS = {MAIN: FULL_SHARE, OTHERS: OTHER_SHARE, SENTENCES: 1 - FULL_SH
 class GroupBatchSampler:
     """Sampler that chooses a proposal group and one of the group's tiles for each row of a batch.
 
-    The groups take turns in random order: the numbers of rows that any two groups have had differ by at most 1, both
-    within a batch and in total after any number of batches. A group that is chosen uses its next tile. The tiles of a
-    group take turns in random order too, and no tile follows itself unless it is the group's only one.
+    The groups take turns in random order. The numbers of rows of any two groups differ by at most 1, both in each batch
+    and in total after any number of batches. The tiles of a group take turns in random order too. No tile of a group is
+    used twice in succession, unless the group has only one tile.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class GroupBatchSampler:
         For each group, the number of its class, such as a pair of category and instrument; groups of one class are hard
         negatives of each other.
     hard_share
-        Every group first gets the same number of rows of a batch; the remaining rows are called extra rows. This is
-        the share of the extra rows whose groups are of one class if possible, or else of few classes. It has no effect
-        if there are more extra rows than half the number of groups.
+        Extra rows are the rows of a batch that remain after every group has received the same number of rows. This
+        share of the extra rows is filled with groups of one class if possible, or else of few classes. The share has no
+        effect if more than half of the groups receive an extra row.
 
     """
 
@@ -84,9 +84,9 @@ class GroupBatchSampler:
         return group_b[order_b], visit_b[order_b]
 
     def _by_class(self, num: int, group_n: Ints, cycle: int) -> Ints:
-        """Reorder the groups of several batches of `num` rows so that few classes make up `hard_share` of each batch.
+        """Reorder groups so that few classes make up the share `hard_share` of the extra rows of each batch.
 
-        The groups in this share and the order of the classes are random.
+        `group_n` contains the groups of the extra rows of several batches, `num` per batch.
         """
         if self.class_of_group is None:
             return group_n
@@ -98,11 +98,12 @@ class GroupBatchSampler:
         return np.hstack([hard.reshape(num_batches, -1), others.reshape(num_batches, -1)]).ravel()
 
     def _row(self, group: int, visit: int) -> int:
-        """Return the row number of the tile that a group uses when it has been used `visit` times before."""
+        """Return the row number of the next tile of a group that has been used `visit` times."""
         rows = self.rows_of_group[group]
         cycle, position = divmod(visit, len(rows))
-        # The last tiles of a cycle and the first ones of the next cycle must differ, because they may be in the same or
-        # in consecutive batches. A group with too few tiles for this keeps the order of its first cycle.
+        # The last tiles of a cycle must not be among the first tiles of the next cycle, because all these tiles may be
+        # in the same batch or in consecutive batches. A group of fewer than `3 * apart` tiles is too small for this, so
+        # all its cycles have the same order.
         apart = max(1, self.batch_size // len(self.rows_of_group))
         if len(rows) < 3 * apart:
             cycle, apart = 0, 0
@@ -115,8 +116,10 @@ def _in_turn(
     """Choose distinct numbers below `num` at each step, so that all numbers are chosen equally often.
 
     Returns the numbers (num_chosen,) of a step, and how often each number below `num` was chosen before (num,).
-    A cycle contains all numbers once, in random order, and each step takes (or omits) the next ones. `arrange` reorders
-    the numbers of a cycle, except those of steps that extend into another cycle; it takes them and the cycle's index.
+    A cycle contains all numbers once, in random order. Each step chooses the next `num_chosen` numbers of the cycle.
+    `arrange(numbers, cycle)` reorders the numbers of a cycle, except the numbers of steps that extend over two cycles.
+    If `num_chosen` is more than half of `num`, each step instead chooses all numbers except the next
+    `num - num_chosen`, and `arrange` is not called.
     """
     if num_chosen > num // 2:  # fewer numbers are omitted than chosen, so the omitted ones are drawn
         others, times = _in_turn(num, num - num_chosen, step, *seed)
@@ -145,8 +148,9 @@ def _in_turn(
 def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) -> Ints:
     """Return the order of the numbers 0 to num - 1 in a cycle; the last element of the seed is the number of the cycle.
 
-    The order is a random permutation, changed so that none of its last `end` numbers is among the first `begin_next`
-    numbers of the next cycle. Its own first `begin` numbers are not moved, because the previous cycle depends on them.
+    The order is a random permutation, changed so that the last `end` numbers of this cycle are not among the first
+    `begin_next` numbers of the next cycle. The first `begin` numbers of this cycle are not moved, because the order of
+    the previous cycle depends on them.
     """
     *stream, cycle = seed
     order = np.random.default_rng([*stream, cycle]).permutation(num)
@@ -158,7 +162,7 @@ def _cycle_order(num: int, begin: int, end: int, begin_next: int, *seed: int) ->
 
 
 def derangement(num_groups: int, seed: int) -> Ints:
-    """Draw, for each group, the other group from which it gets its texts when pairs are shuffled, (num_groups,)."""
+    """Draw a different group as partner of each group, (num_groups,); a control run trains with the partner's texts."""
     order = np.random.default_rng([seed, PAIRING_STREAM]).permutation(num_groups)
     partner = np.empty(num_groups, dtype=np.int64)
     partner[order] = np.roll(order, 1)  # the permutation is one cycle through all groups, so it has no fixed point
@@ -166,10 +170,10 @@ def derangement(num_groups: int, seed: int) -> Ints:
 
 
 def positive_ids(group_b: Sequence[int], text_b: Sequence[str]) -> Ints:
-    """Return the group id and the text id of each row, (b, 2); two rows are positives if either id is equal.
+    """Return the group id and the text id of each row, (b, 2); two rows are positives if they share either id.
 
-    This relation is deliberately not transitive. If several groups share one sentence, only the rows with this sentence
-    are positives across the groups; their other rows are not.
+    This relation is deliberately not transitive. If several groups share a sentence, the rows with this sentence are
+    positives across the groups. The other rows of these groups are positives only within their own group.
     """
     text_ids: dict[str, int] = {}
     text_id_b = [text_ids.setdefault(text, len(text_ids)) for text in text_b]
@@ -203,14 +207,12 @@ class CaptionSampler:
     Attributes
     ----------
     max_tokens
-        Largest number of tokens of consecutive sentences. If the first sentence alone has more tokens, it is used
-        alone.
+        Maximum number of tokens of consecutive sentences together. A first sentence with more tokens is used alone.
     count_tokens
         Function that takes a text and returns its number of tokens, without the start token and the end token.
     weights
-        Relative probability of each kind of text. A kind that a sample lacks is not drawn for this sample; if the
-        sample lacks all kinds, sentences are drawn. Sentences are also drawn in place of `others` if the sample has
-        only the main caption.
+        Relative probability of each kind of text. Kinds that a sample lacks are not drawn. Sentences are drawn if the
+        sample lacks all kinds, or if the kind is `others` and the sample has only the main caption.
 
     """
 
@@ -221,7 +223,7 @@ class CaptionSampler:
     def with_token_shares(
         self, shares: Mapping[str, float], samples: Iterable[tuple[Sequence[str], Sequence[str]]]
     ) -> CaptionSampler:
-        """Return a sampler with such weights that each kind of text has its share of all drawn tokens, on average."""
+        """Return a sampler that draws, on average, the share `shares[kind]` of all tokens from each kind of text."""
         if not shares:
             return self
         distinct = {(tuple(captions), tuple(kinds)) for captions, kinds in samples}
@@ -253,17 +255,17 @@ class CaptionSampler:
         return " ".join(text for text, _ in sentences[start : start + 1 + int(length * num_fitting)])
 
     def _source(self, number: float, kinds: Sequence[str]) -> str:
-        """Choose a kind of text among those that the sample has, by a random number in [0, 1)."""
+        """Choose a kind of text that the sample has, by the weights and a random number in [0, 1)."""
         own = {kind: weight for kind, weight in self.weights.items() if kind in {MAIN, OTHERS, SENTENCES, *kinds}}
         names, cumulative = list(own) or [SENTENCES], list(accumulate(own.values())) or [1.0]
         return names[bisect_right(cumulative, number * cumulative[-1])]
 
     def _num_fitting(self, sentences: Sequence[tuple[str, int]]) -> int:
-        """Return how many sentences, from the first one on, fit into the context together; at least one."""
+        """Return how many sentences, counted from the first, have at most `max_tokens` tokens in total; at least 1."""
         return max(1, int((np.cumsum([count for _, count in sentences]) <= self.max_tokens).sum()))
 
     def _mean_tokens(self, kind: str, captions: Sequence[str], kinds: Sequence[str]) -> float:
-        """Return the mean number of tokens, after truncation, of a sample's texts of a kind; 0 if it has none."""
+        """Return the mean number of tokens per text of one kind, after truncation; 0 if the sample lacks the kind."""
         if kind == SENTENCES:
             sentences = self._sentences_of(captions[0])
             means = []

@@ -29,9 +29,9 @@ from hubbleclip.dataset.splits.sky_guard import EXCLUDED
 from hubbleclip.missions.base import PRESS
 
 PRESS_RAD = math.radians(3 / 60)
-"""Largest distance, in radians, between a press image and an observation that it shows: 3', about a field's width."""
+"""Largest distance between an observation and its press image, in radians: 3', about the width of a camera's field."""
 RELEASE = re.compile(r"(.*[0-9])-?[a-z]+")
-"""Matches the name of a press image, which is the name of its release followed by the letters of the image."""
+"""Matches the name of a press image: the name of the press release, then letters that identify the image."""
 
 
 def make_samples(
@@ -52,7 +52,8 @@ def make_samples(
     def captions_of(proposal_id: str, obs_id: str, split: str) -> dict[str, str]:
         proposal, observation = material.proposals[proposal_id], material.observations[obs_id]
         summaries, image = material.summaries.get(proposal_id, {}), images.get(obs_id)
-        # In val and test, the text of a press release is used only if it shows no tile of another split.
+        # In val and test, the text of a press release is not used if a tile in another split has an image of the same
+        # release.
         is_own = image and (split == "train" or splits_of[release_of(image)] <= {split, EXCLUDED})
         return make_captions(proposal, settings.caption_kinds, summaries, observation, image if is_own else None)
 
@@ -72,7 +73,7 @@ def make_samples(
 
 
 def press_images(observations: Iterable[Observation]) -> dict[str, Observation]:
-    """Map observations to the nearest press image of their proposal, if it is near enough; moving targets have none."""
+    """Map observation ids to the proposal's nearest press image within `PRESS_RAD`, if any; ignores moving targets."""
     placed: dict[str, list[tuple[Observation, Any]]] = defaultdict(list)
     for item in observations:
         if item.ra_deg is not None and item.dec_deg is not None and not item.is_moving:
@@ -98,7 +99,7 @@ def make_sample(
 ) -> Sample:
     """Make the sample of one tile."""
     names, observation = Sample.__dataclass_fields__, as_shown(observation, tile)
-    # a column that several sources have is taken from the proposal, or else from the tile
+    # If several sources have a field, the value of the last source in this order is used.
     sources = (observation, tile, proposal)
     values = {name: getattr(source, name) for source in sources for name in names if hasattr(source, name)}
     own = {

@@ -91,8 +91,8 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
     """Divide a sequence into the fewest parts of at most `max_bytes`, with the largest part as small as possible.
 
     Returns the end index of each part. This is the linear partition problem: greedy filling gives the fewest parts, and
-    bisection gives the smallest limit with that number of parts. An item above `max_bytes` raises the limit to its
-    size.
+    bisection gives the smallest limit with that number of parts. If an item is larger than `max_bytes`, the limit is
+    the size of the largest item.
     """
     if not sizes_bytes:
         return []
@@ -106,7 +106,7 @@ def partition_evenly(sizes_bytes: Sequence[int], max_bytes: int) -> list[int]:
 
 
 def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
-    """Fill parts greedily up to a limit and return their ends; `cumulative` (n + 1,) is 0 and then the running sums."""
+    """Fill parts greedily up to a limit; return the end of each part. `cumulative` (n + 1,) has running sums from 0."""
     ends = [0]
     while ends[-1] < len(cumulative) - 1:
         ends.append(int(np.searchsorted(cumulative, cumulative[ends[-1]] + limit, side="right")) - 1)
@@ -114,12 +114,12 @@ def _fill(cumulative: npt.NDArray[np.int64], limit: int) -> list[int]:
 
 
 def sidecar(sample: Sample) -> bytes:
-    """Serialise the `json` member of a sample, which is the same row as in the manifest and the catalog."""
+    """Serialise the row of a sample for the `json` member; the manifest and the catalog contain the same row."""
     return canonical_json(to_row(sample))
 
 
 def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tuple[str, bytes], ...]:
-    """List name and content of the tar members of a sample, in the order of the tar."""
+    """List the name and the content of each tar member of a sample, in the order of the tar."""
     suffix_of_image = ".jpg" if image.startswith(JPEG_MAGIC) else ".png"
     contents = {".json": row or sidecar(sample), suffix_of_image: image, ".txt": sample.main_caption.encode("utf-8")}
     return tuple((sample.tile_id + suffix, content) for suffix, content in contents.items())
@@ -127,7 +127,7 @@ def members(sample: Sample, image: bytes, row: bytes | None = None) -> tuple[tup
 
 def member_bytes(name: str, content: bytes) -> bytes:
     """Return the bytes of a member in a tar: header, content, and zeros up to a whole block."""
-    info = tarfile.TarInfo(name)  # its other fields have constant defaults, so the bytes are the same on every machine
+    info = tarfile.TarInfo(name)  # all fields not set here have constant defaults, so the bytes are reproducible
     info.size, info.uname, info.gname = len(content), OWNER, OWNER
     return b"".join((info.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % BLOCK_BYTES)))
 
@@ -148,7 +148,7 @@ def read_intact_png(tile_id: str, png_sha256: str, read_png: ReadPng) -> bytes |
     try:
         png = read_png(tile_id)
     except OSError as error:
-        if error.errno in SYSTEM_ERRNOS - {errno.EIO}:  # with EIO, the file is damaged: its tile is cut again
+        if error.errno in SYSTEM_ERRNOS - {errno.EIO}:  # EIO: the file is damaged, and is handled like a missing file
             raise
         return None
     return png if sha256_bytes(png) == png_sha256 else None
@@ -158,7 +158,7 @@ def write_tar(
     path: Path, samples: Sequence[Sample], read_png: ReadPng, sidecars: Mapping[str, bytes] = {}
 ) -> ShardFile:
     """Write one shard atomically; raises TileFileError with all tiles whose images are missing or damaged."""
-    # The bytes equal those that `tarfile` would write, but `tarfile` takes twice as long and cannot hash them.
+    # `tarfile` would write the same bytes, but it takes twice as long and cannot hash the bytes.
     digest, size_bytes, extents = hashlib.sha256(), 0, {}
     damaged = []
     with atomic_write(path) as temporary, temporary.open("wb") as tar, ThreadPoolExecutor(READER_THREADS) as pool:

@@ -1,8 +1,8 @@
 """Storage of a dataset: a local folder, or a prefix behind an fsspec URL such as `s3://bucket/datasets/<digest>`.
 
 Both kinds of storage have the same interface: small files are read whole, and large files are read by byte ranges.
-Credentials and endpoints are configured as the library of the service requires; for S3 these are the environment
-variables `AWS_*`.
+Credentials and endpoints are configured as the library of the service requires: for S3, by the environment variables
+`AWS_*`.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ MAX_OPEN_FILES = 128
 MAX_BYTES = 2_000_000_000
 """Largest size of a file that is read whole."""
 REQUEST_S, MIN_BYTES_PER_S = 60.0, 250_000
-"""Longest pause within an HTTP response in seconds, and lowest mean rate of a response in bytes per second.
+"""Longest pause within an HTTP response, in seconds, and lowest mean rate of a response, in bytes per second.
 
-The rate limits the time for a whole response, because a server could send single bytes without end.
+Without a lowest rate, a server could send bytes slowly and without end.
 """
 PIP_EXTRAS = {"s3": "cloud"}
-"""Pip extra (`pip install hubbleclip[cloud]`) that installs the library for a URL protocol, by protocol."""
+"""Maps a URL protocol to the pip extra (`pip install hubbleclip[cloud]`) that installs the protocol's library."""
 
 HUB, DATASETS = "hf://", "hf://datasets/"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
-"""Environment variables of huggingface_hub: an access token, and the address of another hub."""
+"""Environment variables of huggingface_hub: the access token, and the address of the hub."""
 LIBRARY_ERRORS = {"botocore.exceptions": "BotoCoreError", "httpx": "HTTPError", "httpx2": "HTTPError"}
-"""Base class of the errors that the library of a storage service raises besides OSError, by the class's module.
+"""Base classes of errors that libraries of storage services raise in addition to OSError: class name by module name.
 
 s3:// uses botocore, and hf:// uses httpx or httpx2.
 """
 
 
 def open_storage(place: str | Path) -> Storage:
-    """Choose the storage that reads and writes the files at a local path or behind a URL of fsspec."""
+    """Return the storage that reads and writes the files at a local path or at an fsspec URL."""
     protocol, separator, _ = str(place).partition("://")
     return RemoteStorage(protocol) if separator else LOCAL
 
 
 class Storage:
-    """Storage of files on this machine, and the interface of storage elsewhere.
+    """Storage of files on this machine; the subclass `RemoteStorage` has the same interface for URLs.
 
     The address of a file is its path or its URL.
 
@@ -66,7 +66,7 @@ class Storage:
         """Read a whole file. DatasetError is raised before reading if the file is too large."""
         num_bytes = self.size_bytes(address)
         if num_bytes > max_bytes:
-            raise DatasetError(f"{address} has {num_bytes} bytes, more than {max_bytes}: it is no file of a dataset")
+            raise DatasetError(f"{address} has {num_bytes} bytes, more than {max_bytes}: it is not a dataset file")
         return self._content(address, num_bytes)
 
     def _content(self, address: str, num_bytes: int) -> bytes:
@@ -88,15 +88,15 @@ class Storage:
 
 def _read_span(address: str, offset: int, length: int) -> bytes:
     """Read a byte range of a local file."""
-    # Hold a reference in a local variable so that the file stays open while it is read: if two threads open the same
-    # file at once, the cache keeps only one of the two objects, and the other would be closed before `pread`.
+    # The local variable keeps the file open until `pread` ends. If two threads open the same file at once, the cache
+    # keeps only one of the two file objects. Without a reference, Python would close the other object before `pread`.
     file = _open_cached(address)
     return os.pread(file.fileno(), length, offset)
 
 
 @lru_cache(MAX_OPEN_FILES)
 def _open_cached(address: str) -> BinaryIO:
-    """Open a file without a buffer, which `pread` would not use. A file that is open already comes from the cache."""
+    """Open a file without a buffer; the cache keeps recently used files open."""
     return _checked_path(address).open("rb", buffering=0)
 
 
@@ -115,7 +115,7 @@ def _checked_path(address: str) -> Path:
 def _is_cached(path: Path) -> bool:
     """Return whether a file is a link to a file in the folder `blobs` of a Hugging Face hub cache.
 
-    All links are resolved before the comparison, so neither a link in `blobs` nor a linked `blobs` can lead elsewhere.
+    All links are resolved before the comparison, so a link inside or in place of `blobs` cannot lead out of the cache.
     """
     snapshots = (folder for folder in path.parent.resolve().parents if folder.name == "snapshots")
     return path.resolve().parent in [folder.with_name("blobs") for folder in snapshots]
@@ -127,7 +127,7 @@ def _check_link(path: Path, is_inside: bool) -> None:
 
 
 def file_address(place: str | Path, name: str) -> str:
-    """Make the address of a file of a dataset; raises DatasetError if a link leads elsewhere."""
+    """Return the address of a dataset file; DatasetError for a link to a file outside both dataset and hub caches."""
     address = f"{place}/{name}"
     if open_storage(place) is LOCAL:
         _check_link(Path(address), Path(address).resolve().is_relative_to(Path(place).resolve()))
@@ -138,13 +138,13 @@ LOCAL = Storage()
 
 
 class RemoteStorage(Storage):
-    """Storage of files behind a URL, which are read with fsspec; byte ranges are read concurrently if possible."""
+    """Storage of files at URLs that fsspec supports; byte ranges are read concurrently if possible."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
 
     def filesystem(self, num_bytes: int = 0) -> Any:
-        """Return the protocol's file system for requests of at most `num_bytes`; fsspec caches the file system."""
+        """Return fsspec's cached file system for the protocol; the HTTP timeout is long enough for `num_bytes`."""
         import fsspec  # noqa: PLC0415 - imported here because only URLs need it
 
         # only `file://` needs an option to create folders; object stores have no folders
@@ -153,8 +153,8 @@ class RemoteStorage(Storage):
             if self.protocol in {"http", "https"}:
                 from aiohttp import ClientTimeout  # noqa: PLC0415 - an optional dependency
 
-                # Each timeout needs its own HTTP session, so sizes are rounded up to powers of two to have few
-                # timeouts.
+                # Each value of the timeout needs its own HTTP session. Sizes are rounded up to powers of two, so
+                # that there are few values.
                 total_s = _longest_s(1 << num_bytes.bit_length())
                 options["client_kwargs"] = {"timeout": ClientTimeout(total=total_s, sock_read=REQUEST_S)}
             return fsspec.filesystem(self.protocol, **options)
@@ -183,7 +183,7 @@ class RemoteStorage(Storage):
         with service_errors(address):
             num_bytes = self.filesystem().size(address)
             if num_bytes is None:
-                raise OSError("the server states no size")
+                raise OSError("the server does not report the size")
             return int(num_bytes)
 
     def upload(self, source: Path, address: str) -> None:
@@ -201,7 +201,7 @@ def _longest_s(num_bytes: int) -> float:
 
 
 def _checked(part: bytes | Exception) -> bytes:
-    """Return the content of a byte range. An exception that fsspec returned in its place is raised."""
+    """Return the content of a byte range, or raise the exception that fsspec returned instead of the content."""
     if isinstance(part, Exception):
         raise part
     return bytes(part)
@@ -214,7 +214,7 @@ def service_errors(address: str) -> Iterator[None]:
         yield
     except FileNotFoundError:  # this subclass of OSError is handled by the callers
         raise
-    except _error_classes() as error:  # called only after an error, so the library is imported already
+    except _error_classes() as error:  # called only after an error, so the library is already loaded
         raise DatasetError(f"{address} cannot be reached ({error}): check the URL and the credentials") from error
 
 
@@ -239,7 +239,7 @@ def commit_to_hub(url: str, files: Mapping[str, Path | bytes], message: str) -> 
                 hub.create_repo(name, repo_type=kind)
             done = hub.create_commit(name, added, commit_message=message, repo_type=kind)
     except HFValidationError as error:
-        raise DatasetError(f"{url} is no address of a repository ({error}): write {prefix}owner/name") from error
+        raise DatasetError(f"{url} is not a repository address ({error}): write {prefix}owner/name") from error
     log.info("published %s: %s", url, done.commit_url)
     return str(done.repo_url)
 

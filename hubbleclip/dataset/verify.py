@@ -1,12 +1,12 @@
-"""Verify that a dataset is unchanged since the build, that its files agree, and that its splits share nothing.
+"""Verify that a dataset is unchanged since the build and consistent, and that there is no leakage between its splits.
 
 The bytes of a shard are determined by the manifest's rows and by the images, and each row contains the hash of its
 image. The verification therefore generates the tar bytes of each sample again and compares them with the shard. If they
 differ, the message names the file and the sample.
 
-The search for leaks between the splits reads only the manifest, and uses the functions that made the splits. It checks
-neither the positions of tiles without corners (previews), nor proposals that continue each other by title or programme
-number (`continuations`).
+The search for leaks between the splits reads only the manifest, and uses the functions that made the splits. Two kinds
+of leaks are not found: tiles without corners (previews) that overlap on the sky, and proposals that continue each other
+by title or programme number (`continuations`).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ from hubbleclip.dataset.splits.sky_guard import SkyPositions, find_conflicts, is
 from hubbleclip.dataset.storage import file_address, open_storage
 
 MAX_NAMED = 10
-"""Number of leaks of each kind that are named; the others are counted."""
+"""Maximum number of leaks of each kind that are described; further leaks are only counted."""
 SHARED = {"proposal": "proposal_id", "group": "group_id", "image": "png_sha256"}
-"""Columns in which two splits must not share a value; the key is the word for such a value in a message."""
+"""Columns whose values must not occur in two splits. The keys are the words for these values in messages."""
 COMPARED = (("test", ("train", "val")), ("val", ("train",)))
 """Comparisons that cover each pair of splits once: a split, and the splits with which it is compared."""
 
@@ -113,7 +113,7 @@ def _damaged_files(place: str | Path) -> Iterator[str]:
 
 
 def _broken_rows(info: DatasetInfo) -> Iterator[str]:
-    """Find violations of the data contract in the manifest; nullable columns may be missing, as in older versions."""
+    """Find violations of the data contract in the manifest; datasets of older versions may lack nullable columns."""
     manifest = info.manifest
     lacking = [field for field in manifest_schema() if field.nullable and field.name not in manifest.column_names]
     # `equals` also compares the order and the types of the columns.
@@ -144,7 +144,7 @@ def _wrong_facts(info: DatasetInfo) -> Iterator[str]:
 
 
 def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[str]:
-    """Find the faults of each sample of a shard, or only of the whole file if the manifest's rows are invalid."""
+    """Find the faults of each sample of a shard; without valid manifest rows, only the shard's hash is checked."""
     address = info.addresses[shard["shard"]]
     data = memoryview(open_storage(address).read(address))
     faults: list[str] = []
@@ -155,7 +155,7 @@ def _shard_faults(info: DatasetInfo, shard: Row, *, has_rows: bool) -> Iterator[
             faults.append(
                 f"has {shard['num_samples']} samples according to {DESCRIPTION}, but {rows.num_rows} in the manifest"
             )
-    # The hash of the whole shard is checked only if no other fault was found, because the others are more specific.
+    # The hash of the whole shard is checked only if no other fault was found: all other faults are more specific.
     if not faults and sha256_bytes(data) != shard["sha256"]:
         faults.append(f"is damaged: its hash is not the one in {DESCRIPTION}")
     yield from (f"{address} {fault}" for fault in faults)
@@ -192,7 +192,7 @@ def _sample_faults(data: memoryview, rows: pa.Table, split: str) -> Iterator[str
 
 
 def _picture_faults(info: DatasetInfo) -> Iterator[str]:
-    """Find faults of the HATS catalogue with pictures, if the dataset was published with it."""
+    """Find faults of the HATS catalogue with pictures, if the dataset has such a catalogue."""
     folder, storage = f"{info.path}/{SKY_PICTURES}/dataset", open_storage(info.path)
     try:
         listed = pq.read_metadata(pa.BufferReader(storage.read(f"{folder}/_metadata")))
@@ -213,10 +213,10 @@ def _picture_faults(info: DatasetInfo) -> Iterator[str]:
 
 
 def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
-    """Find the proposals, texts, moving targets, pieces of sky and images that several splits share.
+    """Find the proposals, groups, images, texts, moving targets and sky positions that several splits share.
 
-    Yields at most `MAX_NAMED` lines per kind of leak, each with the ids of two tiles, then the number of the others. Of
-    the settings, only `near_duplicate` and `guard_arcsec` are used.
+    For each kind of leak, yields at most `MAX_NAMED` lines with the ids of two tiles. If there are more leaks, one more
+    line gives their number. Of the settings, only `near_duplicate` and `guard_arcsec` are used.
     """
     splits: Splits = np.array(manifest["split"].to_pylist(), dtype=object)
     tiles = zip(splits, *(manifest[name].to_pylist() for name in ("tile_id", "proposal_id")), strict=True)
@@ -234,14 +234,14 @@ def find_leaks(manifest: pa.Table, settings: SplitSettings) -> Iterator[str]:
 
 
 def _few(lines: Iterator[str], num: int) -> Iterator[str]:
-    """Yield the first `MAX_NAMED` of `num` lines about one kind of leak, then the number of the others."""
+    """Yield the first `MAX_NAMED` of `num` lines about one kind of leak, then one line with the number of the rest."""
     yield from (f"leak: {line}" for line in islice(lines, MAX_NAMED))
     if num > MAX_NAMED:
-        yield f"leak: {num - MAX_NAMED} more like the last one"
+        yield f"leak: {num - MAX_NAMED} more leaks of the same kind"
 
 
 def _shared(values: Sequence[str], splits: Splits) -> list[tuple[int, int]]:
-    """Find the values that occur in several splits, and return for each value a row in one split and one in another."""
+    """Find the values that occur in several splits, and return for each value a pair of rows in different splits."""
     first: dict[str, dict[str, int]] = {}
     for row, (value, split) in enumerate(zip(values, splits, strict=True)):
         first.setdefault(value, {}).setdefault(split, row)
@@ -251,7 +251,7 @@ def _shared(values: Sequence[str], splits: Splits) -> list[tuple[int, int]]:
 
 def _text_leaks(manifest: pa.Table, splits: Splits, names: Sequence[str], threshold: float) -> Iterator[str]:
     """Find near-duplicate main captions in different splits."""
-    row_of: dict[str, int] = {}  # the first row of each proposal, which has its main caption
+    row_of: dict[str, int] = {}  # first row of each proposal; only the main captions of these rows are compared
     for row, proposal_id in enumerate(manifest["proposal_id"].to_pylist()):
         row_of.setdefault(proposal_id, row)
     captions = manifest["captions"].take(list(row_of.values())).to_pylist()
@@ -277,6 +277,6 @@ def _sky_leaks(positions: SkyPositions, splits: Splits, names: Sequence[str], gu
         conflicts = find_conflicts(positions, mine, theirs, guard_arcsec)
         for cause, what in shown.items():
             rows = [row for row, found in conflicts.items() if found == cause]
-            # `find_conflicts` names one tile of each conflict; a second search finds the tile with which it conflicts.
+            # `find_conflicts` returns only one tile of each conflict, so a second search finds the other tile.
             pairs = ((min(find_conflicts(positions, theirs, np.array([row]), guard_arcsec)), row) for row in rows)
             yield from _few((f"{names[other]} and {names[row]} {what(row)}" for other, row in pairs), len(rows))

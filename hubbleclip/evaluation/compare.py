@@ -32,7 +32,7 @@ def split_estimates(
 def val_estimate(
     info: DatasetInfo, run_dir: Path, settings: EvaluationSettings, map_fn: EmbedMapFn | None = None
 ) -> Estimate:
-    """Estimate a run's headline metric, which decides on its promotion, on the validation split.
+    """Estimate a run's headline metric on the validation split; this metric decides whether the run is promoted.
 
     No tile ever changes its split, so no run was trained on these tiles, not even a run on an older dataset.
     """

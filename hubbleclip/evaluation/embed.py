@@ -1,8 +1,8 @@
-"""Embed the captions, labels and phrases of an evaluation, and whole tiles of splits, here or in other processes.
+"""Embed the captions, labels and phrases of an evaluation, and uncropped tiles, in this process or in other processes.
 
-Each process loads a model once and embeds ranges of tiles, which consist of whole batches of a split. Every process
-uses as many torch threads as the process that planned the ranges. Therefore, on machines of the same type, the features
-equal those of `embed_tiles` bit by bit.
+Each process loads a model once and embeds ranges of tiles. A range consists of whole batches of a split. All processes
+use the same number of torch threads. Therefore, on machines of the same type, the features are bit by bit equal to the
+features that `embed_tiles` computes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRange:
-    """The tiles of a split from index `start` to `stop` (exclusive), in order of tile id, that one model embeds."""
+    """Tiles for one model to embed: indices `start` to `stop` (exclusive) in a split that is sorted by tile id."""
 
     model: ModelSource
     split: str
@@ -111,7 +111,7 @@ _open_split = lru_cache(CACHED_MODELS)(lambda dataset_path, split: open_split(re
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFeatures:
-    """One model's features of the test tiles (t, d), of the captions (c, d) and of each zero-shot task's labels (k, d).
+    """One model's features of test tiles (t, d), captions (c, d) and the labels of each zero-shot task (k, d).
 
     Each row has length 1. `logit_scale` is the factor by which the model multiplies its similarities before a softmax.
     """

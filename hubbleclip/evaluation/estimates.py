@@ -1,4 +1,4 @@
-"""Estimate all metrics of an evaluation: of every scorer under every protocol, and of differences between scorers.
+"""Estimate all metrics of an evaluation, for every scorer and protocol, and the differences between scorers.
 
 A scorer is a model, or another method (such as text search) that scores captions for tiles and tiles for captions.
 """
@@ -42,7 +42,7 @@ COMPARED_METRICS = {
     (FORGETTING, PHOTOGRAPHS): "photographs of things on Earth, zero-shot",
     (FORGETTING, DIGITS): "handwritten digits, zero-shot",
 }
-"""Tasks on which the fine-tuned model is compared with the other scorers, by protocol and metric."""
+"""Metrics by which the fine-tuned model is compared with other scorers: label of the metric by protocol and name."""
 
 
 def all_estimates(
@@ -52,9 +52,9 @@ def all_estimates(
     num_resamples: int,
     extra: Sequence[Estimate] = (),
 ) -> list[Estimate]:
-    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and the others.
+    """Estimate every metric of every scorer, and the paired differences between the fine-tuned model and other scorers.
 
-    `features` maps the name of each model to its features; one name is `fine_tuned`. `extra` estimates are included.
+    `features` maps the name of each model to its features; one name is `fine_tuned`. The result contains `extra`.
     """
     weights_bg = draw_weights(test_set.num_groups, num_resamples)
     estimates = [*extra]
@@ -65,7 +65,7 @@ def all_estimates(
     estimates += chance_estimates(test_set, weights_bg)
     estimates += zero_shot_estimates(test_set, features, labels, weights_bg)
     samples, group_t = test_set.samples, test_set.group_t
-    tied_t1 = np.zeros((len(samples), 1))  # equal features tie all tiles, which gives the score of chance
+    tied_t1 = np.zeros((len(samples), 1))  # all tiles are tied, which is equivalent to a random order
     for name, tiles_td in {**{name: one.tiles_td for name, one in features.items()}, "random": tied_t1}.items():
         estimates += zeroshot.image_retrieval_estimates(name, tiles_td, samples, group_t, weights_bg)
     return [*estimates, *differences(estimates)]
@@ -114,7 +114,7 @@ def zero_shot_estimates(
 
 
 def differences(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """Subtract the metrics of each compared scorer from those of the fine-tuned model, on each resample too."""
+    """Subtract the metrics of each compared scorer from the metrics of the fine-tuned model, also on each resample."""
     by_key = {(estimate.protocol, estimate.scorer, estimate.name): estimate for estimate in estimates}
     return [
         difference(by_key[protocol, FINE_TUNED, name], by_key[protocol, scorer, name])

@@ -1,10 +1,10 @@
 """Measure what a model forgets by fine-tuning: its zero-shot accuracy on images of other domains.
 
 Both test sets are in packages of the extra `forgetting`, so nothing is downloaded. The photographs of scikit-image and
-scikit-learn are of the kind that models such as CLIP know best, but they are few, so their interval is wide. The
-handwritten digits of scikit-learn are many, but have only 8 x 8 px; they are the test set of UCI's "Optical Recognition
-of Handwritten Digits". The prompts are those of CLIP's repository (arXiv 2103.00020): the simplest one for ImageNet,
-and the one for MNIST.
+scikit-learn resemble the training images of models such as CLIP. There are few photographs, so the interval of their
+accuracy is wide. There are many handwritten digits in scikit-learn, but each has only 8 x 8 px. The digits are the test
+set of UCI's "Optical Recognition of Handwritten Digits". The prompts are from CLIP's repository (arXiv 2103.00020): the
+simplest prompt for ImageNet, and the prompt for MNIST.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def digits(size: int) -> ImageSet:
 
 
 def photographs(size: int) -> ImageSet:
-    """Read the photographs, each as its central square and four crops of it."""
+    """Read the photographs; each gives five images: its central square, and four crops of this square."""
     from skimage import data  # noqa: PLC0415 - of the extra `forgetting`
     from sklearn.datasets import load_sample_image  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def photographs(size: int) -> ImageSet:
 
 
 def _views(image: Image.Image, size: int) -> Iterator[np.ndarray]:
-    """Yield the central square of a grey image and the crops at its corners, shrunk by area to a side of `size`."""
+    """Yield the central square of a grey image and the crops at its corners, resized to `size` px by area averages."""
     side = min(image.size)
     left, top, crop = (image.width - side) // 2, (image.height - side) // 2, round(side * CROP)
     last = side - crop

@@ -9,13 +9,14 @@ from hubbleclip.evaluation.metrics.retrieval import Floats
 
 
 def cover_squares(image_yx: npt.NDArray[np.uint8], num_squares: int) -> npt.NDArray[np.uint8]:
-    """Copy a tile, then cover each of its `num_squares` x `num_squares` squares in turn by the tile's median level.
+    """Return a tile, then a copy for each square of a grid, with this square covered by the tile's median level.
 
-    The fall in similarity measures how much a square contributes (Zeiler & Fergus 2014, arXiv 1311.2901, section 4.2).
+    The grid has `num_squares` x `num_squares` squares. The fall in similarity from the tile to a copy measures how much
+    the covered square contributes (Zeiler & Fergus 2014, arXiv 1311.2901, section 4.2).
     """
     y, x = (np.linspace(0, size, num_squares + 1).astype(int) for size in image_yx.shape)
     images = np.repeat(image_yx[None], 1 + num_squares**2, axis=0)
-    median = np.sort(image_yx, axis=None)[(image_yx.size - 1) // 2]  # the lower of two middle levels
+    median = np.sort(image_yx, axis=None)[(image_yx.size - 1) // 2]  # the lower median, which is a level of the tile
     for image, (i, j) in zip(images[1:], np.ndindex(num_squares, num_squares), strict=True):
         image[y[i] : y[i + 1], x[j] : x[j + 1]] = median
     return images

@@ -1,4 +1,4 @@
-"""Names of the scorers and of the headline metric, the same in report, figures, README and commands."""
+"""Names of the scorers and of the headline metric, for the report, the figures, the README and the commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scorer(NamedTuple):
 
 SCORERS = {
     "fine_tuned": Scorer("this model", "the model of the run, at the step that is best on the validation split"),
-    "other": Scorer("other run", "the model of the run that is compared with it"),
+    "other": Scorer("other run", "the model of another run, for comparison"),
     "base": Scorer(
         "base model",
         "the same network before this training: with public weights, or with random weights if it has none",
@@ -27,7 +27,7 @@ SCORERS = {
     "shuffled": Scorer(
         "control (shuffled pairs)", "the same network, trained with each tile paired with the text of another group"
     ),
-    "bm25": Scorer("text search (BM25)", "no pixels: target name, instrument and filter against the abstracts"),
+    "bm25": Scorer("text search (BM25)", "no pixels: BM25 between abstract and target name, instrument, filter"),
     "hybrid": Scorer("this model with BM25", "this model and text search, fused as in the search"),
     "random": Scorer("chance", "captions or tiles in random order"),
     "oracle": Scorer("class oracle", "knows the class of each object and nothing else"),

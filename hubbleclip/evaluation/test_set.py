@@ -16,7 +16,7 @@ from hubbleclip.dataset.splits.near_duplicates import group_proposals, near_dupl
 from hubbleclip.evaluation.metrics.retrieval import Floats, Ints
 
 SAME_CAPTION_SIMILARITY = 0.7
-"""Texts count as the same caption if the Jaccard similarity of their runs of five words is at least this value.
+"""Texts count as the same caption if the Jaccard similarity of their five-word shingles is at least this value.
 
 The value is the same as the default of the setting `splits.near_duplicate`.
 """
@@ -51,11 +51,11 @@ class TestSet:
 def make_test_set(samples: Sequence[Sample], split: str | None = "test") -> TestSet:
     """Make a test set from the rows of one split, or from all rows if `split` is None.
 
-    The caption of a proposal is the main caption of its first tile. If proposals of one group have nearly the same
-    caption, all of them get the caption of the first; otherwise the caption of one proposal would count as a wrong
-    answer for the tiles of another. All other proposals keep their own captions, because proposals of one group (for
-    example for the same patch of sky) may have different aims. Groups with exactly the same caption are one group,
-    because no scorer could know which of them a tile belongs to.
+    The caption of a proposal is the main caption of the proposal's first tile. If proposals of one group have nearly
+    the same caption, all of them get the caption of the proposal with the smallest id. Otherwise these nearly equal
+    captions would count as wrong answers for each other's tiles. Proposals of one group with different captions keep
+    their own captions, because their aims may differ. Groups with exactly the same caption are merged, because no
+    scorer could know to which of these groups a tile belongs.
     """
     tiles = sorted((sample for sample in samples if split in {None, sample.split}), key=lambda sample: sample.tile_id)
     texts = main_captions(tiles)
@@ -83,7 +83,7 @@ def main_captions(tiles: Sequence[Sample]) -> dict[str, str]:
 
 
 def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict[str, str]:
-    """Find the group of each proposal, where groups that have exactly the same caption are one group."""
+    """Find the group of each proposal, and merge groups that have exactly the same caption."""
     group_of = {tile.proposal_id: tile.group_id for tile in tiles}
     first_of: dict[str, str] = {}  # the first group of each caption
     links = [
@@ -95,7 +95,7 @@ def groups_by_caption(tiles: Sequence[Sample], texts: Mapping[str, str]) -> dict
 
 
 def caption_representatives(texts: Mapping[str, str], group_of: Mapping[str, str]) -> dict[str, str]:
-    """Find, for each proposal, the first proposal of the same group that has nearly the same caption."""
+    """Map each proposal to the smallest id among the proposals of its group that have nearly the same caption."""
     sets = {proposal_id: shingles(text) for proposal_id, text in texts.items()}
     # A text without words has no shingles (runs of words) to compare, so it is similar to no other text.
     pairs = near_duplicates({name: items for name, items in sets.items() if items}, SAME_CAPTION_SIMILARITY)
@@ -109,14 +109,14 @@ def pair_similarities(scores_tc: Floats, caption_t: Ints, seed: int = BOOTSTRAP_
     """
     tiles, num_captions = np.arange(len(caption_t)), int(caption_t.max()) + 1
     step_t = np.random.default_rng(seed).integers(1, num_captions, size=len(caption_t))
-    other_t = (caption_t + step_t) % num_captions  # a step of 1 to c - 1 never ends at the tile's own caption
+    other_t = (caption_t + step_t) % num_captions  # 0 < step < num_captions: never the tile's own caption
     return scores_tc[tiles, caption_t], scores_tc[tiles, other_t]
 
 
 def example_tiles(test_set: TestSet, count: int = NUM_EXAMPLE_TILES) -> list[int]:
     """Choose example tiles to show: at most one per proposal group, from as many target classes as possible."""
     first_tile = {int(group): tile for tile, group in reversed(list(enumerate(test_set.group_t)))}
-    # Each round takes at most one tile per class. The round of a tile is the number of earlier tiles of the same class.
+    # Tiles are chosen in rounds, at most one per class. A tile's round is the number of earlier tiles of its class.
     seen: dict[str | None, int] = {}
     rounds = []
     for tile in sorted(first_tile.values()):

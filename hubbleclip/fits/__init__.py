@@ -1,1 +1,1 @@
-"""Check that FITS headers are safe to read and that files are intact, and read the facts in the headers."""
+"""Check that FITS headers are safe to read and that files are intact, and read observation metadata from headers."""

@@ -1,4 +1,4 @@
-"""Headers of a FITS file as bytes: their cards, and the size of the data that follow them.
+"""Parse the bytes of a FITS header: the cards, and the size of the data that follow the header.
 
 The functions are safe for any content: they raise `UnsoundError` for an invalid header.
 """
@@ -17,7 +17,7 @@ MAX_HEADER_BYTES = 8 << 20
 WIDTHS = frozenset({8, 16, 32, 64, -32, -64})
 MAX_AXES = 999
 MAX_HDUS = 2500
-"""Maximum number of HDUs. astropy takes a millisecond per HDU; files of spectra of many slits have a thousand HDUs."""
+"""Maximum number of HDUs. Files of multi-slit spectra have a thousand HDUs, and astropy takes 1 ms per HDU."""
 MAX_DATA_BYTES = 2**63
 
 
@@ -35,20 +35,20 @@ def end_of(block: bytes) -> int | None:
 
 
 class Cards(dict[bytes, bytes]):
-    """Cards of a header: the text after the equals sign, by keyword."""
+    """Cards of a header, as a mapping from each keyword to the text after the equals sign."""
 
     def __init__(self, header: bytes) -> None:
         end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
-        starts = range(end - CARD_BYTES, -1, -CARD_BYTES)  # backwards, so that the first of repeated cards counts
+        starts = range(end - CARD_BYTES, -1, -CARD_BYTES)  # reversed, so that a keyword's first card is kept
         cards = ((header[i : i + 8].rstrip(), header[i + 10 : i + 80]) for i in starts if header[i + 8 : i + 9] == b"=")
         super().__init__(cards)
 
     def value(self, keyword: bytes) -> bytes:
-        """Return the value of a keyword without quotes and comment."""
+        """Return a keyword's value, with its quotes and comment removed; b"" if the keyword is absent."""
         return self.get(keyword, b"").split(b"/")[0].strip(b" '")
 
     def integer(self, keyword: bytes, default: int | None = None) -> int:
-        """Return the integer value of a keyword, or `default` if it has no value; UnsoundError for another value."""
+        """Return a keyword's integer value, or `default` for an empty value. Raises UnsoundError for any other text."""
         text = self.value(keyword)
         if not text and default is not None:
             return default

@@ -29,10 +29,10 @@ BAND_BYTES_PER_PIXEL = 24
 
 
 def check_compression(hdu: Any, file: IO[bytes]) -> None:
-    """Check an image's compression parameters, and that no gzipped tile unpacks to more bytes than its pixels have."""
+    """Check an image's compression parameters, and check that gzipped tiles unpack to at most 8 bytes per pixel."""
     info = hdu.fileinfo()
     file.seek(info["hdrLoc"])
-    # `hdu.header` describes the decompressed image. The parameters are in the header of the table that stores it.
+    # The parameters are in the header of the compressed image's table; `hdu.header` describes the unpacked image.
     header = pyfits.Header.fromstring(file.read(info["datLoc"] - info["hdrLoc"]).decode("ascii", "replace"))
     for key, name in header["ZNAME*"].items():
         value = header.get(key.replace("ZNAME", "ZVAL"))
@@ -47,7 +47,7 @@ def check_compression(hdu: Any, file: IO[bytes]) -> None:
     packed &= set(header["TTYPE*"].values())
     if packed:
         file.seek(0)
-        # a second file object is opened, because astropy closes the one that it reads from
+        # astropy closes the file object that it reads, so a duplicate of `file` is opened for astropy
         with (
             open(os.dup(file.fileno()), "rb") as again,  # noqa: PTH123 - the file may have no path
             pyfits.open(again, disable_image_compression=True) as hdus,
@@ -76,7 +76,7 @@ def _check_gzip(cells: Any, max_bytes: int) -> None:
 
 
 def _tile_shape(hdu: Any) -> tuple[int, ...]:
-    """Return the shape of the compression tiles, slowest axis first; a tile is not larger than the image."""
+    """Return the shape of the compression tiles, limited to the shape of the image; slowest axis first."""
     return tuple(min(int(tile), int(side)) for tile, side in zip(hdu.tile_shape, hdu.shape, strict=True))
 
 

@@ -23,7 +23,7 @@ NOT_SCIENCE_FILE = re.compile(r"[_.](wht|weight|ctx|con|err|rms|dq|sigma|ivar|va
 PLANE_STEP = 1000
 FOREIGN_CUBE = "a cube whose planes are not the chips of its camera"
 MAX_SCIENCE = 500
-"""Maximum number of science extensions per file. Most files have at most four; files of exposure series have dozens."""
+"""Maximum number of science extensions per file. Most files have at most four, but a series of exposures has dozens."""
 
 Companions = Mapping[tuple[str, Any, tuple[int, ...]], int]
 """Index of each DQ and WHT extension, by the extension's name, EXTVER and shape."""
@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class UnusedImage:
-    """An image that is not read, and why. `chip` is its number, as for a `Layer`."""
+    """An image that is not read, and the reason. `chip` is the number of the image; see `Layer.chip`."""
 
     chip: int
     reason: str
@@ -67,9 +67,9 @@ class UnusedImage:
 def science_layers(hdus: pyfits.HDUList, stem: str, camera: Camera) -> tuple[list[Layer], tuple[UnusedImage, ...]]:
     """Find the images of the sky in a file, in file order; list the other images with the reasons not to use them.
 
-    The images of the sky are the extensions named SCI; without these, the primary image; without a primary image, every
-    image whose name marks no weight, error or mask. Of the reads of an infrared ramp, only the last (EXTVER 1) is used.
-    Raises ImageError if there are no such images, or too many.
+    The images of the sky are the extensions named SCI. If no extension is named SCI, the primary image is used. If
+    there is no primary image either, all images are used, except weights, errors and masks (by their names). Only the
+    last read (EXTVER 1) of an infrared ramp is used. Raises ImageError if the file has no image of the sky or too many.
     """
     if NOT_SCIENCE_FILE.search(stem.lower()):
         raise ImageError("not_an_image", "the file's name marks it as a file that accompanies an image, such as a mask")
@@ -96,14 +96,14 @@ def _unused(index: int, names: Sequence[str], extensions: Collection[int]) -> Un
     if index in extensions:
         return UnusedImage(index, "not_an_image", FOREIGN_CUBE)
     if names[index] == SCIENCE:
-        return UnusedImage(index, "not_chosen", "an earlier read of the ramp; only the last one (EXTVER 1) is cut")
+        return UnusedImage(index, "not_chosen", "an earlier read of the ramp; only the last read (EXTVER 1) is used")
     if SCIENCE in names:
-        return UnusedImage(index, "not_chosen", "the file has extensions named SCI, and only these are cut")
-    return UnusedImage(index, "not_chosen", "no extension is named SCI, so only the primary image is cut")
+        return UnusedImage(index, "not_chosen", "the file has extensions named SCI, and only these are used")
+    return UnusedImage(index, "not_chosen", "no extension is named SCI, so only the primary image is used")
 
 
 def image_shape(hdu: Any) -> tuple[int, ...]:
-    """Read the shape of an image from its header, slowest axis first; () for any other HDU."""
+    """Read the shape of an image from its header, slowest axis first; () if the HDU is not an image."""
     is_group = isinstance(hdu, pyfits.GroupsHDU)
     shape = getattr(hdu, "shape", None) or ()
     return tuple(shape) if hdu.is_image and not is_group else ()
@@ -123,7 +123,7 @@ def _science_extensions(images: Sequence[int], names: Sequence[str]) -> list[int
 
 
 def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
-    """Find the DQ and WHT extensions; of several with the same name, EXTVER and shape, the first."""
+    """Find the DQ and WHT extensions; only the first extension with a given name, EXTVER and shape is kept."""
     companions: dict[tuple[str, Any, tuple[int, ...]], int] = {}
     for index, name in enumerate(names):
         if name in COMPANIONS:
@@ -132,7 +132,7 @@ def _companions(hdus: pyfits.HDUList, names: Sequence[str]) -> Companions:
 
 
 def _layers_of(hdus: pyfits.HDUList, companions: Companions, index: int, max_planes: int) -> list[Layer]:
-    """Return the images of an extension with their DQ and WHT; [] for a cube whose planes are not a camera's chips."""
+    """Return an extension's images, each with its DQ and WHT; [] for a cube whose planes are not the camera's chips."""
     shape, version = image_shape(hdus[index]), hdus[index].ver
     quality, weight = (companions.get((name, version, shape)) for name in COMPANIONS)
     planes = shape[:-2]

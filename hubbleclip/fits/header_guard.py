@@ -1,6 +1,6 @@
 """Checks of FITS headers before astropy uses them.
 
-A damaged header can make astropy read in an endless loop, exhaust the memory, or crash the process in astropy's C code.
+A damaged header can make astropy loop endlessly, exhaust the memory, or crash in C code, which ends the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_REPLACED_SHARE = 0.01
 
 
 def check_header(file: IO[bytes], start: int = 0) -> bool:
-    """Check the FITS header at byte `start` of a file; return whether it has an END card. The file position is kept."""
+    """Check the FITS header at byte `start`, return whether it has an END card, and restore the file position."""
     position = file.tell()
     file.seek(start)
     try:
@@ -58,10 +58,10 @@ def check_start(file: IO[bytes]) -> None:
 
 
 def _reject_text(file: IO[bytes]) -> None:
-    """Raise ImageError if a file was decoded as text and encoded again, which turns many of its bytes into U+FFFD."""
+    """Raise ImageError if a file was decoded and encoded as text, which replaces each invalid byte by U+FFFD."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size % BLOCK_BYTES == 0:  # no bytes were replaced: U+FFFD has three bytes, which would change the size
+    if size % BLOCK_BYTES == 0:  # each replacement of a byte by U+FFFD would add two bytes to the size
         return
     num_replaced = sum(piece.count(REPLACEMENT) for piece in iter(lambda: file.read(PIECE_BYTES), b""))
     if num_replaced * len(REPLACEMENT) > MAX_REPLACED_SHARE * size:

@@ -18,7 +18,7 @@ It searches the science header, then the primary header, and returns None where 
 """
 
 NO_FILTER = re.compile(r"CLEAR.*|N/?A|NONE|OPEN|BLANK|\d*\.?\d*", re.IGNORECASE)
-"""Matches the value of a filter keyword when no filter is in the beam: a word or the number of a wheel position."""
+"""Matches the value of a filter keyword if no filter is used: a word such as CLEAR, or a wheel position's number."""
 FILTER_NAME = re.compile(r"F[QR]?(\d{3,4})(LP|[A-Z]2?)")
 """Matches filter names such as F606W, FQ508N, F850LP or F150W2.
 
@@ -38,7 +38,7 @@ def mission_of(look: Look) -> Mission:
 
 
 def camera_of(instrument: str | None) -> Camera:
-    """Find a camera by its full name, or else by the instrument; otherwise the default mission's unknown camera."""
+    """Find a camera by its full name or by its instrument; otherwise return `unknown_camera` of the default mission."""
     name = instrument or ""
     return CAMERAS.get(name) or CAMERAS.get(name.split("/")[0]) or DEFAULT.unknown_camera
 
@@ -51,8 +51,8 @@ def instrument_name(look: Look) -> str | None:
     header = mission_of(look).header
     keyword, prefix = header.detectors.get(name, (header.detector_keyword, ""))
     detector = _text(look(keyword)).upper() if keyword else ""
-    # In WFPC2 headers, DETECTOR is a chip number, which is not part of the name. In NICMOS headers, CAMERA is a number
-    # too, but the prefix from `detectors` turns it into the detector's name.
+    # A number is part of the name only if `detectors` has a prefix for it: CAMERA 2 of NICMOS becomes NIC2. DETECTOR of
+    # WFPC2 is the number of a chip. It has no prefix, and is not part of the name.
     return f"{name}/{prefix}{detector}" if detector and detector.isdigit() == bool(prefix) else name
 
 
@@ -69,7 +69,7 @@ def filter_names(look: Look, camera: Camera) -> tuple[str, ...]:
 
 
 def filter_name(look: Look, camera: Camera) -> str | None:
-    """Return the names of the filters in the beam joined by `+`."""
+    """Join the names of the filters in the beam with `+`; None if no filter is in the beam."""
     return "+".join(filter_names(look, camera)) or None
 
 
@@ -85,7 +85,7 @@ def wavelength_nm(filter_label: str | None, instrument: str | None) -> float | N
 
 
 def star_contrast(filter_label: str | None, instrument: str | None) -> float:
-    """Interpolate a camera's `star_contrasts` at a filter's wavelength; the largest value for unknown wavelengths."""
+    """Interpolate `Camera.star_contrasts` at a filter's wavelength, or return the largest if no wavelength is known."""
     limits, nm = camera_of(instrument).star_contrasts, wavelength_nm(filter_label, instrument)
     return max(limits.values()) if nm is None else float(np.interp(nm, list(limits), list(limits.values())))
 
@@ -144,7 +144,7 @@ def not_sky_reason(look: Look) -> tuple[str, str] | None:
 
 
 def is_parallel(look: Look) -> bool:
-    """Check whether an image is a parallel exposure, for which the telescope was pointed for another instrument."""
+    """Check whether an image is a parallel exposure: the telescope was pointed for another instrument."""
     keyword = mission_of(look).header.prime_keyword
     prime = _text(look(keyword)).upper() if keyword else ""
     return bool(prime) and prime != _text(look("INSTRUME")).upper()

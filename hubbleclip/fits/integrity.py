@@ -1,7 +1,7 @@
 """Check that a fetched file is complete and has the format that its name implies.
 
 Only the structure of the file is checked; no pixel is decoded. Before the data of an HDU are read or unpacked, the size
-that its header declares is compared with the size of the file, or for a gzip file with the maximum unpacked size. A
+that its header declares is compared with a limit: the size of the file, or the maximum unpacked size of a gzip file. A
 header that declares too large a size therefore causes no extra work.
 """
 
@@ -25,7 +25,7 @@ SUMMED_BYTES = 1 << 20
 ALL_ONES = 0xFFFFFFFF
 FITS_START = b"SIMPLE  ="
 MAX_UNPACKED_BYTES = 1_000_000_000
-"""Unpacked size (bytes) that any gzip file may have. Large gzip files may have `MAX_RATIO` times their packed size."""
+"""A gzip file may unpack to this number of bytes or to `MAX_RATIO` times its packed size, whichever is larger."""
 MAX_RATIO = 200
 MAX_SIDE_PX = 60_000
 START_OF_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -49,8 +49,8 @@ FOREIGN_STARTS: tuple[tuple[re.Pattern[bytes], Reason, str], ...] = (
     (re.compile(rb".{257}ustar", re.DOTALL), "damaged", "a tar archive"),
     (re.compile(rb"[\s -~]+\Z"), "damaged", "a text"),
 )
-"""Content that servers send instead of the requested file: a pattern of the first bytes, the reason code, and a name
-for the message.
+"""Formats that servers may send instead of the requested file. Each has a pattern that matches the first bytes, a
+reason code, and a name for error messages.
 """
 
 
@@ -60,7 +60,7 @@ def content_name(start: bytes) -> str | None:
 
 
 def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None = None) -> UnsoundError | None:
-    """Return the first fault of a file, or None. `suffix` gives the expected format; a partial file's name does not."""
+    """Return a file's first fault, or None. `suffix` gives the format, because the file's name may end in `.part`."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
@@ -79,9 +79,9 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
 
 
 def _reject_foreign(start: bytes, magic: bytes) -> NoReturn:
-    """Raise UnsoundError for a file whose first bytes are not those of its format."""
+    """Raise UnsoundError for a file that does not begin with `magic`, the first bytes of its format."""
     if magic.startswith(start):
-        raise UnsoundError("truncated", "the file ends within its first bytes" if start else "an empty file came")
+        raise UnsoundError("truncated", "the file ends within its signature" if start else "an empty file came")
     for pattern, reason, words in FOREIGN_STARTS:
         if pattern.match(start):
             raise UnsoundError(reason, f"{words} came instead of the file")
@@ -97,7 +97,7 @@ def _check_fits(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 
 
 def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check the FITS file in a gzip file, which is unpacked in pieces; its gzip checksum is verified at the end."""
+    """Unpack a gzip file in pieces, check the FITS file in it, and verify the gzip checksum at the end."""
     limit_bytes = max(MAX_UNPACKED_BYTES, MAX_RATIO * size)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
@@ -111,9 +111,9 @@ def _check_gzip(file: BinaryIO, size: int, is_size_listed: bool) -> None:
 def _walk_fits(file: BinaryIO | gzip.GzipFile, limit_bytes: int, is_size_listed: bool) -> None:
     """Check all HDUs of a FITS file and their checksums. The file must end where its last HDU ends.
 
-    A file with fewer extensions than NEXTEND declares was cut between two HDUs. If the archive lists a size, and the
-    file has that size, NEXTEND is ignored, because cutouts and high-level products copy it from the file that they were
-    made from. More extensions than NEXTEND are no fault, because some products add extensions.
+    A file with fewer extensions than NEXTEND declares was cut between two HDUs. NEXTEND is ignored if the file has the
+    size that the archive lists, because cutouts and high-level products copy NEXTEND from their source files. A file
+    may have more extensions than NEXTEND declares, because some products add extensions.
     """
     position = num_hdus = num_declared = 0
     while header := _read_header(file, num_hdus):
@@ -158,10 +158,10 @@ def _read_header(file: BinaryIO | gzip.GzipFile, number: int) -> bytes:
 
 
 def _check_sums(file: BinaryIO | gzip.GzipFile, header: bytes, cards: Cards, num_bytes: int, number: int) -> None:
-    """Verify the DATASUM and CHECKSUM of an HDU where present, and leave the file position at the end of its data.
+    """Verify DATASUM and CHECKSUM, if the HDU has them, and move the file position to the end of the HDU's data.
 
-    Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. The ones'-complement sum of its appendix J is
-    computed here as a plain sum modulo 2^32 - 1. For an intact HDU, the sum is 0.
+    Both keywords are defined in the FITS standard 4.0, section 4.4.2.7. Appendix J of the standard defines a
+    ones'-complement sum, which is computed here as a plain sum modulo 2^32 - 1. This sum over an intact HDU is 0.
     """
     datasum, checksum = cards.value(b"DATASUM"), cards.value(b"CHECKSUM")
     if not (datasum or checksum or isinstance(file, gzip.GzipFile)):
@@ -187,7 +187,7 @@ def _sum_words(file: BinaryIO | gzip.GzipFile, num_bytes: int, number: int) -> i
 
 
 def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
-    """Check the header of a JPEG file, and that nothing but zero bytes follows its end marker."""
+    """Check that a JPEG file has a valid header, and that only zero bytes follow the end marker."""
     from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 - a slow import, which FITS files do not need
 
     data = file.read()
@@ -198,8 +198,8 @@ def _check_jpeg(file: BinaryIO, size: int, is_size_listed: bool) -> None:
         raise UnsoundError("damaged", f"the JPEG file has no sound header: {error}") from error
     if max(width, height) > MAX_SIDE_PX:
         raise UnsoundError("damaged", f"the JPEG file declares an impossible size: {width} x {height} px")
-    # Pixels are not decoded, because that would take as long as cutting tiles. Coded pixels contain no end marker, so
-    # an end marker behind the last start of scan is the end of the picture.
+    # Pixels are not decoded, because decoding takes as long as cutting tiles. Coded pixels contain no end marker, so
+    # an end marker after the last start-of-scan marker is the end of the picture.
     if not data.rstrip(b"\0").endswith(JPEG_END):
         if data.rfind(JPEG_END) > data.rfind(START_OF_SCAN):
             raise UnsoundError("damaged", "bytes follow the end of the JPEG file")
@@ -212,4 +212,4 @@ KINDS: dict[str, tuple[Callable[[BinaryIO, int, bool], None], bytes]] = {
     "jpg": (_check_jpeg, b"\xff\xd8\xff"),
     "jpeg": (_check_jpeg, b"\xff\xd8\xff"),
 }
-"""Check function and first bytes of each file format, by the last part of the suffix; any other suffix means FITS."""
+"""For each format, the function that checks a file, and the file's first bytes. Other formats are checked as FITS."""

@@ -126,7 +126,7 @@ def read_keywords(path: Path) -> dict[str, Any]:
 
 
 def _uncompressed(path: Path) -> IO[bytes]:
-    """Open a file for reading, and decompress it if its first bytes are those of gzip."""
+    """Open a file for reading; a gzip file, recognised by its first bytes, is decompressed while it is read."""
     with path.open("rb") as file:
         is_gzip = file.read(len(GZIP)) == GZIP
     return cast(IO[bytes], gzip.open(path)) if is_gzip else path.open("rb")

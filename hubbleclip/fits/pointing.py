@@ -21,7 +21,7 @@ def aims_of(look: Look) -> tuple[tuple[float, float], ...]:
 def aim_point(
     aims_deg: Sequence[tuple[float, float]], wcs: WCS | None, shape_yx: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Find the pixel (y, x) of the first aim inside the image, or else of the WCS reference point."""
+    """Return the first point (y, x) inside the image; the WCS reference point is tried after the aimed positions."""
     if wcs is None:
         return None
     points = [_pixel_of(wcs, *aim) for aim in aims_deg]

@@ -22,7 +22,7 @@ class Compass:
     """Orientation and scale of a picture.
 
     `north_xy` and `east_xy` are directions in the picture, of length 1; x to the right, y downwards. `bar_share` is the
-    length of the scale bar as a fraction of the picture's side; `bar_label` is its length on the sky.
+    length of the scale bar as a fraction of the picture's side; `bar_label` gives the bar's length on the sky as text.
     """
 
     north_xy: tuple[float, float]
@@ -54,7 +54,7 @@ def compass_of_corners(corners_deg: Sequence[float], side_arcsec: float) -> Comp
 
 
 def _direction(target_3: Vector, basis: NDArray[np.float64]) -> tuple[float, float]:
-    """Convert a direction on the sky to a unit vector (x, y) in a picture; the columns of `basis` are the axes."""
+    """Convert a direction on the sky to a unit vector (x, y) in a picture, whose axes are the columns of `basis`."""
     x, y = unit(np.linalg.lstsq(basis, target_3, rcond=None)[0])
     return round(float(x), 4), round(float(y), 4)
 

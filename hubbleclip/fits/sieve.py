@@ -1,4 +1,4 @@
-"""Read a FITS file as a stream, without the data of extensions that no stage reads.
+"""Read a FITS file as a stream, without the data of extensions that no stage of the pipeline reads.
 
 A drizzled file holds the image (SCI), its weight (WHT), and a context image (CTX) that says which exposures contributed
 to a pixel. Only SCI and WHT are read, so the data of CTX need not be fetched. The header of a skipped extension is kept
@@ -14,17 +14,17 @@ from typing import BinaryIO
 from hubbleclip.fits.cards import BLOCK_BYTES, CARD_BYTES, MAX_HEADER_BYTES, Cards, UnsoundError, end_of
 
 MIN_SKIP_BYTES = 2_000_000
-"""Minimum size in bytes of data that are skipped; reading fewer bytes takes no longer than another request."""
+"""Minimum size of skipped data in bytes. Smaller data are downloaded, because a new request takes at least as long."""
 UNREAD = re.compile(r"CTX|CON|ERR|SAMP|TIME|AREA|VAR_(POISSON|RNOISE|FLAT)")
 """Names of image extensions that no stage reads. SCI, DQ, WHT, and the distortion tables of the WCS are read."""
 SKIPPED = b"NOTREAD"
-"""Keyword in the header of a skipped extension whose value is the number of skipped data bytes."""
+"""Keyword for the number of skipped data bytes; it is added to the header of a skipped extension."""
 LOST_CARDS = re.compile(rb"NAXIS\d+|CHECKSUM|DATASUM|" + SKIPPED)
 """Keywords that describe the data, and are therefore removed from the header of a skipped extension."""
 
 
 def is_sieved(file_name: str, size_bytes: int | None) -> bool:
-    """Check whether a file may have extensions that are skipped: a FITS file of sufficient size, not compressed."""
+    """Check whether a file may have skipped extensions: only uncompressed FITS files of at least 4 MB may have them."""
     return file_name.lower().endswith(".fits") and (size_bytes or 0) >= 2 * MIN_SKIP_BYTES
 
 
@@ -40,8 +40,8 @@ class FitsSieve:
     num_pixels
         Number of pixels of the SCI extensions.
     must_skip
-        Whether the next data of the original file are read by no stage. If so, call `skip`, which moves `offset` behind
-        these data.
+        Whether the data at `offset` of the original file are to be skipped, because no stage reads them. If so, call
+        `skip`, which moves `offset` to the end of these data.
 
     """
 
@@ -126,7 +126,7 @@ def filtered(data: bytes) -> tuple[bytes, FitsSieve]:
 
 
 def _without_data(header: bytes, num_skipped: int) -> bytes:
-    """Return a header of the same length, for an extension without data, with the number of skipped bytes."""
+    """Return the header with NAXIS = 0 and a card for the number of skipped bytes; its length is unchanged."""
     end = len(header) - BLOCK_BYTES + (end_of(header[-BLOCK_BYTES:]) or 0)
     cards = [header[start : start + CARD_BYTES] for start in range(0, end, CARD_BYTES)]
     # If NAXIS > 0, at least the card NAXIS1 is dropped here, which leaves room for the added card that gives the number

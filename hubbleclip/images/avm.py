@@ -1,7 +1,6 @@
-"""Astronomy Visualization Metadata 1.2: the sky position of a picture, stored in its XMP packet, as Aladin and pyavm
-read it.
+"""Store the sky position of a picture in its XMP packet, as Astronomy Visualization Metadata (AVM) 1.2.
 
-https://www.virtualastronomy.org/avm_metadata.php
+Aladin and pyavm read these metadata. The standard is at https://www.virtualastronomy.org/avm_metadata.php.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ NUM_POINTS = 5
 
 
 def with_avm(encoded: bytes, facts: Mapping[str, Any], form: str = "") -> bytes:
-    """Add the sky position to a tile's PNG or JPEG, and convert it to `form` (`png` or `jpg`; empty: not converted).
+    """Add the sky position to a tile's PNG or JPEG, and convert the picture to `form`: `png`, `jpg` or "" (no change).
 
-    `facts` has `wcs`, `size_px`, `instrument` and `target_name`, as far as they are known.
+    `facts` has the key `size_px`. The keys `wcs`, `instrument` and `target_name` are optional.
     """
     packet, is_png = _packet(facts), encoded.startswith(PNG_SIGNATURE)
     if is_png and form != "jpg":

@@ -14,32 +14,32 @@ STEP_PX = 2
 """Distance in pixels between the sampled pixels; noise of drizzled pixels is not correlated at this distance."""
 PER_SIDE = BLOCK_PX // STEP_PX
 MIN_SAMPLES = 12
-"""Minimum number of valid samples of a block; a block with fewer gets the values of a neighbouring block."""
+"""Minimum number of valid samples of a block. Below this number, the values of a neighbouring block are used."""
 MIDMEAN_TO_SIGMA = 1 / (0.6934 * 1.5**0.5)
-"""Ratio of the sigma of normal noise to the midmean of |v[x] - (v[x - step] + v[x + step]) / 2|.
+"""Ratio of the sigma of normal noise to the midmean of the second differences |v[x] - (v[x - lag] + v[x + lag]) / 2|.
 
-The midmean is the mean of the middle half of the values.
+v[x] is the pixel value in column x. The midmean is the mean of the middle half of the values.
 """
 STRIP_ROWS = 16 * BLOCK_PX
 """Number of rows that are sampled at once, which limits the memory."""
 
 Background = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Level and noise of each block, two float32 arrays (h / 16, w / 16), rounded up; all NaN if no block has a value."""
+"""Level and noise of each block, each float32 (ceil(h / 16), ceil(w / 16)); all NaN if no block has a value."""
 
 
 def block_background(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], lag_px: int = 1) -> Background:
     """Estimate level and noise of the background in each block.
 
-    The noise is estimated from second differences of pixels of one row that are `lag_px` apart, because a linear
-    gradient of the background cancels in them.
+    The noise is estimated from second differences of pixels that are `lag_px` apart in one row. A linear gradient of
+    the background cancels in second differences.
     """
     parts = [slice(top, top + STRIP_ROWS) for top in range(0, len(data_yx), STRIP_ROWS)]
     strips = [_sample_strip(data_yx[rows], valid_yx[rows], lag_px) for rows in parts]
     levels_yx, noises_yx = (np.concatenate(parts) for parts in zip(*strips, strict=True))
-    # In an image of single photons, the noise of a block may be 0. It is set to NaN, so that the noise of other blocks
-    # replaces it; if all blocks are NaN, no pixel exceeds the threshold, which is NaN too.
+    # In an image with few photons, the noise of a block may be 0. It is set to NaN, so that the noise of other blocks
+    # replaces it. If all blocks are NaN, the thresholds of cosmic rays are NaN too, and no pixel exceeds them.
     noises_yx = np.where(noises_yx > 0, noises_yx * F32(MIDMEAN_TO_SIGMA), F32(np.nan))
-    # gaps are filled along rows, and then along columns for rows of blocks that have no value
+    # gaps are filled along rows; rows of blocks without any value are then filled along columns
     levels_yx, noises_yx = (
         np.ascontiguousarray(_fill_gaps(_fill_gaps(blocks_yx).T).T) for blocks_yx in (levels_yx, noises_yx)
     )
@@ -70,7 +70,7 @@ def _midmeans(samples_yx: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @compiled
 def _means_of_middle(ordered: Any) -> Any:
-    """Compute for each of n rows the mean of the middle half of its finite values, float32 (n,); each row is sorted."""
+    """Return the midmean of the finite values of each row, float32 (n,). The values of a row are in ascending order."""
     means = np.empty(len(ordered), F32)
     for row in range(len(ordered)):
         num = 0
@@ -91,7 +91,7 @@ def _sum_around(blocks_yx: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fill_gaps(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace each NaN by the nearest earlier value of its line, or else by the nearest later value."""
+    """Replace each NaN by the last value before it in its row, or by the row's first value if none is before it."""
     is_known = ~np.isnan(lines)
     nearest = np.maximum.accumulate(np.where(is_known, np.arange(lines.shape[1]), -1), axis=1)
     nearest = np.where(nearest < 0, is_known.argmax(axis=1)[:, None], nearest)
@@ -112,7 +112,7 @@ def background_at(background: Any, y: Any, x: Any) -> Any:
 
 @compiled
 def _bilinear(blocks_yx: Any, rows: Any, columns: Any, shares: Any) -> Any:
-    """Interpolate between four blocks; `shares` are the distances from the first row and column, in blocks."""
+    """Interpolate between four blocks; `shares` are the distances (y, x) from the top left block, in blocks."""
     (top, below), (left, right), (share_y, share_x) = rows, columns, shares
     upper = blocks_yx[top, left] + share_x * (blocks_yx[top, right] - blocks_yx[top, left])
     lower = blocks_yx[below, left] + share_x * (blocks_yx[below, right] - blocks_yx[below, left])

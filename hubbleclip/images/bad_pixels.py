@@ -1,7 +1,7 @@
 """Replace isolated bad pixels by the median of the good pixels around them, and fill the saturated cores of stars.
 
 A pixel is good if it is valid and was not hit by a cosmic ray. The neighbours of a pixel are the 5x5 pixels around it.
-Without the repair, every hot pixel in front of a galaxy would be displayed as a dark dot.
+A bad pixel that is not repaired is displayed at the level of the sky, so a hot pixel on a galaxy would be a dark dot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIN_CORE_AREA_PX = 4
 CORE_SIGMA = 10.0
 """Minimum height above the sky, in sigmas of the noise, of the pixels beside a saturated core."""
 CORE_RISE = 1.25
-"""Minimum ratio of the height one pixel from a saturated core to the height two pixels from it."""
+"""The pixels beside a saturated core are, in sum, at least this many times as high as those one column farther out."""
 FilledPixels = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 """Pixels without data that are displayed with a filled-in value: their rows, columns and values (n,), sorted by row."""
 NO_CORES: FilledPixels = (np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32))
@@ -89,7 +89,7 @@ def _neighbour_medians(values_yx: Any, good_yx: Any, places: Any) -> Any:
         for lane in range(batch_size):
             top, left = places[first + lane] // width - REACH_PX, places[first + lane] % width - REACH_PX
             num_good[lane] = 0
-            for dx in range(SIDE_PX):  # beyond the image, its outermost pixels are repeated
+            for dx in range(SIDE_PX):  # outside the image, the outermost pixels of the image are repeated
                 near_x[dx] = min(max(left + dx, 0), width - 1)
             for dy in range(SIDE_PX):
                 y = min(max(top + dy, 0), height - 1)
@@ -108,7 +108,7 @@ def _neighbour_medians(values_yx: Any, good_yx: Any, places: Any) -> Any:
 def _sort_lower_half(near: Any) -> None:
     """Move the smaller half of the values in each column to the front, in ascending order (selection sort).
 
-    The same elements are compared whatever the data, so the compiler can vectorise the loop over columns.
+    The order of comparisons does not depend on the values, so the compiler can vectorise the loop over columns.
     """
     num, num_lanes = near.shape
     for k in range(num // 2 + 1):
@@ -121,7 +121,8 @@ def _sort_lower_half(near: Any) -> None:
 def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: float, noise: float) -> FilledPixels:
     """Find the saturated cores that have no data, and fill each with the highest value beside the core.
 
-    A core is a region of invalid pixels towards which the values in its rows rise.
+    A core is a region of invalid pixels. In each row, the pixels to the left and right of the core are bright. The sum
+    of the heights of these pixels over all rows is at least `CORE_RISE` times the sum one column farther out.
     """
     runs, (height, width) = invalid_runs(valid_yx), data_yx.shape
     if not runs.size:
@@ -139,8 +140,8 @@ def fill_cores(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], sky: f
     areas, rims, outers, num_open = (
         np.bincount(regions, part) for part in (lengths, heights[:2].sum(axis=0), heights[2:].sum(axis=0), ~is_rim)
     )
-    # Every run of a saturated core has bright pixels at both ends. A gap between chips also has runs without bright
-    # ends, because the gap extends beyond a star.
+    # Every run of a saturated core has bright pixels at both ends. A gap between chips may cross a star, but the gap is
+    # longer than the star, and its runs outside the star do not have bright ends.
     is_core = (num_open == 0) & (areas >= MIN_CORE_AREA_PX) & (rims >= CORE_RISE * outers)
     own = np.flatnonzero(is_core[regions])
     cores, y = np.repeat(regions[own], lengths[own]), np.repeat(rows[own], lengths[own])

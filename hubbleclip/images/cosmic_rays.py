@@ -1,9 +1,9 @@
 """Rejection of cosmic rays and hot pixels in a single CCD exposure, by their sharpness.
 
 A cosmic ray is sharper than any star, because the telescope's point-spread function blurs every star. L.A.Cosmic (van
-Dokkum 2001, PASP 113, 1420) uses the same fact, with one limit for all cameras. Here the contrast of a pixel, the ratio
-of its height to the height of its neighbours, is compared with the largest contrast that a star can have in the camera
-and filter.
+Dokkum 2001, PASP 113, 1420) is based on this fact too, with one limit of sharpness for all cameras. Here sharpness is
+measured by the contrast: the ratio of a pixel's height to the height of its neighbours. The limit is the largest
+contrast that a star can have in the camera and filter.
 
 The height of a pixel is its value minus the local background, in the image's unit. The height of an invalid pixel is
 +infinity, so that no pixel is judged sharp because of an invalid neighbour.
@@ -23,31 +23,31 @@ SIGNIFICANCE_SIGMA = F32(6)  # minimum height of a seed, in sigmas of the local 
 TOLERANCE_SIGMA = F32(0.9)
 """Value added to the height of a neighbour, in sigmas, because noise may make a neighbour lower than it truly is."""
 PEAK_FACTOR = F32(2.5)
-"""A peak whose ratio to the lowest of its four side neighbours exceeds `PEAK_FACTOR * contrast` is no star."""
+"""The peak of a star is at most `PEAK_FACTOR * contrast` times as high as the lowest of its four side neighbours."""
 WING = (F32(4), F32(2.5))
 ROUNDS = (*[(F32(6), F32(4))] * 11, WING)
 """Limits that a pixel next to a ray must exceed to be added to the ray, one pair per round.
 
-The first limit is for the pixel's height in sigmas, the second for the ratio of this height to the height of the lowest
-side neighbour outside rays.
+The first limit is for the pixel's height in sigmas. The second limit is for the ratio of this height to the height of
+the lowest side neighbour that is not part of a ray.
 
-The limits of the last round are for diffused charge.
+The limits of the last round are lower, so that pixels with diffused charge exceed them.
 """
 MAX_RISE = F32(1.7)
 """A pixel is added to a ray only if it is at most this many times as high as the highest ray pixel beside it.
 
-The wing of a star rises by more towards the core, so a ray does not grow from the wing over the core.
+The wing of a star rises by a larger factor towards the core, so a ray in the wing does not grow into the core.
 """
 LOCAL_FACTOR, LOCAL_TOLERANCE = F32(1.1), F32(0.5)
-"""Changes to the two tests of a seed if heights are measured above the local level; see `_local_level`.
+"""Factors that make the tests of a seed stricter if heights are measured above the local level; see `_local_level`.
 
-The contrast is `LOCAL_FACTOR` times larger, because the local level contains the wing of a star. `LOCAL_TOLERANCE`
-times the height of that level above the background is added to the height of a neighbour. With both, no pixel of a star
-that Tiny Tim simulates is a seed.
+The limit `contrast` is multiplied by `LOCAL_FACTOR`, because the local level contains the wing of a star. Each
+neighbour's height is increased by `LOCAL_TOLERANCE` times the height of the local level above the background. With
+these two changes, no pixel of a star that Tiny Tim simulates is a seed.
 """
 STRIP_ROWS = 4 * BLOCK_PX  # number of rows in which seeds are sought at once
 MAX_HIGH = 2
-"""Maximum number of valid pixels in the 3x3 around a seed, the seed included, that are at least as high as the seed.
+"""In the 3x3 square around a seed, at most this many valid pixels, seed included, are at least as high as the seed.
 
 In crowded fields, a pixel in the wing of a star may be sharp, but the pixels of the core are higher.
 """
@@ -72,20 +72,21 @@ def reject_cosmic_rays(
     saturated: NDArray[np.int64] = NO_PLACES,
     lag_px: int = 1,
 ) -> RayPixels:
-    """Find the pixels that cosmic rays have hit, and clear the mask there.
+    """Find the pixels that cosmic rays have hit, and set the mask to false at these pixels.
 
     Background and noise are local; see `background.block_background`. The pixels are found in three steps:
 
-    1. A seed is a pixel more than 6 noise sigmas above the background, or above the level of the 5x5 pixels around it.
-       At most one of its eight neighbours is as high or higher. It passes one of two tests: either it exceeds
-       `contrast` times the median of its 3x3 pixels, or it is the highest of them and exceeds 2.5 * `contrast` times
-       its lowest side neighbour.
-    2. A ray grows from its seed over touching pixels above 6 sigmas. They must exceed 4 times their lowest side
-       neighbour outside rays, and be at most 1.7 times as high as the ray beside them. This growth follows tracks that
-       are up to two pixels wide.
+    1. The height of a seed exceeds 6 sigmas of the noise. At most one of its eight neighbours is as high or higher. A
+       seed also passes one of two tests: (a) its height exceeds `contrast` times the median height of the 3x3 pixels
+       around it; (b) it is the highest of these pixels, and its height exceeds 2.5 * `contrast` times the height of its
+       lowest side neighbour. All heights are measured above the background first. If a pixel fails, they are measured
+       above the level of the surrounding 5x5 pixels (see `LOCAL_FACTOR`).
+    2. A ray grows from its seed over adjacent pixels. A pixel is added if its height exceeds 6 sigmas and also 4 times
+       the height of its lowest side neighbour outside rays. The pixel's height must not exceed 1.7 times the height of
+       the highest ray pixel beside it. This growth follows tracks that are up to two pixels wide.
     3. A last round with lower limits adds the pixels to which charge has diffused.
 
-    The pixels at the places `saturated`, and those above and below them, are no rays.
+    The pixels `saturated` (indices in the flat array), and the pixels above and below these, are never part of a ray.
     """
     from scipy.ndimage import minimum_filter  # noqa: PLC0415 - the import takes 0.1 s, and combined images have no rays
 
@@ -130,13 +131,13 @@ def _find_seeds(
 
 @compiled
 def _least_steepness(sigma: Any, ratio: Any) -> Any:
-    """Return the smallest difference, in sigmas, between a pixel above the two limits and its lowest side neighbour."""
+    """Return the least height difference, in sigmas, from a pixel above the two limits to its lowest side neighbour."""
     return sigma * (F32(1) - F32(1) / ratio) + TOLERANCE_SIGMA
 
 
 @compiled
 def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, contrast: Any) -> Any:
-    """Return the places of the seeds in a strip of rows with a margin of two pixels; `top` is the strip's first row."""
+    """Return the places of the seeds in a strip that starts at row `top`; `values_yx` has a margin of two pixels."""
     (num_rows, width), num = (len(values_yx) - 4, limits_yx.shape[1]), 0
     places, is_steep, columns = np.empty(num_rows * width, np.int64), empty_flags(width), np.empty(0, np.int64)
     for y in range(num_rows):
@@ -157,7 +158,7 @@ def _seeds_of_strip(values_yx: Any, top: Any, background: Any, limits_yx: Any, c
 
 @compiled
 def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast: Any) -> Any:
-    """Return whether a pixel of a strip is a seed above the background or above the local level."""
+    """Return whether a pixel of a strip is a seed; see `reject_cosmic_rays` for the conditions."""
     y, x = where_yx
     near_yx = values_yx[y : y + 5, x : x + 5]
     num_high = num_invalid = 0
@@ -177,7 +178,7 @@ def _is_seed(values_yx: Any, where_yx: Any, top: Any, background: Any, contrast:
 
 @compiled
 def _local_level(near_yx: Any) -> Any:
-    """Return the median of four means, each of two opposite pixels at the edge of the 5x5 pixels."""
+    """Return the median of four means; each is the mean of two opposite pixels on the edge of a 5x5 square."""
     one, two = near_yx[2, 0] + near_yx[2, 4], near_yx[0, 2] + near_yx[4, 2]
     three, four = near_yx[0, 0] + near_yx[4, 4], near_yx[0, 4] + near_yx[4, 0]
     low, high = max(min(one, two), min(three, four)), min(max(one, two), max(three, four))
@@ -186,7 +187,7 @@ def _local_level(near_yx: Any) -> Any:
 
 @compiled
 def _is_sharp(near_yx: Any, base: Any, contrast: Any, is_peak: Any) -> Any:
-    """Return whether the middle of 5x5 pixels is bright and passes one of the two tests in `reject_cosmic_rays`."""
+    """Return whether the central pixel of a 5x5 square is bright and passes one of two tests (`reject_cosmic_rays`)."""
     level, noise, tolerance = base
     height = near_yx[2, 2] - level
     lowest = max(min(near_yx[1, 2], near_yx[3, 2], near_yx[2, 1], near_yx[2, 3]) - level, F32(0))
@@ -197,13 +198,13 @@ def _is_sharp(near_yx: Any, base: Any, contrast: Any, is_peak: Any) -> Any:
     for y in range(1, 4):
         for x in range(1, 4):
             num_low += height > contrast * (max(near_yx[y, x] - level, F32(0)) + tolerance)
-    # The median of nine values is low enough if and only if at least five values are, so no median is computed.
+    # The median of nine values passes if and only if at least five values pass, so the median is not computed.
     return num_low >= 5 or (is_peak and height > PEAK_FACTOR * contrast * (lowest + tolerance))
 
 
 @compiled
 def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any) -> Any:
-    """Find pixels that touch given pixels of rays and belong to the rays; mark them `GROWN` and return their places."""
+    """Find new ray pixels next to the ray pixels `touched`, mark the new pixels `GROWN`, and return their places."""
     (words_yx, swapped), (height, width), num_grown, num_tested = pixels, mask_yx.shape, 0, 0
     grown, tested = np.empty(8 * touched.size, np.int64), np.empty(8 * touched.size, np.int64)
     lowest_noises_yx, least, near_yx = background[2], _least_steepness(*limits), np.empty((5, 5), F32)
@@ -236,8 +237,8 @@ def _grow(pixels: Any, mask_yx: Any, background: Any, limits: Any, touched: Any)
 def _is_growth(pixels: Any, mask_yx: Any, background: Any, limits: Any, where: Any) -> Any:
     """Return whether a valid pixel next to a ray belongs to the ray; see `ROUNDS` and `MAX_RISE` for the conditions.
 
-    `where` is the pixel's row, its column, and an array that is filled with the 5x5 pixels around it, infinite at rays
-    and invalid pixels. The ratio is not tested if the pixel has no valid side neighbour.
+    `where` is the pixel's row, its column, and an array (5, 5). The array is filled with the surrounding values; values
+    of rays and of invalid pixels are infinite. The ratio of heights is not tested if all side neighbours are infinite.
     """
     (words_yx, swapped), (y0, x0, near_yx) = pixels, where
     level, noise = background_at(background, y0, x0)

@@ -13,7 +13,7 @@ from hubbleclip.images.kernels import F32, compiled, pixel_words, to_float32
 from hubbleclip.images.reader import ScienceImage
 
 MIN_SHRINK = 1.25
-"""Minimum downsampling factor of an overview. With a smaller factor, a tile of native pixels shows nearly the same."""
+"""Minimum downsampling factor of an overview. At smaller factors, a native tile shows nearly the whole image."""
 MIN_COVERAGE = 0.25
 """Minimum share of an overview pixel's area that good pixels must cover."""
 BLOCK_ROWS = 16
@@ -29,7 +29,7 @@ def overview_shrink(shape_yx: tuple[int, int], size_px: int) -> float:
 
 
 def downsample_image(image: ScienceImage, good_yx: NDArray[np.bool_], shrink: float) -> ScienceImage:
-    """Downsample an image to the area-weighted means of its good pixels; the WCS stays that of the input."""
+    """Downsample an image to the area-weighted means of its good pixels; the WCS of the input is kept unchanged."""
     height, width = (math.ceil(side / shrink - ROUNDING) for side in good_yx.shape)
     means_yx, areas_yx = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     for top in range(0, height, BLOCK_ROWS):
@@ -64,7 +64,7 @@ def _mean_by_area(pixels: Any, good_yx: Any, part: Any, means_yx: Any, areas_yx:
 
 @compiled
 def _add_row(pixels: Any, good: Any, share: Any, sums: Any, areas: Any) -> None:
-    """For each good pixel of a row, add `share` times its value to `sums` and `share` to `areas`, float32 (w,)."""
+    """Add the good pixels of a row, weighted by `share`, to `sums`, and their weights to `areas`; both float32 (w,)."""
     words, swapped = pixels
     for x in range(words.size):
         sums[x] += share * to_float32(words[x], swapped) if good[x] else F32(0)

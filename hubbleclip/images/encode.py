@@ -1,8 +1,8 @@
 """Encoding and decoding of tiles as 8-bit grey PNG or JPEG files.
 
 A PNG has the same bytes for the same levels on every machine: zlib's strategy Z_RLE finds only runs of one repeated
-byte, so every version of the library finds the same matches on every processor. Little compression is lost, because any
-other match in noise would be accidental. ISA-L compresses twice as fast, but its bytes differ between x86 and ARM.
+byte, so every version of zlib finds the same matches on every processor. Little compression is lost, because other
+patterns seldom repeat in noise. ISA-L compresses twice as fast, but its bytes differ between x86 and ARM.
 A JPEG is smaller but lossy.
 """
 
@@ -32,7 +32,7 @@ CHUNK_HEADER = struct.Struct(">I4s")
 END_CHUNK = bytes.fromhex("0000000049454e44ae426082")
 """The complete chunk IEND, which has no content."""
 FILTER_UP = 2
-"""Filter type of a PNG row: the difference of its bytes from the row above."""
+"""PNG filter type Up: each byte of a row is stored as its difference from the byte above."""
 COMPRESS_LEVEL, WINDOW_BITS, MEMORY_LEVEL = 1, 15, 9
 MAX_EXPANSION = 1032
 """Maximum number of bytes to which one byte of a deflate stream expands.
@@ -73,13 +73,13 @@ def _chunk(chunk_type: bytes, *parts: bytes) -> tuple[bytes, ...]:
 def _crc(*parts: bytes | memoryview) -> bytes:
     """Return the CRC-32 of a chunk's type and content as four big-endian bytes."""
     checksum = 0
-    for part in parts:  # joined parts would be a copy
+    for part in parts:  # joining the parts first would copy them
         checksum = isal_zlib.crc32(part, checksum)
     return checksum.to_bytes(4, "big")
 
 
 def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a PNG that `encode_png` made, several times faster than Pillow; None for any other or a damaged file."""
+    """Decode a PNG of `encode_png` several times faster than Pillow; None for a damaged PNG and for other PNGs."""
     try:
         signature, length, chunk_type, width, height, pixel_format, checksum = PNG_START.unpack_from(data)
         packed_length, packed_type = CHUNK_HEADER.unpack_from(data, PNG_START.size)
@@ -111,7 +111,7 @@ def decode_own_png(data: bytes) -> NDArray[np.uint8] | None:
 
 @compiled
 def _add_rows(differences_yx: Any, levels_yx: Any) -> None:
-    """Sum the rows of differences (h, w) from the top, modulo 256. numpy's `add.accumulate` takes 9 times as long."""
+    """Compute the cumulative sum of the rows (h, w), modulo 256. numpy's `add.accumulate` takes 9 times as long."""
     levels_yx[0] = differences_yx[0]
     for y in range(1, levels_yx.shape[0]):
         for x in range(levels_yx.shape[1]):

@@ -1,9 +1,9 @@
-"""Compilation of loops over pixels by numba, and pixels in the byte order of the file.
+"""Compilation of loops over pixels by numba, and conversion of pixels from the byte order of the file.
 
 The loops compute in IEEE 754 float32 without fused multiply-add, so that every machine gives the same levels. Each
 count has the narrowest sufficient integer type, because LLVM can then use vector instructions. A loop is compiled again
-in each compiled function that calls it, so few loops call others. `tests/images/numpy_twins.py` contains a slow NumPy
-reference of each loop.
+in each compiled function that calls it, so few loops call other loops. `tests/images/numpy_twins.py` contains a slow
+NumPy reference of each loop.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Pixels = tuple[NDArray[np.uint32], bool]
 
 
 def discard_stale_cache(folder: Path) -> None:
-    """Delete numba's cached machine code in a folder unless every source file there is unchanged.
+    """Delete numba's cached machine code in a folder if a source file there has changed since the previous call.
 
-    numba recompiles a function if the function's own source file has changed. It does not check the source files of
-    the functions that it calls (numba manual, "Caching limitations"), and would continue to run their old code.
+    numba recompiles a function if the function's own source file has changed, but not if a called function in another
+    file has changed (numba manual, "Caching limitations").
     """
     files = ((path.name, path.stat()) for path in sorted(folder.glob("*.py")))
     fingerprint = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
@@ -72,7 +72,7 @@ def to_float32(bits: Any, swapped: Any) -> Any:
 
 @compiled
 def empty_flags(num: Any) -> Any:
-    """Make `num` false flags or a few more: a multiple of `FLAGS_PER_WORD`, as `append_places` needs."""
+    """Make `num` false flags; `num` is rounded up to a multiple of `FLAGS_PER_WORD` for `append_places`."""
     return np.zeros(-(-num // FLAGS_PER_WORD) * FLAGS_PER_WORD, np.bool_)
 
 

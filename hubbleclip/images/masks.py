@@ -1,4 +1,4 @@
-"""Masks of valid pixels: finite, not in the zero border, with a positive weight and without bad data-quality flags."""
+"""Masks of valid pixels. Valid pixels are finite and exposed, with a positive weight and no bad data-quality flag."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ MAX_ROWS_CHECKED = 200
 
 
 def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Find the finite pixels, and the places, int64 (n, 2), at which runs of zeros begin and end.
+    """Find the finite pixels, and the start and end, int64 (n, 2), of each run of zeros along a row.
 
-    A place is the index that a pixel would have in the flat image if each row had one more pixel. A run therefore ends
-    with its row.
+    Both are indices in a flattened image whose rows have one pixel more, so that no run continues in the next row.
     """
     valid_yx = np.empty(data_yx.shape, np.bool_)
     return valid_yx, _mark_finite(pixel_words(data_yx), valid_yx).reshape(-1, 2)
@@ -27,7 +26,7 @@ def find_finite(data_yx: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArra
 
 @compiled
 def _mark_finite(pixels: Any, valid_yx: Any) -> Any:
-    """Mark the finite pixels, and return the places at which runs of zeros begin and end, int64 (n,)."""
+    """Mark the finite pixels, and return the starts and ends of the runs of zeros, int64 (n,)."""
     # Both results are computed in one pass over the pixels, because reading the file's pages takes most of the time.
     (words_yx, swapped), (height, width), num = pixels, valid_yx.shape, 0
     is_zero, places = np.zeros(width + 2, np.bool_), np.empty(2 * width, np.int64)
@@ -99,14 +98,14 @@ def _invalid_places(valid_yx: Any) -> Any:
 
 
 def region_labels(runs: NDArray[np.int64], row_places: int) -> NDArray[np.int32]:
-    """Return for each run the number of the 4-connected region of runs to which it belongs.
+    """Label the 4-connected regions of runs; return the label of each run's region, int32 (n,).
 
     `scipy.ndimage.label` takes ten times as long, because it visits all pixels of the image.
     """
     from scipy.sparse import csr_array  # noqa: PLC0415 - the import takes 0.1 s, and many images have no zero border
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    # The runs are in order, so those of the next row that share a column with a run are consecutive: first to end - 1.
+    # The runs are sorted. The runs of the next row that share a column with a given run are therefore consecutive.
     first = np.searchsorted(runs[:, 1], runs[:, 0] + row_places, "right")
     end = np.maximum(np.searchsorted(runs[:, 0], runs[:, 1] + row_places), first)
     pointers = np.concatenate(([0], np.cumsum(end - first)))
@@ -143,7 +142,7 @@ def quality_flags(quality_yx: NDArray[Any], zero: int) -> NDArray[np.uint16]:
 def _is_whole_numbers(data_yx: NDArray[np.float32]) -> bool:
     """Return whether the finite pixels of a sample of rows are all integers and not all 0."""
     has_nonzero = False
-    # Rows are tested one by one. Most images are decided by the first row, so that little of a mapped file is read.
+    # Rows are tested one by one. The first row of most images has fractions, and then no further row is read.
     for row in data_yx[:: max(1, data_yx.shape[0] // MAX_ROWS_CHECKED)]:
         finite = row[np.isfinite(row)]
         if np.any(finite != np.rint(finite)):

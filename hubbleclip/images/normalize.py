@@ -24,9 +24,9 @@ ARCSEC2_PER_DEG2 = 3600.0**2
 COUNTS = ("COUNTS", "COUNT", "DN", "ADU", "CTS")
 ELECTRONS = ("ELECTRONS", "ELECTRON", "E-")
 MAX_OBJECT_SHARE = 0.2
-"""Share of a tile's area below which the extent of an object counts as small; see `small_object`."""
+"""An object is small if its height times its width is below this share of a tile's area; see `small_object`."""
 OBJECT_QUANTILES = (0.05, 0.95)
-"""An object lies between these quantiles of its bright pixels' rows and columns; a few distant pixels do not count."""
+"""An object extends between these quantiles of the rows and columns of the bright pixels, which excludes outliers."""
 OBJECT_MARGIN = 1.5
 """Side of the tile around a small object, in units of the object's longer extent between the `OBJECT_QUANTILES`.
 
@@ -39,7 +39,8 @@ class PreparedImage:
     """An image that is ready to be rendered.
 
     `good_yx`, bool (h, w), is the mask of the valid pixels that no cosmic ray has hit; `rays` are the pixels that were
-    hit. `cores` are the pixels of saturated cores without data; they are displayed, but are neither valid nor signal.
+    hit. `cores` are pixels without data in the saturated cores of stars. They are displayed with a filled-in value, but
+    they are not valid, and do not count as signal.
     """
 
     image: ScienceImage
@@ -50,7 +51,7 @@ class PreparedImage:
 
 
 def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
-    """Reject the cosmic rays of a single exposure, fit the stretch and fill the saturated cores without data.
+    """Reject the cosmic rays of a single exposure, fit the stretch, and fill the saturated cores that have no data.
 
     Cosmic rays are rejected before the fit, because their high values would determine the white level.
     """
@@ -59,7 +60,7 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
         lag_px = STEP_PX if image.is_drizzled else 1
         rays = reject_cosmic_rays(image.data_yx, image.valid_yx, image.star_contrast, image.saturated, lag_px)
     prepared = fit_image(image, image.valid_yx, settings, rays)
-    # saturated pixels of a single CCD exposure and of a preview are valid, so no core needs to be filled
+    # in a single CCD exposure and in a preview, saturated pixels are valid, so no core lacks data
     if image.may_have_cosmic_rays or image.stretch is not None:
         return prepared
     stretch = prepared.stretch
@@ -69,7 +70,7 @@ def prepare_image(image: ScienceImage, settings: TileSettings) -> PreparedImage:
 def fit_image(
     image: ScienceImage, good_yx: NDArray[np.bool_], settings: TileSettings, rays: RayPixels = NO_RAYS
 ) -> PreparedImage:
-    """Fit the stretch of an image. If the settings ask for fixed fluxes, use these as the limits of the stretch."""
+    """Fit the stretch of an image. If the setting `limits` is "flux", the limits of the stretch are fixed fluxes."""
     stretch = image.stretch or fit_stretch(image.data_yx, good_yx, settings)
     if settings.limits == "flux":
         stretch = apply_flux_limits(stretch, image)
@@ -90,7 +91,7 @@ def flux_per_unit(image: ScienceImage) -> float:
     if quantity not in COUNTS + ELECTRONS or time not in {"", "S", "SEC", "SECOND"}:
         words = f"the unit is {image.unit!r}, not electrons or counts, in total or per second"
         raise ImageError("no_flux_scale", words)
-    # Totals are divided by the exposure time, and counts are multiplied by the gain.
+    # A total (a unit without a time) is divided by the exposure time, and counts are multiplied by the gain.
     electrons = 1.0 if quantity in ELECTRONS else image.gain
     seconds = 1.0 if time else image.exposure_s
     if not electrons or not seconds or seconds <= 0:
@@ -102,11 +103,11 @@ def flux_per_unit(image: ScienceImage) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TileRows:
-    """The pixels of a row of tiles, as arrays (size_px, w) that span the image and any tiles that extend beyond it.
+    """The pixels of a row of tiles, as arrays (size_px, w).
 
-    `values_yx` are the pixel values with isolated bad pixels repaired, `shown_yx` is the mask of the good and the
-    repaired pixels, and `valid_yx` is the mask of the valid pixels. `left` is the column of the image at which the
-    arrays begin; it is at most 0.
+    The arrays are as wide as the image, plus padding where tiles extend beyond the image. `values_yx` are the pixel
+    values with isolated bad pixels repaired, `shown_yx` is the mask of the good and the repaired pixels, and `valid_yx`
+    is the mask of the valid pixels. `left` is the column of the image at which the arrays begin; it is at most 0.
     """
 
     values_yx: NDArray[np.float32]
@@ -154,10 +155,10 @@ def assess_tiles(
         valid_share = num_valid / num_inside
         bright_share = num_bright / max(1, num_valid)  # `num_valid` may be 0 if `min_valid_share` is 0
         if valid_share < settings.min_valid_share:
-            words = f"{valid_share:.1%} of the pixels are valid, needs {settings.min_valid_share:.0%}"
+            words = f"{valid_share:.1%} of the pixels are valid, minimum {settings.min_valid_share:.0%}"
             yield ImageError("too_little_valid", words)
         elif bright_share < MIN_SIGNAL_SHARE:
-            words = f"{bright_share:.3%} of the pixels rise above the sky, needs {MIN_SIGNAL_SHARE:.3%}"
+            words = f"{bright_share:.3%} of the pixels rise above the sky, minimum {MIN_SIGNAL_SHARE:.3%}"
             yield ImageError("no_signal", words)
         else:
             yield valid_share
@@ -168,8 +169,8 @@ def count_bright(values_yx: Any, valid_yx: Any, x0: Any, limits: Any, enough: An
     """Count the valid pixels of a tile whose 3x3 mean height is above a threshold; the count may stop at `enough`.
 
     The arrays contain a row of tiles, (side, w), and `x0` is the first column of the tile. `limits`, float32 in the
-    image's unit, are the sky, the value to which heights above the sky are limited, and the threshold of the mean
-    height. The height of a pixel that is not valid is 0.
+    image's unit, are the sky, the maximum height above the sky, and the threshold of the mean height. Greater heights
+    are set to the maximum, and the height of an invalid pixel is 0.
     """
     side, (sky, ceiling, threshold) = len(values_yx), limits
     heights_yx, sums = np.empty((side, side), F32), np.empty(side + 2, F32)

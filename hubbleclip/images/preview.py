@@ -23,8 +23,8 @@ MIN_WHITE_SHARE = 0.001
 JPEG_BYTES = 1_000_000_000
 """Maximum memory, in bytes, for decoding and cutting a preview."""
 BYTES_PER_PIXEL, BYTES_PER_COEFFICIENT = 16, 2
-"""Upper estimates of a decoder's memory in bytes: per decoded pixel; and per pixel and colour of the file, because a
-decoder may hold the DCT coefficients of the whole file.
+"""Upper estimates of a decoder's memory in bytes: for each decoded pixel, and for each DCT coefficient of the file. The
+file has one coefficient per pixel and colour, and a decoder may hold all of them.
 """
 NOISE_LEVELS = 1.0
 """Assumed noise of a preview in levels: the step between two levels."""
@@ -48,10 +48,10 @@ def read_previews(
 def read_luminance(
     content: Path | bytes, max_pixels: int, enough_px: int | None = None
 ) -> tuple[NDArray[np.uint8], float]:
-    """Return the luminance (ITU-R BT.601) of a JPEG file, top row first, and the side of an array pixel in file pixels.
+    """Return the luminance (ITU-R BT.601) of a JPEG file, top row first, and the factor by which its sides were shrunk.
 
     If `enough_px` is given, the decoder may shrink the image by a factor of up to 8, as long as no side becomes shorter
-    than `enough_px`. Raises ImageError; an OSError of the system is raised unchanged.
+    than `enough_px`. Raises ImageError. An OSError whose number is in `errors.SYSTEM_ERRNOS` is raised unchanged.
     """
     try:
         data = content if isinstance(content, bytes) else content.read_bytes()
@@ -99,7 +99,7 @@ def white_border(levels_yx: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def border_level(levels_yx: NDArray[np.uint8]) -> int:
     """Compute the grey level that fills the area outside an image.
 
-    The level is the median of the outermost pixels, or the median of all pixels if that is darker.
+    The level is the median of the outermost pixels or the median of all pixels, whichever is darker.
     """
     border = np.concatenate([levels_yx[0], levels_yx[-1], levels_yx[:, 0], levels_yx[:, -1]])
     level = _lower_median(border)
@@ -109,6 +109,6 @@ def border_level(levels_yx: NDArray[np.uint8]) -> int:
 
 
 def _lower_median(levels: NDArray[np.uint8]) -> int:
-    """Return the median of levels (n,), the lower of the middle two; `np.percentile` takes ten times as long."""
+    """Return the median of levels (n,); for an even n, the lower of the two middle levels."""
     middle = (levels.size - 1) // 2
     return int(np.partition(levels, middle)[middle])

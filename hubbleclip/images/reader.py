@@ -102,7 +102,7 @@ class ScienceImage:
     gain : float or None
         Gain in electrons per count.
     flux_density : float or None
-        Flux density f_nu in Jy that gives a pixel value of 1 per second; None if the header has no calibration.
+        Flux density f_nu in Jy of a source with a count rate of 1 per second; None if the header has no calibration.
     shrink : float
         Side of a pixel of this image in pixels of the file.
     note : str or None
@@ -200,14 +200,14 @@ def _open_plain(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
 def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: int) -> None:
     """Decompress a gzip file. Raises ImageError where it is damaged or unpacks to too many bytes."""
     limit = max(ALWAYS_UNPACKED_BYTES, MAX_UNPACKED_RATIO * packed_bytes)
-    advice = f"more than {MAX_UNPACKED_RATIO} times its size, as no noisy image does: unpack it with gunzip to use it"
+    advice = f"more than {MAX_UNPACKED_RATIO} times its size, unlike any noisy image: unpack it with gunzip to use it"
     if limit > max_bytes:
-        limit, advice = max_bytes, "more than an image of tiles.max_pixels can have: raise that setting"
+        limit, advice = max_bytes, "more than an image of tiles.max_pixels pixels can need: raise this setting"
     try:
         with gzip.GzipFile(fileobj=source) as stream:
             target.writelines(chunks(stream.read, limit))
     except TooLargeError as error:
-        raise ImageError("too_large", f"the gzip file of {packed_bytes} bytes unpacks to {limit}, {advice}") from error
+        raise ImageError("too_large", f"the {packed_bytes}-byte gzip file unpacks to over {limit}, {advice}") from error
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -217,7 +217,7 @@ def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: 
 
 
 def unreadable(error: BaseException) -> ImageError:
-    """Convert an error to an ImageError of one line; an OSError of the system (`SYSTEM_ERRNOS`) is raised unchanged."""
+    """Convert an error to an ImageError of one line; raise an OSError whose number is in `SYSTEM_ERRNOS` unchanged."""
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRNOS:
         raise error
     return ImageError("unreadable", " ".join(f"{type(error).__name__}: {error}".split())[:200])
@@ -240,7 +240,7 @@ def _find_layers(
 
 
 def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
-    """Return a function that looks up a keyword in `header`, then in `primary`; it gives None for blank values."""
+    """Return a function that looks up a keyword in `header`, then in `primary`, and skips blank values; see `Look`."""
 
     def look(key: str) -> Any:
         values = (source[key] for source in (header, primary) if key in source)
@@ -253,7 +253,7 @@ def _looker(header: pyfits.Header, primary: pyfits.Header) -> Look:
 def _check_layer(hdus: pyfits.HDUList, layer: Layer, max_pixels: int, file: IO[bytes]) -> None:
     """Check the headers of a layer's extensions.
 
-    Raises ImageError where the image does not show the sky, has too many pixels, or is longer than the file.
+    Raises ImageError if the image does not show the sky, is too large, is truncated or has a faulty compression.
     """
     hdu = hdus[layer.extension]
     problem = cameras.not_sky_reason(_looker(hdu.header, hdus[0].header))
@@ -331,9 +331,9 @@ def _read_image(hdus: pyfits.HDUList, layer: Layer, file: IO[bytes]) -> ScienceI
 def _is_combined(look: Look) -> bool:
     """Return whether the header shows that cosmic rays were rejected by a comparison of several exposures.
 
-    CRSPLIT is not used, because it is the planned number of exposures, which each single exposure states too. NDRIZIM
-    is the number of drizzled chips. An exposure may have two chips, so the exposure names of the first and the last
-    drizzle input are compared.
+    CRSPLIT is not used: it is the planned number of exposures, and the header of every single exposure contains it too.
+    NDRIZIM is the number of drizzled chips. Two chips may be from one exposure, so the exposure names of the first and
+    the last drizzle input are compared.
     """
     num_drizzled, num_combined = look("NDRIZIM"), look("NCOMBINE")
     if look("CRCORR") == "COMPLETE" or (isinstance(num_combined, int) and num_combined > 1):
@@ -358,8 +358,8 @@ def _is_mapped(hdu: Any) -> bool:
 def _map_pixels(hdu: Any, layer: Layer, file: IO[bytes]) -> tuple[mmap.mmap, NDArray[Any]]:
     """Map the stored values of an extension from the file, and return the memory map and the values.
 
-    If the file became shorter while it is mapped, the system would kill the process (SIGBUS). Products are therefore
-    only replaced by a rename, never overwritten.
+    If a mapped file is shortened, the system kills a process that reads the missing part (SIGBUS). Products are
+    therefore replaced by a rename, never overwritten.
     """
     height, width = hdu.shape[-2:]
     dtype = np.dtype(pyfits.hdu.image.BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")

@@ -1,4 +1,4 @@
-"""Colour tiles, made from images in three filters of a visit that are aligned on the sky.
+"""Colour tiles. The images of a visit in three filters are aligned on the sky and combined.
 
 The filter with the longest wavelength is red. All bands share one black level and one scale in f_nu, so that a source
 of equal f_nu in the three bands is white. On the display scale of this module, 0 is black and 1 is white.
@@ -32,7 +32,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
     if len(by_wavelength) < NUM_PARTS:
         return ()
     blue, *between, red = sorted(by_wavelength)
-    # Green is the filter nearest to the geometric mean of blue and red, whose square is blue * red.
+    # Green is the filter nearest to the geometric mean of blue and red. The square of this mean is blue * red.
     middle = min(between, key=lambda wavelength: abs(wavelength**2 - blue * red))
     return by_wavelength[red], by_wavelength[middle], by_wavelength[blue]
 
@@ -40,7 +40,7 @@ def pick_parts(wavelengths_nm: Mapping[str, float]) -> tuple[str, ...]:
 def cut_colour(
     parts: Sequence[Iterable[ScienceImage]], product_sha256s: Sequence[str], settings: TileSettings
 ) -> CutResult:
-    """Cut colour tiles from the images of a red, a green and a blue product, on the native grid of the green one."""
+    """Cut colour tiles from the images of three products (red, green, blue), on the native grid of each green image."""
     outcomes: list[Outcome] = []
     errors: list[ImageError] = []
     red, middle, blue = (_prepare_all(images, settings) for images in parts)
@@ -75,7 +75,7 @@ def _prepare_all(images: Iterable[ScienceImage], settings: TileSettings) -> list
 
 
 class ColourScale(NamedTuple):
-    """Display scale that all bands of an image share, in Jy / arcsec2 above the sky of each band."""
+    """Display scale of all bands of an image in Jy / arcsec2; `black` and `white` are relative to each band's sky."""
 
     black: float
     white: float
@@ -97,7 +97,7 @@ def _common_scale(bands: Sequence[PreparedImage], settings: TileSettings) -> Col
 def _flux_per_unit(shown: PreparedImage) -> float:
     """Return the f_nu in Jy / arcsec2 that gives a pixel value of 1.
 
-    It is 1 if the header has no flux calibration, as in images of surface brightness, or if the image has no WCS.
+    Returns 1 if the image has no WCS or no flux calibration, for example if its unit is a surface brightness already.
     """
     image = shown.image
     if image.flux_density is None or image.wcs is None:
@@ -108,7 +108,7 @@ def _flux_per_unit(shown: PreparedImage) -> float:
 
 
 def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
-    """Return the displayed pixel values above the sky in Jy / arcsec2; NaN where a pixel is not displayed."""
+    """Return the displayed pixel values minus the sky, in Jy / arcsec2; NaN where a pixel is not displayed."""
     height, width = shown.good_yx.shape
     rows = read_rows(shown, [(0, 0)], height)
     flux_yx = (rows.values_yx - np.float32(shown.stretch.sky)) * np.float32(_flux_per_unit(shown))
@@ -117,7 +117,7 @@ def _above_sky(shown: PreparedImage) -> NDArray[np.float32]:
 
 
 def _align(sources: Sequence[PreparedImage], target: PreparedImage) -> NDArray[np.float32]:
-    """Resample the values above the sky to the pixels of `target` (bicubic); NaN where no source image has a value."""
+    """Resample sky-subtracted values to the pixels of `target` (bicubic); NaN where no source image has a value."""
     with needing("colour", "tiles.colour"):
         from reproject import reproject_interp  # noqa: PLC0415 - reproject is optional, and slow to import
     place = {"output_projection": target.image.wcs, "shape_out": target.good_yx.shape, "return_footprint": False}

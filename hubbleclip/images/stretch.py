@@ -20,25 +20,24 @@ SAMPLE_PIXELS = 1 << 18
 CLIP_SIGMA = 3.0
 CLIP_ROUNDS = 12
 MIN_RANGE_SIGMA = 30.0
-"""Minimum difference between white and black, in sigmas of the noise. It keeps an empty field dark."""
+"""Minimum difference between white and black, in sigmas of the noise. This minimum keeps an empty field dark."""
 FLAT_SOFTENING = 0.5
-"""Softening for a bright object of flatness 1, as a share of white - sky; see `flatness`."""
+"""Softening if `flatness` is 1, in units of white - sky - `MIN_RANGE_SIGMA` * noise."""
 SKY_DEPTH = 0.2
 """Minimum difference between sky and black, in units of the softening."""
 FILLED_RATIOS = (1.5, 20.0)
-"""Two ratios of the noise from sigma clipping to the noise between pixels. At the first, an object begins to fill the
-frame; at the second, it fills the frame. In between, the filled share is linear in the logarithm of the ratio.
+"""Limits of the ratio of the noise from sigma clipping to the noise from pixel differences (`lagged_noise`). An object
+begins to fill the frame at the first limit, and fills the whole frame at the second limit. In between, the filled share
+is linear in the logarithm of the ratio.
 """
 EDGE_SHARE = 0.04
-"""Width of the image's edge, which gives another estimate of the sky, as a share of the image's sides."""
+"""Width of the image's edge, as a share of the image's side. The edge gives another estimate of the sky."""
 MIN_EDGE_SHARE = 0.3
-"""Minimum share of valid pixels in the edge; otherwise the edge is that of a rotated frame and is not used."""
+"""Minimum share of valid pixels in the edge. The edge of a rotated frame has fewer valid pixels, and is not used."""
 MAX_TIED_SHARE = 0.5
-"""If more than this share of the values are equal, the image consists of single photons: its quantiles are not
-interpolated.
-"""
+"""If more than this share of the values are equal, the image has few photons, and quantiles are not interpolated."""
 FILLED_SKY_RATE = 2.0
-"""Weight of `FILLED_SKY_QUANTILE` in the sky level, as a multiple of the share of the frame that an object fills."""
+"""The weight of `FILLED_SKY_QUANTILE` in the sky level is min(1, this value times the filled share of the frame)."""
 FILLED_SKY_QUANTILE = 0.05
 """Quantile of the pixel values that is used as the sky level if an object fills the frame."""
 LAG_PX = 4
@@ -119,7 +118,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
     pixel_noise, edge_sky = lagged_noise(data_yx, valid_yx), edge_level(data_yx, valid_yx)
     sky, noise, spread = _sky_noise_spread(ordered, pixel_noise, edge_sky)
     black, white = kind.limits(ordered, sky, noise, settings)
-    # The sixth power makes the effect negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
+    # The sixth power makes `flat` negligible for star fields (flatness 0.2) but not for discs (flatness 0.9).
     bright_range = max(white - sky - MIN_RANGE_SIGMA * noise, 0)  # 0 for a faint object, which stays below white
     flat = FLAT_SOFTENING * flatness(ordered, sky, white) ** 6 * bright_range
     softening = max(settings.softening_sigma * noise, flat, spread)
@@ -132,7 +131,7 @@ def fit_stretch(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_], setti
 def flatness(ordered: NDArray[np.float32], sky: float, white: float) -> float:
     """Compute the number of pixels above 40 % of the range from sky to white, divided by the number above 4 %.
 
-    It is about 0.9 for the disc of a planet and 0.1 for a star field. `ordered` (n,) is in ascending order.
+    It is about 0.9 for the disc of a planet and at most 0.2 for a star field. `ordered` (n,) is in ascending order.
     """
     faint, bright = (bisect_left(ordered, np.float64(sky + share * (white - sky))) for share in (0.04, 0.4))
     return (len(ordered) - bright) / max(1, len(ordered) - faint)
@@ -143,7 +142,7 @@ def _sky_noise_spread(ordered: NDArray[np.float32], pixel_noise: float, edge_sky
     sky, noise = clipped_sky(ordered)
     filled = _filled_share(noise, pixel_noise)
     faint = _quantile(ordered, FILLED_SKY_QUANTILE)
-    # The filled share changes the sky faster than the softening, so that the faint parts of a nebula are not black.
+    # As `filled` rises, the sky falls faster than the spread grows. The faint parts of a nebula are then not black.
     sky = min(sky + min(FILLED_SKY_RATE * filled, 1) * (faint - sky), edge_sky)
     return sky, noise * (pixel_noise / noise) ** filled if filled else noise, filled * noise
 
@@ -185,7 +184,7 @@ def lagged_noise(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) -> f
 
 
 def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], stretch: Stretch) -> NDArray[np.uint8]:
-    """Convert pixel values to display levels, 0 to 255; where `shown_yx` is false, to the level of the sky."""
+    """Convert pixel values to display levels, 0 to 255; pixels where `shown_yx` is false get the level of the sky."""
     is_asinh, span = STRETCHES[stretch.kind].is_asinh, stretch.white - stretch.black
     top = math.asinh(span / stretch.softening) if is_asinh else span
     curve = (stretch.black, span, stretch.sky - stretch.black, 1 / stretch.softening, 255 / top)
@@ -196,7 +195,7 @@ def apply_stretch(values_yx: NDArray[np.float32], shown_yx: NDArray[np.bool_], s
 
 @compiled
 def _to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
-    """Convert pixel values, float32 (h, w), to display levels, uint8 (h, w); the sky's level where `shown_yx` is false.
+    """Convert pixel values, float32 (h, w), to levels, uint8 (h, w); pixels with false `shown_yx` get the sky's level.
 
     `curve` holds the parameters that `apply_stretch` computes.
     """
@@ -219,7 +218,7 @@ def _to_levels(values_yx: Any, shown_yx: Any, curve: Any) -> Any:
 
 @compiled
 def _natural_log(value: Any) -> Any:
-    """Compute the natural logarithm with an error of at most 5e-7 or two units in the last place.
+    """Compute the natural logarithm; the error is at most 5e-7 or two units in the last place, whichever is larger.
 
     The exponent is read from the bits, and a minimax polynomial approximates the logarithm of the mantissa. The
     function consists of additions and multiplications only. Unlike libm, it therefore gives the same bits on every
@@ -269,7 +268,7 @@ def _sorted_sample(data_yx: NDArray[np.float32], valid_yx: NDArray[np.bool_]) ->
 
 
 def _sampling_step(data_yx: NDArray[np.float32], max_samples: int) -> int:
-    """Return the step between sampled rows and columns that gives at most about `max_samples` pixels."""
+    """Return the step between sampled rows and columns; `max_samples` is the approximate maximum number of pixels."""
     return max(1, int(np.ceil(np.sqrt(data_yx.size / max_samples))))
 
 

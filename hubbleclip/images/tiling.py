@@ -37,9 +37,9 @@ from hubbleclip.images.stretch import Stretch, apply_stretch
 from hubbleclip.images.wcs import TileGeometry, field_geometry, tile_geometries
 
 MAX_LEFTOVER_SHARE = 0.25
-"""Maximum length along an axis that no tile covers, in units of a tile's side; half of it is at each edge."""
+"""Maximum uncovered length along an axis, in units of a tile's side; half of this length is at each edge."""
 AIM_DUPLICATE_SHARE = 0.125
-"""A tile around the aim point is cut only if all native tiles are farther away than this, in units of a tile's side."""
+"""No tile is cut around the aim point if a native tile is at most this distance away, in units of a tile's side."""
 
 Reader = Callable[[Any, TileSettings, str | None], Iterable[ScienceImage]]
 """Function that reads the images of a file.
@@ -209,10 +209,10 @@ def to_result(outcomes: Sequence[Outcome]) -> CutResult:
 
 
 def plan_grid(shape_yx: tuple[int, int], size_px: int, overlap_px: int, stride_px: int = 0) -> list[tuple[int, int]]:
-    """Plan a grid with the fewest tiles that cover an image, except for at most an eighth of a tile at each edge.
+    """Plan the fewest tiles that cover an image; at each edge, up to an eighth of a tile's side may stay uncovered.
 
-    Tiles overlap by at least `overlap_px`, or start exactly `stride_px` apart if that is not 0. The starts (y0, x0) are
-    returned row by row. Along an axis that is shorter than a tile there is one tile, whose start is negative.
+    Tiles overlap by at least `overlap_px`. If `stride_px` is not 0, tiles start exactly `stride_px` apart instead. The
+    starts (y0, x0) are returned row by row. If an axis is shorter than a tile, it has one tile with a negative start.
     """
     starts_y, starts_x = (
         _step_axis(length, size_px, stride_px) if stride_px else _plan_axis(length, size_px, overlap_px)
@@ -247,7 +247,7 @@ def _cut_image(image: ScienceImage, product_sha256: str, settings: TileSettings)
     """Yield the tiles and rejections of each view of an image, in the order of the grid. Raises ImageError."""
     height, width = image.data_yx.shape
     if min(height, width) < settings.min_side_px:
-        raise ImageError("too_small", f"{width} x {height} pixels, the shorter side must have {settings.min_side_px}")
+        raise ImageError("too_small", f"{width} x {height} pixels, but the minimum side is {settings.min_side_px}")
     # the image is prepared once, because all views share its mask and stretch
     prepared = prepare_image(image, settings)
     for view in settings.views:
@@ -266,10 +266,10 @@ def to_rejection(error: ImageError, *parts: object) -> TileRejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlacement:
-    """Position of a tile: `start_yx` is the first pixel of the tile in the rendered image, `size_px` the tile's side.
+    """Position of a tile in the rendered image: `start_yx` is the tile's first pixel, and `size_px` is the tile's side.
 
-    The rendered image of an overview is downsampled, and `shrink` is the side of its pixels in pixels of the file.
-    `is_in_grid` is true for a view that may have several tiles.
+    The rendered image of an overview is downsampled. `shrink` is the side of a rendered pixel in pixels of the file.
+    `is_in_grid` is true if the tile's view may have several tiles.
     """
 
     view: str
@@ -295,9 +295,9 @@ def cut_view(
 ) -> Iterator[Outcome]:
     """Yield the tiles and rejections at the placements, which must be sorted by row; each row is rendered as a whole.
 
-    `sha256s` has the hash of the product and, for a colour tile, the hashes of its three products. `render` takes
-    the first row, the first column and the width w of a row of colour tiles, and returns its levels (size_px, w, 3); by
-    default, the pixels are stretched to grey.
+    `sha256s` has the product's hash. For a colour tile, it has the green product's hash, followed by the hashes of red,
+    green and blue. `render` takes the first row, the first column and the width w of a row of colour tiles, and returns
+    its levels (size_px, w, 3); by default, the pixels are stretched to grey.
     """
     encode, suffix = (encode_rgb, ".png") if render else ENCODERS[settings.format]
     image, digest = shown.image, settings.digest()
@@ -333,7 +333,7 @@ def _build_tile(
 ) -> CutTile:
     """Build the record of a tile from its file (content and suffix) and the image from which it was cut."""
     image, (y0, x0) = shown.image, placement.origin_yx
-    # In the tile's id, the view of a colour tile includes the hashes of its products. `CutTile.view` does not.
+    # The id of a colour tile depends on the view and on the hashes of the products. `CutTile.view` is the view only.
     view = ":".join((placement.view, *sha256s[1:]))
     return CutTile(
         tile_id=paths.tile_id(sha256s[0], image.chip, y0, x0, digest, view=view),
@@ -419,7 +419,7 @@ def _overview(prepared: PreparedImage, settings: TileSettings) -> tuple[Prepared
 
 
 def _aim(prepared: PreparedImage, settings: TileSettings) -> tuple[PreparedImage, list[TilePlacement]]:
-    """Place one tile of native pixels around the aim point, unless a tile of the native grid shows nearly the same.
+    """Place one tile of native pixels around the aim point, unless a tile of the native grid has nearly this position.
 
     Raises ImageError `no_aim` if no aim point is known and the settings do not include the native view.
     """

@@ -24,13 +24,13 @@ WCS_CARD = re.compile(
 All other cards are ignored.
 """
 LOOKUP_CARD = re.compile(r"(CPDIS|DP\d|D2IM|CPERR|AXISCORR)")
-"""Matches the cards that refer to lookup tables in other extensions. A tile's header has no such extensions."""
+"""Matches the cards that refer to lookup tables in other extensions. A tile's header is stored without these tables."""
 PLANE_COLUMNS = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-"""Columns of the table in a WFPC2 file that gives the WCS of each plane of the cube."""
+"""Table columns in the file of a WFPC2 cube; each row of the table contains the WCS of one plane."""
 PROBES = np.linspace(0.1, 0.9, 5)
 """Positions along a tile's sides, as fractions of the side, at which the shift by the lookup tables is evaluated."""
 CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 1), (1, 0), (0.5, 0.5))
-"""Positions (y, x) of a tile's corners and centre, in units of its side, from the outer corner of its first pixel."""
+"""Positions (y, x) of a tile's corners and centre in units of its side; (0, 0) is the first pixel's outer corner."""
 SIP_TERM = re.compile(r"[AB]P?_(\d)_(\d)$")
 """Matches the keyword of a SIP coefficient. The two digits are the powers of the pixel offsets in x and y."""
 SIP_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
@@ -88,7 +88,7 @@ def read_wcs(hdus: pyfits.HDUList, extension: int, plane: int) -> WCS | None:
 
 
 def parse_wcs(text: str | None) -> WCS | None:
-    """Read the WCS of a tile from its header text; None if the tile has none, or an unusable one."""
+    """Read the WCS of a tile from its header text; None if the text is missing or its WCS is not usable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -99,7 +99,7 @@ def parse_wcs(text: str | None) -> WCS | None:
 
 
 def _plane_header(hdus: pyfits.HDUList, header: pyfits.Header, plane: int) -> pyfits.Header:
-    """Return a copy of the header with the WCS of a plane of a WFPC2 cube, from the file's table.
+    """Return a copy of the header with the WCS of one plane of a WFPC2 cube; the file's first table contains this WCS.
 
     The header is empty if the file has no such table or the table has no row for the plane.
     """
@@ -144,8 +144,8 @@ def tile_geometries(
 def pixel_area_deg2(wcs: WCS) -> float:
     """Compute the area of a pixel at the reference point of a WCS.
 
-    The result equals that of astropy's `proj_plane_pixel_area`. That function is not used, because it copies the
-    WCS, which takes as long as the sky positions of ten tiles.
+    astropy's `proj_plane_pixel_area` gives the same result, but it first copies the WCS. The copy takes as long as the
+    computation of ten tiles' sky positions.
     """
     return float(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
 
@@ -162,10 +162,10 @@ def field_geometry(
 
 
 def _downsampled_header(text: str, shrink: float, start_yx: tuple[int, int]) -> str:
-    """Convert the header text of an image to that of the downsampled image; parameters as for `field_geometry`."""
+    """Convert an image's header text for an overview tile; `start_yx` is the tile's start in the downsampled image."""
     header = pyfits.Header.fromstring(text, sep="\n")
     for axis, start in ((1, start_yx[1]), (2, start_yx[0])):
-        # CRPIX counts from 1, so the edge of the first pixel is at 0.5. Distances from that edge scale by `shrink`.
+        # CRPIX counts from 1, so the first pixel's edge is at 0.5. Distances from this edge are divided by `shrink`.
         header[f"CRPIX{axis}"] = (header[f"CRPIX{axis}"] - 0.5) / shrink + 0.5 - start
         header[f"CDELT{axis}"] = header.get(f"CDELT{axis}", 1.0) * shrink
     for key in header:
@@ -180,7 +180,7 @@ def _to_icrs(wcs: WCS, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the ICRS positions (n, 2), ra and dec in degrees, of 0-based pixels.
 
     FK5 of equinox 2000 is treated as ICRS, because the two differ by at most 0.1 arcsec. A missing equinox means 2000.
-    All positions are NaN in a frame that cannot be converted, for example one on the surface of a planet.
+    All positions are NaN if the frame cannot be converted, for example a frame on the surface of a planet.
     """
     equinox = 2000.0 if math.isnan(wcs.wcs.equinox) else wcs.wcs.equinox or 2000.0
     is_icrs = str(wcs.wcs.radesys or "ICRS").upper() in ("ICRS", "FK5") and abs(equinox - 2000) < 1

@@ -23,7 +23,7 @@ _BY_COLLECTION = {name: mission for mission in MISSIONS.values() for name in mis
 
 
 def mission_of_telescope(telescope: object) -> Mission:
-    """Find the mission that a FITS header's keyword TELESCOP names; `DEFAULT` for an unknown telescope."""
+    """Find the mission for a value of the FITS keyword TELESCOP; `DEFAULT` for an unknown telescope."""
     return _BY_TELESCOPE.get(str(telescope).strip().upper(), DEFAULT)
 
 

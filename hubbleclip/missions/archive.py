@@ -16,9 +16,9 @@ class SearchColumns:
     path
         Name of the mission in the address of the API.
     dataset
-        Column of the dataset's name, from which the observation's name is made.
+        Column of the dataset's name. In lower case, this name is the observation's name.
     columns
-        Name of each column in the search API, by the name of the same column in CAOM.
+        Mapping from a column's name in CAOM to the same column's name in the search API.
     images
         Search conditions, by column, that select images of the sky.
     intents
@@ -33,7 +33,7 @@ class SearchColumns:
     is_upper
         Whether the API takes names of datasets in upper case only.
     file_types
-        Value of CAOM's `productType`, by the search API's `type` of a file.
+        Mapping from a file's `type` in the search API to the file's `productType` in CAOM.
 
     """
 
@@ -68,9 +68,9 @@ class PublicBucket:
     paths
         Pairs of a pattern and a template. The pattern matches `observation/file`: the name of the observation for which
         MAST lists a file, and the file's name. The template (`re.Match.expand`) gives the file's path below
-        `path_prefix`. The path of a file whose names match no pattern is requested from MAST.
+        `path_prefix`. If no pattern matches, the file's path is requested from MAST.
     region
-        Region of the bucket at Amazon, in which reading it is fast and free.
+        Amazon region of the bucket. From a machine in this region, reads are fast and free.
 
     """
 
@@ -137,18 +137,18 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePins:
-    """Facts of an archive that do not change. `check-archive` checks each that is not None.
+    """Facts of an archive that do not change. `check-archive` compares the archive with every fact that is not None.
 
     Attributes
     ----------
     released_mjd
-        Range of release dates (MJD) in which the archive has some hundreds of observations of an instrument.
+        Range of release dates (MJD) with some hundreds of observations of the instrument that `check-archive` queries.
     proposal, file_names
         Number of a proposal, and the names of all its files that are chosen with the default settings.
     file
         A file of a few megabytes, which the check downloads.
     title
-        Number of a proposal, which need not be `proposal`, and its title.
+        Number and title of a proposal; the number may differ from `proposal`.
 
     """
 

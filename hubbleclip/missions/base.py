@@ -10,7 +10,7 @@ from hubbleclip.missions.archive import ArchivePins, ProposalPages, PublicBucket
 
 CCD, COUNTER, RAMP = "CCD", "photon counter", "infrared array read in ramps"
 """Kinds of detector, for `Camera.kind`."""
-PARALLEL = "parallel exposure: the named target is that of another instrument"
+PARALLEL = "parallel exposure: the named target belongs to another instrument"
 """Note on a tile of a parallel exposure, which is taken while the telescope is pointed for another instrument."""
 PRESS = "PRESS"
 """Instrument of an observation that is an image of a press release."""
@@ -43,17 +43,17 @@ class Camera:
     planes
         Maximum number of planes of an image cube in which each plane is one chip.
     filter_keywords
-        Groups of keywords that name the filters, in the order to try. An empty tuple means that the mission's
-        `HeaderConvention.filter_keywords` are used.
+        Groups of keywords that name the filters. The first group that names a filter is used. If the tuple is empty,
+        the mission's `HeaderConvention.filter_keywords` are used instead.
     nm_per_number
         Wavelength in nm of one unit of the number in a filter's name: 1 for F606W, 10 for F160W and F356W.
     pivots_nm
         Pivot wavelengths in nm, by filter name, of the filters whose names contain a number that is not their
         wavelength.
     star_contrasts
-        Largest ratio of a pixel of a star to the median of the 3x3 pixels around it, by wavelength in nm. It is linear
-        between these wavelengths, and constant beyond them. A pixel with a larger ratio is a cosmic ray. docs/tiles.md
-        derives the limits.
+        Largest ratio of a pixel of a star to the median of the 3x3 pixels around it, by wavelength in nm. The ratio is
+        interpolated linearly between these wavelengths, and is constant beyond them. A pixel with a larger ratio is a
+        cosmic ray. docs/tiles.md derives the limits.
     saturated_flags
         DQ bits of saturated pixels, as one integer mask. A saturated pixel is never taken for a cosmic ray.
 
@@ -83,8 +83,8 @@ class HeaderConvention:
     detector_keyword
         Keyword that names the detector of most instruments; empty where the instrument's name is enough.
     detectors
-        For each instrument whose detector is named by another keyword: that keyword, and the prefix that is put before
-        the keyword's value.
+        Exceptions to `detector_keyword`: for an instrument, the keyword that names the detector, and a prefix that is
+        put before the keyword's value.
     target_keywords
         Keywords of the target's name, in order of preference.
     aim_keywords
@@ -142,16 +142,16 @@ class ProductRanking:
     Attributes
     ----------
     names
-        Naming schemes of observations and files, in the order to try; the first that matches the whole name is used.
-        The key is the origin: what the data of such files were made from, such as `exposure`. Names are matched in
-        lower case, without the last part of a file's name, such as `_drz.fits`. The groups of a pattern are inserted
-        into `visit_templates`.
+        Naming schemes of observations and files: a pattern for each origin. The origin is what the data of a file were
+        made from, such as `exposure`. The first pattern that matches the whole name is used. A name is matched in
+        lower case, and without the last part of a file's name, such as `_drz.fits`. The groups of the pattern are
+        inserted into `visit_templates`.
     other_origin
         Origin of a file whose name matches none of the schemes.
     all_filters_origins
         Origins of images that combine all filters; empty if the mission makes no such images.
     visit_templates
-        `re.Match.expand` templates of a visit's name, in the order to try. The first non-empty result is used.
+        Templates of a visit's name for `re.Match.expand`. The first template that gives a non-empty name is used.
     mosaic
         Pattern of the names of observations that combine several visits. MAST also lists the exposures of these visits
         as separate observations.
@@ -159,14 +159,14 @@ class ProductRanking:
         Description of each kind of file by (origin, suffix), in order of preference. Files of other kinds are never
         chosen.
     single_cameras
-        Instruments of which one file holds the images of all detectors, although MAST's name of the instrument contains
+        Instruments whose files hold the images of all detectors, although MAST's name of the instrument contains only
         one detector.
     no_previews
         Suffixes of previews that are never chosen.
     tunable
         Pattern of the names of filters whose wavelength is set for each exposure.
     read_shares
-        Share of a file's bytes that is fetched if the extensions that no stage reads are skipped, by suffix.
+        For each suffix, the share of a file's bytes that is fetched. The other bytes are extensions that are not read.
 
     """
 
@@ -209,7 +209,7 @@ class ProductRanking:
         Returns
         -------
         str or None
-            The visit's name in lower case; None where the observation's name does not contain it.
+            The visit's name in lower case; None if the observation's name contains no name of a visit.
 
         """
         parsed = self.parse(obs_id)
@@ -217,7 +217,7 @@ class ProductRanking:
         return next(filter(None, expanded), None)
 
     def is_mosaic(self, name: str) -> bool:
-        """Check by its name whether an observation or file combines several visits.
+        """Check whether the name of an observation or file marks a combination of several visits.
 
         Parameters
         ----------
@@ -233,7 +233,7 @@ class ProductRanking:
         return self.visit(name) is None and self.mosaic.fullmatch(name.lower()) is not None
 
     def is_total(self, name: str) -> bool:
-        """Check by its name whether an observation or file combines all filters of a visit.
+        """Check whether the name of an observation or file marks a combination of all filters of a visit.
 
         Parameters
         ----------
@@ -260,7 +260,7 @@ class ProductRanking:
         Returns
         -------
         str
-            The name in upper case, without the detector for the `single_cameras`.
+            The name in upper case. The detector is removed if the instrument is in `single_cameras`.
 
         """
         family = instrument.upper().partition("/")[0]
@@ -302,7 +302,7 @@ class Mission:
     instruments
         Patterns of MAST's `instrument_name` that match the instruments with imaging cameras; each ends with a wildcard.
     other_modes
-        Pattern of the values of `instrument_name` (upper case) for modes of these instruments that take no images.
+        Pattern of `instrument_name` values (upper case) of modes that give no usable images, such as coronagraphy.
     products
         Naming schemes of files, and the order of preference among the files of a visit.
     cameras

@@ -9,12 +9,12 @@ from hubbleclip.missions.archive import ArchivePins, PinnedFile, ProposalPages, 
 from hubbleclip.missions.base import CCD, COUNTER, PRESS, RAMP, Camera, HeaderConvention, Mission, ProductRanking
 
 LONG_PASS_NM = {"F200LP": 488.0, "F350LP": 585.0, "F600LP": 744.0, "F785LP": 866.0, "F850LP": 904.0}
-"""Pivot wavelengths in nm of long-pass filters. The number in their names is the blue edge of the band instead.
+"""Pivot wavelengths (nm) of long-pass filters. The number in the name of a long-pass filter is its blue edge.
 
 Sources: WFC3 Instrument Handbook (IHB), tables 6.2 and 7.2; ACS IHB, table 5.1; WFPC2 IHB, table 3.1.
 """
 FILTER_KEYWORDS = (("FILTER",), ("FILTER1", "FILTER2"), ("FILTNAM1", "FILTNAM2"))
-"""Groups of filter keywords in the order to try: those of WFC3, NICMOS and STIS; of ACS; of WFPC2.
+"""Groups of filter keywords in the order to try. WFC3, NICMOS and STIS use the first, ACS the second, WFPC2 the third.
 
 WFPC2 headers have FILTER1 too, but its value is the number of a wheel position.
 """
@@ -22,11 +22,12 @@ FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTN
 
 # Data quality bits that make a pixel invalid, by camera. The comment above a camera's bits lists the harmless bits,
 # whose pixels stay valid. A "?" marks an uncertain meaning.
-LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel or beyond the aperture"}
-RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration from a pair"}
+LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel, or pixel beyond the aperture"}
+RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by calibration of a CR-SPLIT pair"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
-# As in drizzlepac (final_bits 336, for IR 528), stable hot pixels are valid, because the dark corrects them. Unstable
-# pixels and charge traps are not valid. docs/tiles.md compares each bit.
+# Stable hot pixels are valid, because the dark corrects them. Unstable pixels and charge traps are invalid. drizzlepac
+# makes the same choice: its parameter final_bits, the sum of the accepted DQ bits, is 336 (528 for WFC3/IR).
+# docs/tiles.md compares each bit.
 CCD_BAD = LOST | RAYS | {128: "bad in the bias", 512: "bad in the flat"}
 # Harmless DQ bits: 16 hot, 64 warm, 256 full well, 2048 A/D converter saturated, 16384 (perhaps a
 # satellite trail)
@@ -58,8 +59,9 @@ WFPC2_CONTRASTS = {300: 8.2, 439: 7.2, 606: 6.6}
 CAMERA = partial(Camera, pivots_nm=LONG_PASS_NM)
 WFPC2 = CAMERA(kind=CCD, bad_flags=WFPC2_BAD, planes=4, star_contrasts=WFPC2_CONTRASTS, saturated_flags=8)
 CAMERAS = {
-    # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filters: FILTER1 and FILTER2, one of which
-    # is CLEAR. Unit: ELECTRONS; ELECTRONS/S for _drc and _drz. Each of the two chips has a SCI; _drc and _drz have one.
+    # ACS Data Handbook 10, sections 2.2 and 3.4.3 (table 3.4 of DQ bits). Filter keywords: FILTER1 and FILTER2; the
+    # value of one of the two is CLEAR. A file has a SCI extension for each of the two chips, in ELECTRONS, but a _drc
+    # or _drz file has a single SCI extension, in ELECTRONS/S.
     "ACS/WFC": CAMERA(kind=CCD, bad_flags=ACS_BAD, raw_yx=(2068, 4144), light_yx=(2048, 4096), saturated_flags=FULL),
     "ACS/HRC": CAMERA(
         kind=CCD,
@@ -70,8 +72,9 @@ CAMERAS = {
         star_contrasts={435: 5.0},
     ),
     "ACS/SBC": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
-    # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter: FILTER. Unit: ELECTRONS for UVIS;
-    # ELECTRONS/S for IR, _drc and _drz. Each of the two UVIS chips has a SCI; _drc and _drz have one SCI.
+    # WFC3 Data Handbook 5, sections 2.2, 3.2 and table 3.3 of DQ bits. Filter keyword: FILTER. A UVIS file has a SCI
+    # extension for each of the two chips, in ELECTRONS, but a _drc or _drz file has a single SCI extension, in
+    # ELECTRONS/S. The unit of WFC3/IR is ELECTRONS/S.
     "WFC3/UVIS": CAMERA(
         kind=CCD,
         bad_flags=UVIS_BAD,
@@ -81,27 +84,30 @@ CAMERAS = {
         star_contrasts={336: 5.0, 606: 4.5},
         saturated_flags=FULL,
     ),
-    # An _ima file has a SCI for each read of the ramp (EXTVER 1 is the last), and SAMP extensions with read counts.
+    # An _ima file has a SCI extension for each read of the ramp; EXTVER 1 is the last read. Its SAMP extensions hold
+    # the number of reads used for each pixel.
     "WFC3/IR": Camera(kind=RAMP, bad_flags=IR_BAD, nm_per_number=10.0, raw_yx=(1024, 1024), light_yx=(1014, 1014)),
-    # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filters: FILTNAM1 and FILTNAM2; FILTER1 is a
-    # number. Unit: COUNTS. A _c0m file has four SCI, a _c0f file has four planes. DQ files (_c1m, _c1f) are not read.
+    # WFPC2 Data Handbook 4, sections 2.2, 3.3 (table 3.5 of DQ bits). Filter keywords: FILTNAM1 and FILTNAM2
+    # (FILTER1 is a wheel position). Unit: COUNTS. A _c0m file has four SCI extensions, and a _c0f file has a cube of
+    # four planes. DQ files (_c1m, _c1f) are not read.
     "WFPC2": WFPC2,
-    # HST Data Handbook 3 (1997), part WF/PC. The DQ bits are assumed to be those of WFPC2. A _c0f file of each of the
-    # two cameras has four planes, one per chip.
+    # HST Data Handbook 3 (1997), part WF/PC. The DQ bits are assumed to be those of WFPC2. WF/PC consisted of
+    # two cameras of four chips each. A _c0f file of either camera has four planes, one per chip.
     "WFPC": WFPC2,
-    # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter of the CCD: FILTER, because
-    # OPT_ELEM names the mirror (MIRVIS). Unit: COUNTS.
+    # STIS Data Handbook 7, sections 2.2, 2.5 (table 2.8 of DQ bits) and 3.4.2. Filter keyword of the CCD: FILTER.
+    # OPT_ELEM names the mirror (MIRVIS), not the filter. Unit: COUNTS.
     "STIS/CCD": CAMERA(kind=CCD, bad_flags=STIS_BAD, raw_yx=(1044, 1062), light_yx=(1024, 1024), saturated_flags=256),
     "STIS/FUV-MAMA": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
     "STIS/NUV-MAMA": CAMERA(kind=COUNTER, bad_flags=COUNTER_BAD),
     # HST Data Handbook 3 (1997), part FOC. Unit: COUNTS, in the primary HDU.
     "FOC": CAMERA(kind=COUNTER, bad_flags={1: "lost?", 2: "filled?", 4: "bad?"}, filter_keywords=FOC_FILTERS),
-    # NICMOS Data Handbook 8, sections 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is the SCI with EXTVER 1.
+    # NICMOS Data Handbook 8, section 2.2 (table 2.2 of DQ bits). Unit: COUNTS/S. The image is the SCI
+    # extension with EXTVER 1.
     "NICMOS": Camera(kind=RAMP, bad_flags=NICMOS_BAD, nm_per_number=10.0),
 }
 """HST cameras, by instrument and detector.
 
-The DQ of a drizzled file is used where the file has one. The WHT of a drizzled file is always used.
+The DQ extension of a drizzled file is used if it exists. The WHT extension of a drizzled file is always used.
 """
 
 _EXPOSURE = re.compile(r"(?P<root>[a-z][a-z0-9]{5})[a-z0-9]{3}")
@@ -120,7 +126,7 @@ _ALL_FILTERS = r"(?=(?:.*_)?(?:total|detection)(?:_|$))"
 
 _LEGACY = f"{_ADVANCED}(?:{_ROOT}(?:[a-z0-9]{{2,3}})?)?"
 """Matches the names of all products of visits and exposures. The patterns of Hubble Advanced Products are tried first,
-so only names of Hubble Legacy products reach this one.
+so this pattern is used only for names of Hubble Legacy products.
 """
 
 PRODUCTS = ProductRanking(
@@ -167,19 +173,20 @@ PRODUCTS = ProductRanking(
         ("wfpc2", "c0f"): "one exposure (WFPC2), older format",
         ("calibrated", "c0m"): "one exposure (WF/PC)",
         ("calibrated", "c0f"): "one exposure (WF/PC), older format",
-        # The calibration of the Hubble Legacy Archive ended in 2018.
+        # Legacy products come after single exposures, because the Hubble Legacy Archive ended its calibration in 2018.
         ("legacy", "drc"): "legacy product, corrected for charge transfer",
         ("legacy", "drz"): "legacy product",
-        # Until 2023, this was a quick look at one exposure of WFPC2, without rejection of cosmic rays; `drw` has
-        # replaced it.
+        # Until 2023, a `drz` file of WFPC2 was a quick look at one exposure, without rejection of cosmic rays. A `drw`
+        # file has replaced it.
         ("wfpc2", "drz"): "quick-look mosaic of one exposure (WFPC2), superseded",
         ("total", "drc"): "all filters of the visit together, corrected for charge transfer",
         ("total", "drz"): "all filters of the visit together",
         ("total", "drw"): "all filters of the visit together (WFPC2)",
         ("legacy total", "drz"): "all filters of the visit together, legacy product",
-        ("calibrated", "jpg"): "image of no stated kind",
+        ("calibrated", "jpg"): "image whose kind is not stated",
     },
-    # Of a drizzled file, SCI and WHT are read and CTX is not; of an exposure, SCI and DQ are read and ERR is not.
+    # Bytes read per pixel, divided by all bytes. In a drizzled file, SCI and WHT (4 bytes each) are read and CTX (4
+    # bytes) is skipped. In an exposure, SCI (4 bytes) and DQ (2 bytes) are read and ERR (4 bytes) is skipped.
     read_shares={"drz": 2 / 3, "drc": 2 / 3, "drw": 2 / 3, "flt": 0.6, "flc": 0.6},
 )
 
@@ -188,16 +195,16 @@ HEADER = HeaderConvention(
     detector_keyword="DETECTOR",
     detectors={"NICMOS": ("CAMERA", "NIC")},
     target_keywords=("TARGNAME", "OBJECT"),
-    # The proposer's target comes first, then the reference point of the aperture. The telescope puts the target on
-    # that point, apart from offsets (ACS Data Handbook, section 2.2).
+    # The first pair is the position of the proposer's target. The second pair is the reference point of the aperture.
+    # The telescope puts the target on the reference point or at an offset from it (ACS Data Handbook, section 2.2).
     aim_keywords=(("RA_TARG", "DEC_TARG"), ("RA_APER", "DEC_APER")),
     exposure_keywords=("EXPTIME",),
     proposal_keyword="PROPOSID",
     pi_keywords=("PR_INV_F", "PR_INV_M", "PR_INV_L"),
     moving_keyword="MTFLAG",
     moving_values=frozenset({"T", "TRUE"}),
-    # ATODGAIN is the measured gain of WFPC2 and STIS, CCDGAIN the commanded gain of ACS, WFC3 and STIS, ADCGAIN the
-    # gain of NICMOS.
+    # ATODGAIN is the measured gain of WFPC2 and STIS. CCDGAIN is the commanded gain of ACS, WFC3 and STIS. ADCGAIN is
+    # the gain of NICMOS.
     gain_keywords=("ATODGAIN", "CCDGAIN", "ADCGAIN"),
     disperser=re.compile(r"(G\d{3}[A-Z]?|PR\d{3}[A-Z]?|GRISM\w*|PRISM\w*)$"),
     element_keywords=("OPT_ELEM",),
@@ -240,7 +247,7 @@ SEARCH = SearchColumns(
 
 PINS = ArchivePins(
     released_mjd=(60_384.0, 60_387.0),  # three days of March 2024
-    # The chosen files: one per visit and filter, out of 142 files of 30 observations.
+    # The proposal has 142 files in 30 observations. One file is chosen for each visit and filter.
     proposal="17301",
     file_names=frozenset(
         f"hst_17301_{visit}_wfc3_uvis_{band}_if3x{visit}_drc.fits"
@@ -269,9 +276,10 @@ HST = Mission(
     bucket=PublicBucket(
         uri_prefix="mast:hst/product/",
         path_prefix="hst/public/",
-        # A name such as `j8pu0y010_drc.fits` is a rootname of nine characters and the kind of file. The last character
-        # is a letter for an exposure and a digit for a product of an association, whose folder has the name of the
-        # association: `j8ck01040/j8ck01041_drz.fits`. The folder of a file `hst_...` is not known.
+        # A name such as `j8pu0y010_drc.fits` consists of a rootname of nine characters and the kind of file. The last
+        # character of the rootname is a letter for an exposure, and a digit for a product of an association. A product
+        # is in the folder of its association: `j8ck01040/j8ck01041_drz.fits`. The folder of a file `hst_...` is not
+        # known.
         paths=(
             (
                 re.compile(

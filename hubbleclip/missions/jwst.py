@@ -17,8 +17,8 @@ stdatamodels, dqflags.pixel.
 CAMERA = Camera(
     kind=RAMP,
     bad_flags=BAD,
-    # The number is the wavelength in units of 10 nm (F356W: 3,560 nm), except in the two extra-wide filters, where it
-    # is an edge of the band (JDox, NIRCam filters, table 1).
+    # The number in a filter's name is the wavelength in units of 10 nm (F356W: 3,560 nm). In the two extra-wide
+    # filters, the number is not the pivot wavelength (JDox, NIRCam filters, table 1).
     nm_per_number=10.0,
     pivots_nm={"F150W2": 1671.0, "F322W2": 3247.0},
 )
@@ -46,9 +46,9 @@ PRODUCTS = ProductRanking(
         ("combined", "i2d"): "level 3: exposures combined and resampled",
         ("exposure", "i2d"): "level 2b: one exposure, resampled",
         ("exposure", "cal"): "level 2b: one calibrated exposure",
-        ("other", "jpg"): "image of no stated kind",
+        ("other", "jpg"): "image whose kind is not stated",
     },
-    # Two of the seven planes of four bytes per pixel are read: SCI and WHT, or SCI and DQ.
+    # A file has seven images of four bytes per pixel. Two of them are read: SCI and WHT (_i2d), or SCI and DQ (_cal).
     read_shares={"i2d": 2 / 7, "cal": 2 / 7},
 )
 

@@ -15,7 +15,7 @@ DOWNLOAD = "https://mast.stsci.edu/api/v0.1/Download/file?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link to another site, to which nothing is sent before a person clicks the link."""
+    """A link to another site. Nothing is sent to the other site before a person clicks the link."""
 
     text: str
     url: str

@@ -1,4 +1,4 @@
-"""Score a model, or features or scores of another program, on a benchmark of images and texts."""
+"""Evaluate a model on a benchmark of images and texts. Another program may supply the features or the scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from hubbleclip.training.runs import RUN, read_facts
 
 
 def open_dataset(place: str, settings: Settings) -> DatasetInfo:
-    """Open the dataset that has the benchmark's tiles: the one at `place`, or else the newest."""
+    """Open the dataset at `place`, or the newest dataset if `place` is empty, to read the benchmark's tiles."""
     return read_dataset(place or newest_dataset(layout_of(settings)))
 
 
@@ -51,18 +51,18 @@ def run_folder(name: str, settings: Settings) -> Path | None:
 
 
 def open_model(name: str, pretrained: str, settings: Settings) -> LoadedModel:
-    """Load a model for embedding."""
+    """Load the run `name`, else the model folder `name`, else the open_clip model `name` with weights `pretrained`."""
     run_dir = run_folder(name, settings)
     folder = run_dir or (Path(name) if name and Path(name).is_dir() else None)
     loaded = load_folder(folder) if folder else load_model(ModelSettings(name=name, pretrained=pretrained), seed=0)
     if not (folder or loaded.settings.weights):
-        raise EvaluationError(f"{name} has random weights: give --pretrained, a tag of open_clip or a file")
+        raise EvaluationError(f"{name} has random weights: give an open_clip tag or a file as --pretrained")
     return prepare_for_embedding(loaded, settings.evaluation.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a benchmark scores: a model, or a file of features or scores. `dataset` is a folder or URL of a dataset."""
+    """The model, file of features or file of scores to evaluate. `dataset` is the folder or URL of a dataset."""
 
     dataset: str = ""
     model: str = ""
@@ -73,14 +73,14 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Name of the entry. For a file, it is `model` or else the file's name, followed by the file's digest."""
+        """Name of the entry in the results. The name of a file includes the file's digest."""
         if file := self.scores or self.embeddings:
             return f"{self.model or file.name} ({sha256_file(file)[:16]})"
         return " ".join(filter(None, (self.model or "promoted run", self.pretrained)))
 
 
 def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
-    """Find the rows of samples in a dataset's manifest; EvaluationError if a picture differs or is missing."""
+    """Find the rows of samples in a dataset's manifest; EvaluationError if a tile is missing or its picture differs."""
     wanted = {sample.tile_id: sample.png_sha256 for sample in samples}
     rows = info.manifest.filter(pc.field("tile_id").isin(list(wanted))).sort_by("tile_id")
     found = dict(zip(rows["tile_id"].to_pylist(), rows["png_sha256"].to_pylist(), strict=True))
@@ -88,16 +88,16 @@ def rows_of(info: DatasetInfo, samples: Sequence[Sample]) -> pa.Table:
         missing = [name for name, sha256 in wanted.items() if found.get(name) != sha256]
         raise EvaluationError(
             f"the dataset {info.digest} lacks the pictures of {len(missing)} tiles, such as {missing[0]}:"
-            " give the dataset of which the items were made, or --embeddings or --scores without --rerank"
+            " give the dataset from which the items were made, or --embeddings or --scores without --rerank"
         )
     return rows
 
 
 def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Compute the scores of all pairs of an image and a text, as arrays (t, k) by name.
+    """Compute the scores of all images (t) for all texts (k), as arrays (t, k) by name.
 
-    The name `model` means the entry itself. `base` means the model from which the entry was fine-tuned; it exists only
-    if classes are ranked and the entry is a run. `reranked` means the scores after re-ranking, if this is wanted.
+    The array `model` has the scores of the entry. If the texts are classes and the entry is a run, the array `base` has
+    the scores of the run's base model. If `entry.rerank` is true, the array `reranked` has the scores after reranking.
     """
     client = OpenAICompatible(settings.captions) if entry.rerank else None  # checks settings before hours of scoring
     if entry.scores:
@@ -112,8 +112,8 @@ def scores_of(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Flo
 
 
 def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client: OpenAICompatible) -> Floats:
-    """Let a model that reads pictures rank the best images of each text again."""
-    rows_of(info, items.samples)  # raises an error if the dataset has other pictures
+    """Replace the scores of each text's `NUM_RANKED` best images so that a vision-language model decides the order."""
+    rows_of(info, items.samples)  # raises an error if the dataset lacks pictures of the items
     found_tk = scores_tk.copy()
     for column_t, text in zip(found_tk.T, items.texts, strict=True):
         best = np.argsort(-column_t, kind="stable")[:NUM_RANKED]
@@ -123,7 +123,7 @@ def reranked_scores(scores_tk: Floats, items: ItemSet, info: DatasetInfo, client
 
 
 def model_scores(items: ItemSet, entry: Entry, settings: Settings) -> dict[str, Floats]:
-    """Score each pair of an image (t) and a text (k) by a model, and by its base model if classes are ranked."""
+    """Score images (t) for texts (k) with the entry's model, and with a run's base model if the texts are classes."""
     info, batch_size = open_dataset(entry.dataset, settings), settings.evaluation.batch_size
     rows = rows_of(info, items.samples)
     models, is_classes = {"model": open_model(entry.model, entry.pretrained, settings)}, items.benchmark == OBJECTS
@@ -151,10 +151,10 @@ def open_items(
 ) -> tuple[ItemSet, list[dict[str, Any]]]:
     """Read frozen items (Parquet), or make items from a catalogue of objects (CSV).
 
-    Without a path, the items are made by the rule of the frozen benchmark.
-    The second value counts the objects and the tiles of each class. For frozen items it counts only tiles, because a
-    file of frozen items lists no objects. For the frozen benchmark it is empty.
-    `seen` has the proposals on which the model was trained.
+    Without a path, the items of the frozen image-text benchmark in the dataset at `place` are returned.
+    The second returned value is a list of classes with their numbers of objects and tiles. A Parquet file lists no
+    objects, so only the numbers of tiles are known. Without a path, the list is empty.
+    `seen` is the set of proposals on which the model was trained.
     """
     if path and path.suffix == ".parquet":
         items = read_items(path)
@@ -184,11 +184,11 @@ def benchmark(
     scores = {name: scores_tk.T for name, scores_tk in scores.items()}
     documents = [f"{metadata_text(sample)} {sample.main_caption}" for sample in items.samples]
     scores["bm25"] = bm25_scores(items.texts, documents)
-    scores["random"] = np.zeros_like(scores["bm25"])  # with equal scores, each metric has the value expected by chance
+    scores["random"] = np.zeros_like(scores["bm25"])  # with equal scores, each metric is at its chance level
     names = ("num_objects", "num_in_tiles", "num_in_training")
     totals: dict[str, int | None] = {name: sum(row.get(name, 0) for row in counts) for name in names}
     if seen is None or not totals["num_objects"]:
-        totals["num_in_training"] = None  # unknown without a run, without its dataset, or without objects
+        totals["num_in_training"] = None  # known only with a run, the run's dataset and a list of objects
     return common | {
         "catalogue": path and path.name,
         "catalogue_sha256": path and sha256_file(path),

@@ -22,12 +22,12 @@ ENTITY = "abstract_summary"
 
 
 def captions(settings: Settings) -> None:
-    """Make the summary and the search phrases of each abstract for which the selected writer has made none."""
+    """Make missing summaries and search phrases of abstracts by the caption backend that the settings select."""
     backend = open_backend(settings.captions)
     writer = writer_name(backend, settings.captions.seed)
     with open_stage("captions", settings) as stage:
         archive = settings.archive
-        if archive.proposals_file is not None and archive.folder is None:  # its proposals get captions too
+        if archive.proposals_file is not None and archive.folder is None:  # the file's proposals get captions too
             stage.catalog.upsert({"proposal": read_proposals_file(archive.proposals_file, archive.name)})
         sources = to_records(SourceText, pending_captions(stage.catalog, settings.captions, writer))
         step = Step(

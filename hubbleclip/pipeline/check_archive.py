@@ -24,7 +24,7 @@ from hubbleclip.pipeline.engine.stage import Stage, log, served_archive
 
 
 def pins_of(settings: Settings) -> ArchivePins:
-    """Return the recorded answers of an archive, with which a check compares the archive's current answers."""
+    """Return known facts about an archive, such as the files of a proposal, to compare with the archive's answers."""
     if settings.archive.name in MISSIONS:
         return MISSIONS[settings.archive.name].pins
     if settings.archive.name == "simulated":
@@ -46,7 +46,7 @@ def check_archive(settings: Settings, keep: Path | None = None) -> tuple[CheckRe
 
 
 def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:
-    """Compare an estimate with the free disk space; return whether it fits, and a line with advice if it does not."""
+    """Return whether the estimated files and tiles fit on the disk, and a line of text with the sizes."""
     place = next(path for path in (settings.root, *settings.root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     needed = estimated.file_bytes + estimated.tile_bytes
@@ -54,13 +54,13 @@ def disk_line(estimated: Estimate, settings: Settings) -> tuple[bool, str]:
     if needed > free and estimated.file_bytes and estimated.tile_bytes <= free:
         advice = ": set fetch.keep_fits = false, so that each file is deleted after it is cut"
     elif needed > free:
-        advice = ": set --data to a larger disk, or take a part of the archive by archive.since or archive.cycles"
+        advice = ": set --data to a larger disk, or select a part of the archive with archive.since or archive.cycles"
     files, tiles = decimal(round(estimated.file_bytes)), decimal(round(estimated.tile_bytes))
-    return needed <= free, f"{files} of files and {tiles} of tiles, {decimal(free)} are free at {place}{advice}"
+    return needed <= free, f"{files} for files and {tiles} for tiles; {decimal(free)} are free at {place}{advice}"
 
 
 def check_before_first(stage: Stage) -> None:
-    """Check a mission's archive before the first ingest, that is, while the catalog has no watermark of the archive."""
+    """Check a mission's archive before the first ingest from this archive."""
     settings = stage.settings
     is_real = settings.archive.name in MISSIONS and not settings.archive.from_raw and settings.archive.check_first
     if not is_real or stage.catalog.rows("SELECT 1 FROM watermark WHERE archive = ?", [settings.archive.name]):
@@ -78,8 +78,8 @@ def check_before_first(stage: Stage) -> None:
     if report.level is Level.STOPS:
         names = ", ".join(finding.what for finding in wrong if finding.level is Level.STOPS)
         raise ArchiveError(
-            f"the archive does not answer as needed ({names}): run `hubbleclip check-archive --profile NAME` for the"
-            " table, or set archive.check_first = false to ingest nevertheless"
+            f"the archive failed some checks ({names}): run `hubbleclip check-archive --profile NAME` to list all"
+            " results, or set archive.check_first = false to ingest nevertheless"
         )
 
 

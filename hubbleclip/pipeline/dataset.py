@@ -31,17 +31,17 @@ def run_here(stage: Callable[[Settings], Any], settings: Settings, label: str = 
 
 
 class Growth(NamedTuple):
-    """Digest of the newest dataset, and the number of its samples that the last training did not have."""
+    """Digest of the newest dataset, and number of its samples that are not in the dataset of the last training."""
 
     digest: str
     num_new: int
 
 
 def dataset(settings: Settings, run: RunStage = run_here) -> None:
-    """Query the archive, cut new files into tiles and build the dataset. Finished work is not repeated.
+    """Query the archive, cut new files into tiles and build the dataset. Work of earlier runs is not repeated.
 
-    When the archive fails, the later stages still process what was fetched before. The first error is raised at the
-    end.
+    If the archive fails, or too many items are rejected, the later stages still process the files that were fetched
+    before. The first error is raised at the end.
     """
     stages = [ingest, tiles, captions, shards] if settings.captions.backend else [ingest, tiles, shards]
     failed: ArchiveError | RejectedShareError | None = None
@@ -54,14 +54,14 @@ def dataset(settings: Settings, run: RunStage = run_here) -> None:
         except DatasetError as error:
             if failed is None:
                 raise
-            # The dataset probably has no sample, because the archive failed.
+            # An earlier error probably caused this error: without fetched files, the dataset has no sample.
             log.warning("%s failed: %s", stage.__name__, error)
     if failed is not None:
         raise failed
 
 
 def read_growth(layout: Layout) -> Growth | None:
-    """Count samples of the newest dataset that the last training did not have; trainings of controls do not count."""
+    """Count the samples that are new since the last training; trainings of the shuffled-pairs baseline are ignored."""
     with read_catalog(layout) as catalog:
         built = catalog.rows(NEWEST_DATASET)
         if not built:

@@ -31,7 +31,7 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
     catalog lacks.
     """
     if settings.store:
-        raise SettingsError(f"drop deletes no file of {settings.store}: files of a remote store can only be kept")
+        raise SettingsError(f"drop cannot be used with the remote store {settings.store}: its files are never deleted")
     with open_stage("drop", settings) as stage:
         catalog, digest = stage.catalog, settings.archive.digest()
         wanted = name if ":" in name else proposal_id_of(settings.archive.name, name)
@@ -45,11 +45,11 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
         holders = [row["name"] for row in catalog.rows(HOLDERS, {"tile_ids": tile_ids})]
         summary = f"{len(products)} products and {len(tiles)} tiles"
         summary = f"{len(proposal_ids)} proposal, {summary}" if proposal_ids else summary
-        summary += f"; these keep copies: {', '.join(holders)}" if holders else ""
+        summary += f"; tile copies remain in: {', '.join(holders)}" if holders else ""
         if not confirm(summary):
             return "nothing was dropped"
-        # The rejections come first, so that nothing is fetched again. The rows are removed last, because a second drop
-        # needs them to find what an interrupted drop has left.
+        # The rejections are written first, so that nothing is fetched again. The rows are deleted last: if this drop is
+        # interrupted, the next drop finds the remaining files by these rows.
         items = [("product", uri, "fetch") for uri in uris]
         items += [("proposal", one, work) for one in proposal_ids for work in ("products", "proposals")]
         new = [reject(*one, reason="dropped", detail="by hubbleclip drop", settings_digest=digest) for one in items]
@@ -64,9 +64,9 @@ def drop(settings: Settings, name: str, confirm: Callable[[str], bool]) -> str:
 
 
 def remove_files(stage: Stage, products: Sequence[dict[str, Any]], tiles: Sequence[dict[str, Any]]) -> None:
-    """Remove the files of products and tiles to which no other row refers."""
+    """Remove the files of products and tiles, except files that belong to other products too."""
     others = "SELECT path FROM product WHERE path IS NOT NULL AND NOT list_contains(?, uri)"
     used = {row["path"] for row in stage.catalog.rows(others, [[row["uri"] for row in products]])}
     for file in map(stage.layout.absolute, {row["path"] for row in (*products, *tiles) if row["path"]} - used):
-        if file.is_relative_to(stage.layout.root):  # files of the archive `local` are elsewhere, and are kept
+        if file.is_relative_to(stage.layout.root):  # a user's own files (archive `local`) are kept
             file.unlink(missing_ok=True)

@@ -51,10 +51,10 @@ def compare_on_val(stage: Stage, dataset_dir: Path, run_dirs: Sequence[Path]) ->
 
 
 def evaluate(settings: Settings, run: str = "", *, is_own: bool = False) -> Evaluated:
-    """Report on a run, and promote the run if it beats the promoted run on val.
+    """Write a report on a run, and promote the run if it beats the promoted run on val.
 
-    If `run` is empty, the newest run on the newest dataset is evaluated. If `is_own` is also true, the run that was
-    trained with these settings on this dataset is evaluated instead.
+    `run` is the id of the run. If `run` is empty, a run on the newest dataset is evaluated: the run that was trained
+    with these settings if `is_own` is true, otherwise the newest run.
     """
     layout = layout_of(settings)
     pull_catalog(layout)
@@ -89,7 +89,7 @@ evaluate_own = partial(evaluate, is_own=True)
 def write_evaluation(
     stage: Stage, dataset_dir: Path, run_dir: Path, shuffled_dir: Path | None, report_dir: Path
 ) -> None:
-    """Write the report, then write its rows to the catalog."""
+    """Write the report of a run, then write the rows of the run and the report to the catalog."""
     settings = stage.settings
     metrics = evaluate_run(
         readable_path(stage, dataset_dir),
@@ -122,7 +122,8 @@ def write_evaluation(
 def promote(stage: Stage, dataset_dir: Path, run_dir: Path) -> Promotion | None:
     """Decide whether a run replaces the promoted run.
 
-    The decision is made only once per run, unless the promoted run's folder was deleted.
+    The result is None if the run cannot be scored, or if the catalog already has a decision on the run. An earlier
+    decision is ignored if the folder of the promoted run was deleted.
     """
     before = promoted(stage.catalog, stage.layout)
     if before and stage.catalog.rows("SELECT run_id FROM promotion WHERE run_id = ?", [run_dir.name]):
@@ -154,7 +155,7 @@ def readable_path(stage: Stage, folder: Path) -> Path | str:
 
 
 def embedding_map(stage: Stage) -> EmbedMapFn | None:
-    """Make a parallel `map` that embeds tiles on the workers of a stage; None if the workers are threads."""
+    """Make a function like `map` that embeds tiles in parallel on separate workers; None if the workers are threads."""
     if not runner_of(stage.settings).is_separate:
         return None
 
@@ -167,7 +168,7 @@ def embedding_map(stage: Stage) -> EmbedMapFn | None:
 
 
 def embed_part(work: Callable[[TileRange], Floats], layout: Layout | None, part: TileRange) -> Floats:
-    """Embed one range of tiles; if `layout` is given, fetch the run's folder from the remote store first."""
+    """Fetch the run's folder from the remote store if `layout` is given, then embed one range of tiles."""
     if layout:
         pull_folder(layout, part.model.run_dir)
     return work(part)

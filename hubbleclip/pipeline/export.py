@@ -1,4 +1,4 @@
-"""Export the model of a run to a folder that other programs load, with a model card."""
+"""Export a run's model, with a model card, to a folder that other programs can load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger("hubbleclip.pipeline")
 
 
 def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = True, onnx: bool = True) -> Path:
-    """Export the model of a run to a new folder, with a model card, and return the folder."""
+    """Export a run's model, with a model card, to the new folder `out_dir`, and return this folder."""
     check_new(out_dir)
     layout = layout_of(settings)
     pull_runs(layout)
@@ -53,7 +53,7 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
         card = model_card(facts)
         write_text(building / CARD, card)
         write_text(building / LICENCE_FILE, card[card.index("## Licence") + 1 :])
-        # safetensors writes files that only their owner can read; here others must be able to read them
+        # safetensors writes files that only their owner can read, but other users must be able to read an export
         for path in filter(Path.is_file, building.rglob("*")):
             path.chmod((building / CARD).stat().st_mode)
         shutil.rmtree(out_dir, ignore_errors=True)
@@ -65,7 +65,7 @@ def export(run: str, out_dir: Path, settings: Settings, *, transformers: bool = 
 
 
 def write_formats(loaded: LoadedModel, folder: Path, *, transformers: bool, onnx: bool) -> list[str]:
-    """Write a model in each wanted format, and list the formats that other programs can read."""
+    """Write a model for open_clip and in the chosen formats; return the formats that work without this package."""
     write_open_clip(loaded, folder)
     formats = [] if is_longer_than_open_clip(loaded) else ["open_clip"]
     if transformers and has_clip_layers(loaded):

@@ -80,10 +80,10 @@ def list_reports(layout: Layout) -> list[Row]:
 
 
 def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) -> dict[str, str] | None:
-    """Read the headline metric of a run, its value by chance, and the address of the run's newest report.
+    """Read the headline metric of a run, the chance level of this metric, and the path of the run's newest report.
 
-    The item `problem` of the result says why no run is promoted; it is empty if one is. None is returned if the run has
-    no report.
+    The item `problem` of the result says why no run is promoted, and is empty if a run is promoted. The result is None
+    if the run has no report.
     """
     layout = layout_of(settings)
     with read_catalog(layout) as catalog:
@@ -105,7 +105,7 @@ def newest_result(settings: Settings, run: str = "", *, is_own: bool = False) ->
 
 
 def _headlines(catalog: Catalog, model: str = "fine_tuned") -> dict[str, str]:
-    """Read the headline metric of each run with its 95 % interval as text, by run id."""
+    """Read each run's headline metric and its 95 % interval, by run id, as a text such as `61.2 % (58.9-63.4)`."""
     return {row["run_id"]: row["text"] for row in catalog.rows(HEADLINES, [HEADLINE, model])}
 
 
@@ -115,7 +115,7 @@ def _minute(time: datetime | str) -> str:
 
 
 def explain(layout: Layout, tile_id: str) -> dict[str, Any]:
-    """Return the lineage of one tile, according to the published catalog, as one flat row."""
+    """Read the lineage of one tile from the published catalog, as one flat row."""
     with read_catalog(layout) as catalog:
         return explain_tile(catalog, layout, tile_id)
 
@@ -131,7 +131,7 @@ def explain_tile(catalog: Catalog, layout: Layout, tile_id: str) -> dict[str, An
         splits = newest[0].get(SPLIT_REPORT, {}).get("settings") if newest else None
         lineage["split_reason"] = reason_words(lineage["split_reason"], splits)
     product = layout.absolute(lineage["product_path"]) if lineage["product_path"] else None
-    # the file may be smaller than the archive's file, because extensions that no stage reads may be skipped
+    # the product's file may be smaller than in the archive, because extensions that no stage reads may be skipped
     lineage["product_bytes_on_disk"] = product.stat().st_size if product and product.is_file() else None
     return lineage | {
         f"dataset_{name}": described.get(name) for name in ("code_version", "settings_digests", "settings")

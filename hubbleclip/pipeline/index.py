@@ -30,11 +30,11 @@ from hubbleclip.search.stores.base import VectorStore
 from hubbleclip.training.checkpoints import model_digest
 
 BATCH_SIZE = 64
-"""Tiles per embedding batch: enough for a GPU, and little memory for a worker without one."""
+"""Tiles per embedding batch: enough to occupy a GPU, and few enough for the memory of a worker without a GPU."""
 APPEND_ROWS = 2048
-"""Number of tiles whose features are written together; after a kill, at most this number is embedded again."""
+"""Number of tiles whose features are written together. A killed run loses only features that are not written yet."""
 REWRITE_ROWS = 100_000
-"""Number of tiles whose features are in memory together when an index is written again."""
+"""Number of tiles whose features are in memory together when tiles are removed from an index."""
 MODEL_LOCK = threading.Lock()
 
 
@@ -55,10 +55,10 @@ class EmbeddedTiles(NamedTuple):
 
 
 def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int = APPEND_ROWS) -> None:
-    """Embed every current tile that the promoted model has not embedded yet, and use this model for searches.
+    """Embed every current tile that the promoted model has not embedded yet, and make searches use this model.
 
-    The features of all but the last batches survive a kill, and the next run embeds only the remaining tiles. Until the
-    stage ends, searches use the index as it was before.
+    If a run is killed, the next run keeps the features that were written, and embeds only the remaining tiles. Until
+    the stage ends, searches use the former index.
     """
     with open_stage("index", settings) as stage:
         run = promoted(stage.catalog, stage.layout)
@@ -79,7 +79,7 @@ def index(settings: Settings, *, batch_size: int = BATCH_SIZE, append_rows: int 
 
 
 def index_promoted(settings: Settings) -> None:
-    """Run the stage index after an evaluation, unless no run is promoted."""
+    """Run the stage `index` after an evaluation if a run is promoted; otherwise log a warning."""
     try:
         read_promoted(layout_of(settings))
     except EvaluationError as error:
@@ -89,9 +89,9 @@ def index_promoted(settings: Settings) -> None:
 
 
 def replace_features(layout: Layout) -> None:
-    """Replace the features of each model by the new features that `remove_from_index` has written completely."""
+    """Replace the stored features of each model for which `remove_from_index` has written new features."""
     for new in layout.index.glob(".*.new"):
-        old = new.with_suffix("")  # if a killed run leaves this folder, `remove_from_index` deletes it
+        old = new.with_suffix("")  # temporary folder of the former features
         folder = old.with_name(old.name[1:])
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -103,7 +103,7 @@ def replace_features(layout: Layout) -> None:
 def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
     """Remove tiles from the stored features of each model.
 
-    If the features of a model cannot be read, all of them are deleted.
+    If the features of a model cannot be read, all features of this model are deleted.
     """
     replace_features(layout)
     for folder in sorted(layout.index.glob("[!.]*/")):
@@ -129,7 +129,7 @@ def remove_from_index(layout: Layout, tile_ids: Collection[str]) -> None:
 
 
 def embed_pending(stage: Stage, store: VectorStore, run_dir: Path, batch_size: int, append_rows: int) -> None:
-    """Embed the current tiles that a store does not have, in order of tile id, so that equal tiles give equal files."""
+    """Embed current tiles that the vector store lacks, in order of tile id, so that equal tiles give equal files."""
     new = tiles_to_index(stage, store.tile_ids)
     pending = list(map(StoredTile, *(new[name].to_pylist() for name in StoredTile._fields)))
     log.info("index: %d tiles are indexed, %d are to be embedded", len(store.tile_ids), len(pending))

@@ -1,7 +1,7 @@
-"""Determine whether a command has work to do, without importing Prefect and torch, which takes seconds.
+"""Determine whether a command has work to do. Prefect and torch are not imported, because these imports take seconds.
 
-The checks read the published catalog. If the catalog may be out of date, the answer is yes, and the stage itself finds
-out whether it has work. Each check imports what it needs, because a command checks only its own stages.
+The checks read the published catalog. If this catalog may be out of date, the answer is yes, and the stage determines
+later whether it has work. Each check imports what it needs, because a command checks only its own stages.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def has_work(command: str, settings: Settings, *, of_snapshot: bool = False) -> 
         return False
     from hubbleclip.pipeline.ingest.run import poll
 
-    # The archive is asked last, because that takes seconds and writes the catalog.
+    # The archive is queried last, because the query takes seconds and writes the catalog.
     return settings.archive.from_raw or poll(settings)
 
 
@@ -61,18 +61,18 @@ def has_tiles(stage: Stage) -> bool:
 
 
 def has_captions(stage: Stage) -> bool:
-    """Return whether an abstract lacks its summary, or a file of proposals is to be read."""
+    """Return whether an abstract lacks its summary, or whether a file of proposals must be read."""
     from hubbleclip.captions.backends import writer_of
 
     settings = stage.settings
     if not settings.captions.backend:
-        return stage.name == "captions"  # it is run even so, and reports that no caption backend is set
+        return stage.name == "captions"  # the command runs, and reports that no caption backend is set
     is_read = settings.archive.proposals_file is not None and settings.archive.folder is None
     return is_read or bool(pending_captions(stage.catalog, settings.captions, writer_of(settings.captions)))
 
 
 def has_samples(stage: Stage) -> bool:
-    """Return whether a tile has no up-to-date split, or the newest dataset was not built from the current samples."""
+    """Return whether a tile needs a new split, or the samples have changed since the newest dataset was built."""
     from hubbleclip.dataset.build import inputs_digest
     from hubbleclip.dataset.manifest import DESCRIPTION
     from hubbleclip.dataset.samples import make_samples
@@ -112,7 +112,7 @@ def chosen_run(
 ) -> Path | None:
     """Find the run to evaluate: the run with the id `run`, or, if `run` is empty, the newest run on a dataset.
 
-    If `run` is empty and `is_own` is true, it is the run that was trained on the dataset with these settings.
+    If `run` is empty and `is_own` is true, find the run that was trained on the dataset with these settings.
     """
     if run:
         return find_run_by_id(layout, run)
@@ -135,7 +135,7 @@ def newest_run(layout: Layout, dataset_digest: str, *, is_shuffled: bool = False
 def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path | None:
     """Find the shuffled-pairs baseline with these settings on a dataset, or else the newest baseline on the dataset.
 
-    None if there is no baseline, or if the settings want none.
+    The result is None if there is no baseline, or if the settings disable the baseline.
     """
     if not settings.evaluation.shuffled_steps:
         return None
@@ -144,7 +144,7 @@ def control_run(layout: Layout, dataset_digest: str, settings: Settings) -> Path
 
 
 def trainings(settings: Settings) -> list[TrainSettings]:
-    """Return the settings of the trainings of a profile: the model, then the shuffled-pairs baseline if wanted."""
+    """Return the settings of each training of a profile: the model, then the shuffled-pairs baseline if enabled."""
     wanted = [settings.train]
     if settings.evaluation.shuffled_steps:
         control = {"shuffled": True, "steps": settings.evaluation.shuffled_steps, "resume": ""}
@@ -210,4 +210,4 @@ PARTS = {
     "dataset": DATASET,
     "pipeline": (*DATASET, "train", "evaluate", "index"),
 }
-"""Stages of each command."""
+"""Stages that each command runs, by the name of the command."""

@@ -1,6 +1,6 @@
-"""Find a run: by its id, or the promoted one, which is the best on val so far.
+"""Find a run by its id, or find the promoted run.
 
-Another run replaces the promoted run only if it is significantly better.
+The promoted run is the best run so far. Another run replaces it only if that run is significantly better on val.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def not_promoted(catalog: Catalog) -> EvaluationError:
 
 
 def find_run(layout: Layout, name: str) -> Path:
-    """Find the folder of a run by its path, or of a finished run by its id; HubbleclipError if there is none."""
+    """Find the folder of a run by its path or id. Raises HubbleclipError for the id of an unknown or unfinished run."""
     if (Path(name) / RUN).is_file():
         return Path(name).absolute()
     states = {folder.name: facts["status"] for folder, facts in runs_in(layout.runs)}
@@ -61,5 +61,5 @@ def find_run(layout: Layout, name: str) -> Path:
         raise EvaluationError(f"{layout.root} has no finished run: run `hubbleclip train` first")
     run_id = find_id(name, states, kind="run", listed_by="hubbleclip runs")
     if states[run_id] != FINISHED:
-        raise EvaluationError(f"the run {run_id} is not finished: run `hubbleclip train` again, which resumes it")
+        raise EvaluationError(f"the run {run_id} is not finished: run `hubbleclip train` again to resume it")
     return layout.runs / run_id

@@ -2,15 +2,16 @@
 
 The setting `store` is the URL of the remote store, such as `s3://bucket/prefix` or `file:///mnt/shared`.
 
-The working copy of the catalog, locks and unfinished files stay on a local disk, because a local disk is fast and
+Locks, unfinished files and the working copy of the catalog stay on a local disk, because a local disk is fast and
 supports file locks. A finished file is sent to the store under its path relative to the profile's root. Products,
 tiles, datasets, runs and reports are sent before the catalog has a row for them. The published catalog is sent last.
-File names are derived from the content or are never reused, so sending a file twice is harmless. A machine with an
+A file name is derived from the content or is used only once, so sending a file twice is harmless. A machine with an
 empty disk can continue from the store: the machine fetches the catalog first, then the files that a stage needs.
 Finished files are never removed from the store.
 
-Only one machine at a time may write the catalog. The store has no locks. A stage checks when it begins, and again
-before it sends the catalog, that no other machine has written the catalog in the meantime; otherwise it fails.
+Only one machine at a time may write the catalog, but the store has no locks. Instead, a stage compares the local
+catalog and the store's catalog, first when the stage begins and again before the local catalog is sent. The stage fails
+if both catalogs have changed.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def local_files(layout: Layout, stored: Iterable[str]) -> Iterator[None]:
 
 
 def send_to_store(layout: Layout, path: Path) -> None:
-    """Send a file to the store for another machine, which calls `collect_from_store`, and delete the local copy."""
+    """Send a file to the store, where another machine gets it by `collect_from_store`, and delete the local copy."""
     _put(layout, [path])
     path.unlink()
 
@@ -102,7 +103,7 @@ def send_to_store(layout: Layout, path: Path) -> None:
 def collect_from_store(layout: Layout, paths: Sequence[Path]) -> None:
     """Fetch files that other machines sent by `send_to_store`, and delete these files from the store."""
     if not paths:
-        return  # an empty list is an error on S3
+        return  # S3 refuses to delete an empty list of files
     _get(layout, paths)
     with service_errors(layout.store):
         _files(layout).rm([_address(layout, path) for path in paths])
@@ -130,7 +131,7 @@ def pull_datasets(layout: Layout, newest: Path | None) -> None:
 
 
 def pull_runs(layout: Layout, *whole: Path | None) -> None:
-    """Fetch the JSON files of all runs, and all files of the given runs."""
+    """Fetch the JSON files of all runs, and all files of the runs in `whole`."""
     pull_folder(layout, layout.runs, "*.json")
     for run_dir in filter(None, whole):
         pull_folder(layout, run_dir)
@@ -195,7 +196,7 @@ def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
         f"{_address(layout, layout.catalog)} and the local catalog have both changed since they were "
         f"synchronised: move {layout.root / 'catalog.*'} away and run again; "
-        "work that is only in the local catalog is repeated"
+        "work that only the local catalog records is repeated"
     )
 
 
@@ -240,10 +241,10 @@ def _get(layout: Layout, paths: Sequence[Path]) -> None:
 
 
 def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
-    """Return whether the store's copy has the same content as a local file; a wrong False only sends the file again.
+    """Return whether the store's copy has the same content as a local file; a false negative costs only an upload.
 
-    On S3, the ETag is compared: the MD5 digest of the file, or, for a file that was sent in parts, the digest of the
-    digests of the parts. In other stores, the contents are compared.
+    On S3, the ETags are compared. The ETag of a file is its MD5 digest. If the file was sent in parts, the ETag is the
+    MD5 digest of the MD5 digests of all parts. In other stores, the contents are compared.
     """
     if there is None or there["size"] != path.stat().st_size:
         return False
@@ -256,13 +257,13 @@ def _is_sent(layout: Layout, path: Path, there: dict[str, Any] | None) -> bool:
 
 
 def _digest_of_parts(file: BinaryIO) -> str:
-    """Compute the ETag that S3 gives a file which s3fs has sent in parts."""
+    """Compute the ETag that S3 assigns to a file that s3fs has sent in parts."""
     digests = [md5(part, usedforsecurity=False).digest() for part in iter(partial(file.read, PART_BYTES), b"")]
     return f"{md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
 def _listed(layout: Layout, folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size, ETag and the like of each file below a folder of the store, by path as in the catalog."""
+    """Return size, ETag etc. of each file below a folder of the store, by path relative to the profile's root."""
     files, root = _files(layout), _address(layout, folder)
     with service_errors(root):
         found = files.find(root, detail=True)

@@ -50,7 +50,8 @@ QUALIFY row_number() OVER (
 """
 """Query for the split assignment of one tile of each proposal. The tile may have been cut with other settings.
 
-If a tile was excluded for a permanent reason, this tile is used, because the reason holds for the whole proposal.
+If some tiles of a proposal were excluded for a permanent reason, one of these tiles is taken, because the reason holds
+for the whole proposal.
 """
 
 
@@ -80,9 +81,9 @@ def read_material(stage: Stage) -> Material:
 
 
 def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
-    """Read the summaries of abstracts, by proposal id and then by name of the writer.
+    """Read the summaries of abstracts, by proposal id and then by `AbstractSummary.writer`.
 
-    The summary by the writer that the settings select is also stored under the name `""`.
+    The summary by the caption backend that the settings select is also stored under the key `""`.
     """
     selected = writer_of(stage.settings.captions)
     found: dict[str, dict[str, AbstractSummary]] = {}
@@ -98,7 +99,7 @@ def read_summaries(stage: Stage) -> dict[str, dict[str, AbstractSummary]]:
 def split_tiles(stage: Stage, material: Material) -> dict[str, SplitAssignment]:
     """Assign every tile to a split.
 
-    The catalog stores the assignments of the random split scheme. The assignments of another scheme are stored only in
+    The catalog stores only the assignments of the random split scheme. The assignments of another scheme are stored in
     the datasets of that scheme. A tile whose assignment breaks its data contract is rejected and belongs to no split.
     """
     settings, datasets_dir = stage.settings.splits, stage.layout.datasets
@@ -129,7 +130,7 @@ def report_splits(
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Make the report on the splits, and its tables.
 
-    For comparison, the report counts the leaks that a random split of single tiles would have.
+    For comparison, the report counts the training tiles that would leak if single tiles were split at random.
     """
     by_text = [*text_links(material.proposals, settings), *material.same_files]
     leak = leak_report(material, by_text, settings)
@@ -206,7 +207,7 @@ def shards(settings: Settings) -> None:
 def pack_intact(
     stage: Stage, material: Material, samples: Sequence[Sample], assignments: Mapping[str, SplitAssignment]
 ) -> BuiltDataset | None:
-    """Pack the samples whose tiles are intact, and make the products of the other tiles pending again."""
+    """Pack the samples with intact tiles, and make the products of damaged tiles pending again."""
     if (built := reuse_dataset(stage, inputs_digest(samples, stage.settings.shards))) is not None:
         log.info("shards: %s is up to date", built.path)
         return None
@@ -222,7 +223,7 @@ def pack_intact(
 def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
     """Find an existing dataset that was built from the same samples and settings.
 
-    If another dataset is newer, the found dataset gets a later date, because trainings use the newest dataset.
+    If the found dataset is not the newest, its build time is renewed, because trainings use the newest dataset.
     """
     found = to_records(Dataset, stage.catalog.rows("FROM dataset WHERE inputs_digest = ?", [inputs_digest]))
     built = next((one for one in found if (stage.layout.absolute(one.path) / DESCRIPTION).is_file()), None)
@@ -232,7 +233,7 @@ def reuse_dataset(stage: Stage, inputs_digest: str) -> Dataset | None:
 
 
 def next_build_time(stage: Stage) -> datetime:
-    """Return a build time that makes a dataset the newest one, even if the clock was ahead at an earlier build."""
+    """Return a time later than the build time of every dataset, even if the clock was ahead at an earlier build."""
     return next_time(stage.catalog.rows("SELECT max(built_at) AS at FROM dataset")[0]["at"], "dataset")
 
 
@@ -248,7 +249,7 @@ def sample_tiles(stage: Stage, material: Material, assignments: Mapping[str, Spl
 
 
 def packing_map(stage: Stage, paths: Mapping[str, str]) -> MapFn[PlannedShard, PackedShard]:
-    """Make a parallel `map` that packs shards on the workers of a stage."""
+    """Make a function like `map` that packs shards in parallel on the workers of a stage."""
 
     def spread(work: Callable[[PlannedShard], PackedShard], shards: Sequence[PlannedShard]) -> list[PackedShard]:
         with_tiles = [(shard, [paths[sample.tile_id] for sample in shard.samples]) for shard in shards]

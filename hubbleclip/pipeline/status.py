@@ -18,13 +18,13 @@ from hubbleclip.training.runs import find_run, settings_digest
 
 NEWEST_DATASET = "SELECT digest, path, inputs_digest FROM dataset ORDER BY built_at DESC, digest LIMIT 1"
 NUM_LARGEST = 10
-"""Number of the largest proposals whose share of the samples is shown."""
+"""Maximum number of proposals that are shown with their share of the samples, largest first."""
 SUPERSEDED_FILES = """
 SELECT count(*) AS num_files, coalesce(sum(size_bytes), 0)::BIGINT AS size_bytes
 FROM (SELECT any_value(size_bytes) AS size_bytes FROM product WHERE path IS NOT NULL
       GROUP BY path HAVING bool_and(superseded_at IS NOT NULL))
 """
-"""Query for the number and the size of the files on disk to which no product in use refers."""
+"""Query for the number and total size of the files on disk that belong only to superseded products."""
 NEWEST_REPORT = """
 SELECT report.path, report.run_id, run.path AS run_path FROM report JOIN run USING (run_id) ORDER BY made_at DESC
 LIMIT 1
@@ -35,12 +35,12 @@ GROUP BY stage, reason ORDER BY stage, reason
 """
 EXCLUDED = "SELECT reason, num_tiles AS num FROM split_count WHERE reason IS NOT NULL ORDER BY reason"
 MAX_EXAMPLE = 120
-"""Maximum length, in characters, of the example that is shown for a reason."""
+"""Maximum length, in characters, of the example that is shown for each reason of rejection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Status of a profile, as written by `status --json`; a path is None when the file does not exist yet."""
+    """Status of a profile, as written by `status --json`; the path of a file that does not exist yet is None."""
 
     profile: str
     catalog: str | None = None
@@ -114,13 +114,13 @@ def status_lines(found: Status) -> Iterator[str]:
 
 
 def newest(catalog: Catalog, layout: Layout, sql: str, column: str, name: str = "") -> str | None:
-    """Return the first existing folder that a query finds, or the file `name` in this folder; None if none exists."""
+    """Return the first existing folder in the result of a query, joined with `name`; None if no folder exists."""
     folders = [layout.absolute(row[column]) for row in catalog.rows(sql)]
     return next((str(folder / name) for folder in folders if folder.exists()), None)
 
 
 def largest_proposals(tiles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Select the proposals with the most samples in the newest dataset."""
+    """Return the proposals with the most samples in the newest dataset, with the number and share of their samples."""
     total = sum(row["num_samples"] for row in tiles)
     return [
         {"proposal_id": row["proposal_id"], "num_samples": row["num_samples"], "share": row["num_samples"] / total}
@@ -146,7 +146,7 @@ def pending(
 
 
 def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str) -> dict[str, Any]:
-    """Count a writer's finished, failed and pending abstracts, and its phrases, requests and tokens."""
+    """Count finished, failed and pending abstracts, phrases, requests and tokens of the caption backend `writer`."""
     if not writer:
         return {}
     return catalog.named_query(
@@ -155,7 +155,7 @@ def read_caption_status(catalog: Catalog, settings: CaptionSettings, writer: str
 
 
 def caption_line(found: Mapping[str, Any]) -> str:
-    """Format the state of the captions as one line."""
+    """Format the result of `read_caption_status` as one line."""
     return (
         "{writer} wrote about {num_written} of {num_abstracts} abstracts, {num_failed} failed ({failed_share:.1%}),"
         " {num_ungrounded} of {num_named} phrases ungrounded ({ungrounded_share:.1%}), {num_calls} requests"

@@ -1,6 +1,6 @@
-"""Train on an immutable dataset directory, and write an immutable run directory; a sweep trains a grid of settings.
+"""Train on an immutable dataset directory, and write an immutable run directory.
 
-The catalog is only read.
+A sweep trains with each combination of a grid of settings. This module reads the catalog but never writes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Trained(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class StepReport:
-    """Reports the steps of a training: a line in the log at most every ten seconds, and a bar on a terminal.
+    """Reports the steps of a training, in a log line at most every ten seconds and in a bar on a terminal.
 
     `logged` is the time of the last log line, in seconds of the monotonic clock.
     """
@@ -73,10 +73,10 @@ def title_of(settings: TrainSettings) -> str:
 
 
 def check_training(settings: Settings) -> None:
-    """Check that the training can start, before an ingest that may take days; raises TrainingError.
+    """Raise TrainingError if the training cannot start; this is checked before an ingest, which may take days.
 
     The check looks for a GPU and loads the pre-trained weights. It is skipped if the training is finished and the
-    published catalog has no new file or tile.
+    published catalog shows no pending tiles or samples.
     """
     layout = layout_of(settings)
     pull_catalog(layout)
@@ -111,7 +111,7 @@ def train(settings: Settings) -> Trained:
 
 
 def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = run_here) -> list[dict[str, Any]]:
-    """Train each combination on the newest dataset; combinations that are already trained are skipped."""
+    """Train with each combination of the settings in `grid` on the newest dataset; trained combinations are skipped."""
     tried = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     settings = [read_settings(profile, overrides, nested(NO_BASELINE | values)) for values in tried]
     rows: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def sweep(profile: str, overrides: dict[str, Any], grid: Grid, run: RunStage = r
 
 
 def outcome(settings: Settings) -> dict[str, Any]:
-    """Return the finished run of these settings on the newest dataset, its best step, and its accuracy on val."""
+    """Return the id, best step and val accuracy of the finished run with these settings on the newest dataset."""
     layout = Layout(settings.root)
     digest = read_dataset(newest_dataset(layout)).digest
     run_dir = find_run(layout.runs, digest, settings_digest(settings.model, settings.train))

@@ -1,4 +1,4 @@
-"""Remarks on a search: the nearest tile if a place has none, words that no abstract has, texts that fit no tile."""
+"""Remarks on a search: no tile at the place, a word that no abstract has, or a text that fits no tile."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from hubbleclip.search.records import Cone, Mode, Note
 from hubbleclip.search.typed_queries import DESIGNATION, stays_text
 
 NUM_SHUFFLED, CHANCE_PERCENTILE = 64, 5
-"""Number of texts of random words, and percentile of their best word scores below which a text fits no tile.
+"""Number of random texts, and a percentile of their best scores. A text with a lower best score fits no tile.
 
-The percentile is low, because most words are rare, and a single rare word gives a tile a high score.
+The best score of a text is the highest word score of a tile for this text. The percentile is low, because most words
+are rare, and a single rare word gives a tile a high score.
 """
 MIN_LETTERS = 5
 """Minimum number of letters of an unknown word for which a similar known word is proposed."""
 MAX_PROPOSED = 3
-"""Maximum number of words of a text for which similar words are proposed; each needs a scan of all known words."""
+"""Maximum number of unknown words in a text for which similar words are proposed; finding a similar word is slow."""
 FOREIGN = re.compile(
     r"der|das|und|mit|ohne|eine|les|des|une|avec|sans|dans|los|las|gli|senza|uma|het|een|zonder|och"
     r"|.*[\u0400-\u1dff\u3040-\ud7ff].*"
 )
 """Matches frequent words of languages other than English, and words in scripts other than Latin and Greek."""
 ACCENTED = re.compile(r".*[\u00c0-\u024f].*")
-"""Matches words with accented letters. A text with several of them counts as not English; one may be a name."""
+"""Matches words with accented letters. One such word may be a name; a text with several counts as not English."""
 
 
 def notes_on(query: Query) -> Iterator[Note]:
@@ -44,13 +45,13 @@ def notes_on(query: Query) -> Iterator[Note]:
         if weight > 0 and not stays_text(text):
             notes = list(_on_text(opened, text))
             if not notes and params.mode is not Mode.MODEL and _is_chance(opened, text):
-                order = "; the order is mainly that of the model" if params.mode is Mode.BOTH else ""
+                order = "; the model mainly decides the order" if params.mode is Mode.BOTH else ""
                 notes = [Note(text=f"No tile fits well by words{order}.")]
             yield from notes
 
 
 def _on_place(opened: OpenIndex, place: str, cone: Cone) -> Iterator[Note]:
-    """Name the tile that is nearest to a cone in which there are no tiles, and its distance from the centre."""
+    """Give the name of the tile nearest to a cone without tiles, and its distance from the centre of the cone."""
     away_n = np.linalg.norm(opened.xyz_n3 - unit_vectors(cone.ra_deg, cone.dec_deg), axis=1)
     if not np.isfinite(away_n).any():
         return
@@ -81,7 +82,7 @@ def _on_text(opened: OpenIndex, text: str) -> Iterator[Note]:
 
 
 def _is_chance(opened: OpenIndex, text: str) -> bool:
-    """Whether no tile fits a text: nearly all random texts with as many words have a tile with a higher word score."""
+    """Return whether a text fits no tile: its best score is lower than the best scores of nearly all random texts."""
     num = len(WORD.findall(text.lower()))
     if num not in opened.chance:
         rng, words = np.random.default_rng(num), sorted(opened.facts.words.words)

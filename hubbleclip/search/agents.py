@@ -1,4 +1,4 @@
-"""Read-only tools for agents by the Model Context Protocol: search, tile, explain, and SQL on the catalog."""
+"""Read-only tools for agents, served by the Model Context Protocol: search, tile, explain, and SQL on the catalog."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def search_signature() -> Signature:
 
 
 class ExactServer(MCPServer):
-    """Server of tools that refuses unknown arguments, and whose errors say what the caller can correct."""
+    """Server of tools. It refuses unknown arguments, and its error messages say what the caller can correct."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
         """Call a tool. Raises ToolError for an unknown argument, and for an error that the caller can correct."""
@@ -60,7 +60,9 @@ class ExactServer(MCPServer):
             known = tool.input_schema["properties"]
             for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
                 nearest = get_close_matches(unknown, known, n=1, cutoff=0.4)
-                raise ToolError(f"{unknown}: there is no such argument; the nearest is `{(nearest or list(known))[0]}`")
+                raise ToolError(
+                    f"{unknown}: there is no such argument; the closest name is `{(nearest or list(known))[0]}`"
+                )
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError as error:
@@ -72,7 +74,7 @@ class ExactServer(MCPServer):
 def make_agent_server(
     open_search: Callable[[], Search], layout: Layout, explain: Explain, *, run: Run = call, run_sql: Run = call
 ) -> MCPServer:
-    """Make the server of the tools. Each call is executed by `run` (SQL: by `run_sql`), for example in a queue."""
+    """Make the server of the tools; `run` executes tool calls and `run_sql` executes SQL queries, e.g. in a queue."""
     opened = cache(open_search)  # the search is opened at the first tool call, because that takes seconds
     server = ExactServer("hubbleclip", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR")
 

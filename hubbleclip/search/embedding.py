@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TEXT_BATCH = 64
 CACHED_TEXTS = 1024
-"""Number of texts whose features stay in memory; the next page of a search needs the same features."""
+"""Number of texts whose features are cached, because the next page of a search needs the same features."""
 FITS_START, GZIP_START = b"SIMPLE  =", b"\x1f\x8b"
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fit.gz")
 
@@ -41,7 +41,7 @@ class QueryModel:
     Attributes
     ----------
     ahead
-        Texts whose features another process computes.
+        Texts that another process embeds; `embed_text` takes their features from that process.
 
     """
 
@@ -69,7 +69,7 @@ class QueryModel:
         return self._loaded is not None
 
     def _embed_text(self, text: str) -> Floats:
-        """Embed a text of any length; `embed_text` is this method with a cache."""
+        """Embed a text of any length; `embed_text` is the cached version of this method."""
         if self.ahead and text in (known := self.ahead.features):
             return known[text]
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds

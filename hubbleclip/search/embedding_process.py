@@ -1,7 +1,7 @@
-"""Embed the texts of one command in a process of its own, while the command opens index and catalog.
+"""Embed the texts of one command in a separate process, while the command opens the index and the catalog.
 
-Importing torch and open_clip takes most of the time of a search without a server; the new process does it at the same
-time on another core. It also imports less than the command would, because all that it does is to load one model.
+In a search without a server, the imports of torch and open_clip take most of the time. The separate process does these
+imports in parallel on another core. It also imports less than the command would, because it only loads one model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hubbleclip.search.stores.base import Floats
 
 USED_BY = {"timm": '"timm_', "transformers": '"hf_', "huggingface_hub": '"hf_'}
-"""Optional libraries of open_clip, each with a text that a model's configuration contains if it needs the library."""
+"""For each optional library of open_clip, a string in the configurations of the models that need this library."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class TextsAhead:
 
     @cached_property
     def features(self) -> dict[str, Floats]:
-        """Feature (d,) of each text, after the process has ended; empty if the process failed."""
+        """Feature (d,) of each text; empty if the process failed. The first access waits until the process ends."""
         import numpy as np  # noqa: PLC0415 - the process starts before this one imports anything slow
 
         written, _ = self.process.communicate()
@@ -57,9 +57,9 @@ def embed_ahead(layout: Layout, texts: Sequence[str]) -> TextsAhead | None:
 
 
 def hide_unused_libraries(run_dir: Path) -> None:
-    """Make the import of a library of `USED_BY` fail if the model of a run does not need the library.
+    """Make the import of a library in `USED_BY` fail, unless the model of a run needs this library.
 
-    open_clip imports these libraries if they are installed, which takes 1.2 s. It also works without them.
+    open_clip imports these libraries if they are installed, which takes 1.2 s, but it also works without them.
     """
     from hubbleclip.config.model import OPEN_CLIP_CONFIG  # noqa: PLC0415
     from hubbleclip.training.runs import BASE  # noqa: PLC0415
@@ -83,7 +83,7 @@ def main() -> None:
     hide_unused_libraries(run_dir)
     model = QueryModel(run_dir)
     np.save(sys.stdout.buffer, np.stack([model.embed_text(text) for text in texts]))
-    gc.freeze()  # shortens the garbage collection at the end of the process, for which the command waits
+    gc.freeze()  # shortens the garbage collection at exit; the command waits for the exit
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Search the indexed tiles: filters, then the scan of the features and the words, then groups and pages.
+"""Search the indexed tiles: apply the filters, score tiles by features and words, group the hits and make pages.
 
-The filters are answered by the published snapshot of the catalog, the scan by the vector store. Both are opened for
-reading only, and stay valid after they are replaced. The next search opens the new ones.
+Filters and words are looked up in the published snapshot of the catalog, and features are scanned in the vector store.
+Snapshot and store are opened for reading only. If they are replaced, the open files stay valid, and the next search
+opens the new files.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COUNTED = 2_000
-"""Maximum number of hits that are counted. If there are more, a search gives a lower bound: counting is slow."""
+"""Maximum number of hits that are counted, because counting is slow. A search with more hits gives a lower bound."""
 RETRY_S = 5.0
-"""Seconds after which a new index that could not be opened is tried again; reading a large one takes seconds."""
+"""Wait (s) after a failed attempt to open a new index, because an attempt with a large index takes seconds."""
 NUM_PHRASES = 5
 NUM_SQUARES = 7
-"""Number of squares along each side of a tile. In a tile of 224 px, each is 32 px wide: whole patches of a ViT-B/16 or
-ViT-B/32."""
+"""Number of squares along each side of a tile. A square of a tile of 224 px is 32 px wide, which is a whole number of
+patches of a ViT-B/16 or ViT-B/32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,9 +70,10 @@ class Search:
     layout
         Paths of the profile.
     asks_sesame
-        Whether Sesame, on the internet, is asked for the name of a place that the catalog does not have.
+        Whether a place that the catalog does not have is looked up with Sesame, a name resolver on the internet.
     is_asked_ahead
-        Whether a search raises UnaskedNameError instead of asking Sesame. The caller then asks, and searches again.
+        Whether a search raises UnaskedNameError instead of sending a request to Sesame. Then the caller sends the
+        request and searches again.
 
     """
 
@@ -114,8 +116,8 @@ class Search:
     def opened(self) -> OpenIndex:
         """The newest state of index and catalog.
 
-        One thread opens a new state while the others still use the old one, whose files stay valid. If the new one
-        cannot be opened, the old one continues to answer, and the new one is tried again after `RETRY_S`.
+        One thread opens a new state, while the other threads use the old state, whose files stay valid. If the new
+        state cannot be opened, the old state continues to answer, and the next attempt follows after `RETRY_S`.
         """
         opened = self._opened
         if opened.is_newest():
@@ -125,14 +127,14 @@ class Search:
                 self._opened = open_index(self._layout, opened)
             except (HubbleclipError, OSError) as error:
                 self._retry_at = time.monotonic() + RETRY_S
-                log.warning("the new index cannot be opened, the former one answers: %s", error)
+                log.warning("the new index cannot be opened, searches use the former index: %s", error)
             finally:
                 self._refreshing.release()
         return self._opened
 
     @property
     def selections(self) -> Path:
-        """File of the selections that people made."""
+        """File of the selections, which are named lists of tiles that users saved."""
         return self._layout.selections
 
     @property
@@ -151,11 +153,11 @@ class Search:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether a file of the open index was truncated, and the index could not be opened again."""
+        """Whether a file of the open index is truncated, and opening the index again did not help."""
         return not (self._opened.store.is_whole() or self.opened.store.is_whole())
 
     def expect(self, ahead: TextsAhead) -> None:
-        """Use the features of texts that another process computes, if that process has the model of this index.
+        """Take the features of some texts from another process, if that process uses the model of this index.
 
         Parameters
         ----------
@@ -187,7 +189,7 @@ class Search:
 
         """
         if not isinstance(params, SearchParams):
-            raise SearchError("run takes SearchParams: `text`, `like` and `find` take plain values")
+            raise SearchError("run takes SearchParams only: give plain values to `text`, `like` or `find`")
         query = self._asked(params)
         params, ranker = query.params, query.ranker
         end = params.offset + params.k
@@ -230,7 +232,7 @@ class Search:
         return ids[at - 1] if at else None, ids[at + 1] if at + 1 < len(ids) else None
 
     def _asked(self, params: SearchParams | None) -> Query:
-        """Prepare a search: filters typed in its texts become parameters. If `params` is None, it finds all tiles."""
+        """Prepare a search (by default, one of all tiles), and convert filters typed in the texts to parameters."""
         return Query(opened=self.opened, params=params or SearchParams(), elsewhere=self._ask_elsewhere).understood()
 
     def text(self, text: str, k: int = 20, *, mode: Mode | str = Mode.BOTH, **filters: Any) -> HitTable:
@@ -297,9 +299,8 @@ class Search:
         Parameters
         ----------
         **parameters
-            Parameters of the search page, such as `q`, `not`, `like`, `k`, `page` and all filters. Instead of a
-            list with a single value, the value itself may be given. Tiles are not folded into groups unless `group`
-            is given.
+            Parameters of the search page, such as `q`, `not`, `like`, `k`, `page` and all filters. A single
+            value may be given without a list. The default of `group` is `none`.
 
         Returns
         -------
@@ -324,7 +325,7 @@ class Search:
         hits
             A page of hits.
         file
-            Path or open file, which pandas and Hugging Face datasets read.
+            Path or open file to write. pandas and Hugging Face datasets can read the result.
 
         Raises
         ------
@@ -351,7 +352,7 @@ class Search:
             Name of a target in the catalog; a position such as `10.68 41.27`; a position and a radius, such as
             `10.68 41.27 0.5`; or, if `asks_sesame`, any name that Sesame knows.
         radius_deg
-            Radius of the cone; by default 0.1, or large enough for all observations of the target.
+            Radius of the cone. The default is the extent of the target's observations, but at least 0.1.
 
         Returns
         -------
@@ -367,7 +368,7 @@ class Search:
         return find_cone(str(name), radius_deg, self.opened.facts.target_cone, self._ask_elsewhere)
 
     def tile(self, tile_id: str) -> TileRecord:
-        """Read everything known of a tile.
+        """Read all facts that are known about a tile.
 
         Parameters
         ----------
@@ -397,7 +398,7 @@ class Search:
         return TileRecord(tile_id=tile_id, facts=facts, picture=picture, product=product)
 
     def picture(self, tile_id: str) -> Path:
-        """Find the picture of a tile without asking the catalog, which would take longer than to read the picture.
+        """Find the picture of a tile without a catalog query, which takes longer than reading the picture.
 
         Parameters
         ----------
@@ -422,7 +423,7 @@ class Search:
 
     @property
     def status(self) -> IndexStatus:
-        """Index and model that answer now. A newer index is not opened, because that takes seconds."""
+        """Status of the open index and its model. A newer index is not opened, because opening takes seconds."""
         return self._opened.status
 
     def facets(self, params: SearchParams | None = None) -> dict[str, list[tuple[Any, int]]]:
@@ -436,8 +437,8 @@ class Search:
         Returns
         -------
         dict
-            For each filter, its values, the most frequent first. The number beside a value counts the tiles that the
-            search would find if the filter had only this value.
+            For each filter, pairs of a value and a number of tiles, the most frequent value first. The number counts
+            the tiles that the search would find if the filter had only this value.
 
         """
         query, found = self._asked(params), {}
@@ -468,7 +469,7 @@ class Search:
         return ra_n[query.found_n], dec_n[query.found_n]
 
     def points(self, params: SearchParams | None = None) -> Points:
-        """Return points on the map of the features for the tiles that a search finds.
+        """Return the positions of found tiles on the map of the features.
 
         Parameters
         ----------
@@ -478,7 +479,7 @@ class Search:
         Returns
         -------
         Points
-            At most 50,000 tiles at the first two principal components of their features.
+            At most 50,000 tiles. The coordinates are the first two principal components of the features.
 
         """
         query = self._asked(params)
@@ -497,7 +498,7 @@ class Search:
         Returns
         -------
         Occlusion
-            How much the similarity falls when each square is covered.
+            Decrease of the similarity for each covered square.
 
         Raises
         ------
@@ -524,7 +525,8 @@ class Search:
         Returns
         -------
         dict
-            Phrases with their cosine similarities, best first, by vocabulary; empty for a tile that is not indexed.
+            Phrases with their cosine similarities, best first, by vocabulary (`objects` or `hypotheses`). The
+            dictionary is empty for a tile that is not indexed.
 
         """
         opened = self.opened

@@ -31,19 +31,19 @@ from hubbleclip.search.stores.base import Floats
 HitRow = dict[str, Any]
 """A hit as one flat row, the result of `Hit.row`."""
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Control characters that XML cannot hold."""
+"""Matches characters that XML does not allow, such as control characters."""
 SCORES = (
     Column("score", REAL, "Score of the search, higher is better", "stat.fit.goodness"),
     Column("model_rank", INTEGER, "Rank by the model, from 1", "meta.number"),
     Column("words_rank", INTEGER, "Rank by words (BM25), from 1", "meta.number"),
-    Column("num_folded", INTEGER, "Further hits of the same group", "meta.number"),
+    Column("num_folded", INTEGER, "Number of further hits of the same group", "meta.number"),
 )
 COLUMNS = (FACTS[0], *SCORES, *FACTS[1:])
 """Columns of exported hits."""
 PICTURE = "picture"
 IMAGES_PER_GROUP = 100
 THUMBNAIL_PX, QUALITY = 128, 80
-"""Side of a picture in a table in pixels, and quality of small pictures."""
+"""Maximum side, in pixels, of a picture in a table, and Pillow's JPEG quality of small pictures."""
 
 
 SCHEMA = pa.schema(
@@ -73,7 +73,7 @@ def as_astropy(rows: Sequence[HitRow], columns: Iterable[Column] = COLUMNS) -> T
 
 
 def as_votable(table: Table, infos: Mapping[str, str], description: str, utypes: Mapping[str, str]) -> bytes:
-    """Write an astropy table as a VOTable 1.4, with the utypes of columns."""
+    """Write an astropy table as a VOTable 1.4; `utypes` has the utypes by column name."""
     file = from_table(table)
     file.version = "1.4"
     resource = file.resources[0]
@@ -117,12 +117,12 @@ def _votable(rows: Sequence[HitRow], infos: Mapping[str, str]) -> bytes:
 
 
 def infos_of(status: IndexStatus) -> dict[str, str]:
-    """Return the status of the index as texts, for the header of a table."""
+    """Convert the status of the index to strings by name, for the header of a table."""
     return {name: str(value) for name, value in asdict(status).items() if value is not None}
 
 
 def as_json(hits: Hits) -> dict[str, Any]:
-    """Return a page of hits as JSON can represent it; `understood` has the parameters of the search."""
+    """Convert a page of hits to JSON values; the item `understood` has the parameters of the search."""
     values = {one.name: getattr(hits, one.name) for one in fields(hits) if one.name != "params"}
     own = {"hits": [hit.row() for hit in hits.hits], "understood": hits.params.lists()}
     return dict(to_jsonable_python(values | own))
@@ -135,11 +135,11 @@ FORMATS: Mapping[str, tuple[str, str, Writer]] = {
     "ecsv": ("text/plain; charset=utf-8", "ecsv", _ecsv),
     "parquet": ("application/vnd.apache.parquet", "parquet", _parquet),
 }
-"""Media type, suffix and writer by format."""
+"""Media type, file suffix and writer of each format."""
 
 
 def write_images(file: str | Path | IO[bytes], hits: Hits, feat_nd: Floats, layout: Layout) -> None:
-    """Write hits as Parquet with their pictures and features, as pandas and Hugging Face datasets read them."""
+    """Write hits, pictures and features as Parquet, in the form that pandas and Hugging Face datasets read."""
     values: dict[str, Any] = {
         name: {"dtype": str(SCHEMA.field(name).type).replace("double", "float64"), "_type": "Value"}
         for name in SCHEMA.names
@@ -167,14 +167,14 @@ class HitTable(Table):  # type: ignore[misc]
     def _repr_html_(self) -> str:
         """Render the table with a thumbnail in each row."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.colnames)
-        # All texts come from outside and are escaped.
+        # The texts come from outside this program, so they are escaped.
         shown = [map(thumbnail if one == PICTURE else html.escape, map(str, self[one])) for one in self.colnames]
         rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in zip(*shown, strict=True))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def hit_table(hits: Hits, layout: Layout) -> HitTable:
-    """Make a table of hits: the pictures, and the columns that are exported."""
+    """Make a table of hits that consists of the pictures and all exported columns."""
     rows = [hit.row() | {PICTURE: str(layout.existing_tile(hit.tile_id))} for hit in hits.hits]
     return HitTable(as_astropy(rows, (Column(PICTURE, TEXT, "File of the picture"), *COLUMNS)), copy=False)
 

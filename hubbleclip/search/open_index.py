@@ -1,4 +1,4 @@
-"""The index that answers searches: `current.json`, which names model, run and vector store, and the open index."""
+"""The open index, and the file `current.json`, which names the model, run and vector store that answer searches."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from hubbleclip.search.stores.embedded import EmbeddedStore
 Floats64 = npt.NDArray[np.float64]
 PHRASE_BATCH = 64
 LABELS = ("instrument", "category")
-"""Filters by whose values the map colours its points."""
+"""Filters whose values determine the colours of the points on the map of the features."""
 MAX_MAPPED, MAX_FITTED, CHUNK_ROWS = 50_000, 5_000, 4_096
-"""Maximum numbers of tiles on the map of the features, of tiles that define its axes, and of rows read at once."""
+"""Limits of the map of the features: tiles on the map, tiles that define the axes, and rows read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentIndex:
     """Content of `current.json`: the model and the vector store that answer searches.
 
-    `run` is the path of the run, relative to the data folder if the run is in it. `store` names the vector store.
-    `tiles` has the tile settings of the index; a FITS file in a query is cut into tiles by the same settings.
-    `num_tiles` is the number of tiles in the finished index: a store with fewer tiles is being rebuilt.
+    `run` is the path of the run, relative to the data folder if the run is in this folder. `store` is the store's name.
+    `tiles` has the tile settings of the index; a FITS file in a query is cut into tiles with the same settings.
+    `num_tiles` is the number of tiles in the finished index. A store with fewer tiles is being rebuilt.
     """
 
     model_digest: str
@@ -75,7 +75,7 @@ def write_current(layout: Layout, current: CurrentIndex) -> None:
 
 
 STORES: Mapping[str, Callable[[Path, str], VectorStore]] = {"embedded": EmbeddedStore}
-"""Vector stores by name; each is opened with its folder and the digest of the model whose features it holds."""
+"""Functions that open a vector store, by store name. Arguments: folder of the store, and digest of the model."""
 STORE = "embedded"
 """Name of the store of new indexes."""
 
@@ -83,13 +83,13 @@ STORE = "embedded"
 def open_store(layout: Layout, model_digest: str, name: str = STORE) -> VectorStore:
     """Open a vector store for reading and appending."""
     if name not in STORES:
-        raise SearchError(f"this version has no store {name!r}, in which the index is: run `hubbleclip index`")
+        raise SearchError(f"this version cannot open the index in a store {name!r}: run `hubbleclip index`")
     return STORES[name](layout.model_index(model_digest), model_digest)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenIndex:
-    """Index and catalog as they were when they were opened; `stamp` is what `stamp_of` returned then."""
+    """Index and catalog in their state at the time of opening; `stamp` is the value of `stamp_of` at that time."""
 
     layout: Layout
     stamp: object
@@ -99,10 +99,10 @@ class OpenIndex:
     facts: TileFacts
     model: QueryModel
     chance: dict[int, float] = field(default_factory=dict)
-    """Cache by number of words of a text: no tile fits the text if its best word score is below this threshold."""
+    """Cached score thresholds, by the number of words in a text; `hubbleclip.search.advice` computes and uses them."""
 
     def is_newest(self) -> bool:
-        """Whether neither the catalog nor the index was replaced since this was opened."""
+        """Whether the catalog and the index have not been replaced since this state was opened."""
         return stamp_of(self.layout) == self.stamp and self.store.is_current()
 
     @cached_property
@@ -112,12 +112,12 @@ class OpenIndex:
 
     @cached_property
     def patch_n(self) -> npt.NDArray[np.int64]:
-        """Index of the patch of sky in which each row's tile is; -1 for a tile without a position."""
+        """Number of each row's patch of sky (HEALPix cell); -1 if unknown. Only patches with tiles are numbered."""
         return patch_numbers(*self.facts.positions[:2])
 
     @cached_property
     def orders(self) -> dict[Sort, npt.NDArray[np.int64]]:
-        """Position of each row in the list sorted by date, and in the list sorted by exposure time."""
+        """Rank of each row, from 0, in the order by date (newest first) and by exposure time (longest first)."""
         columns = {Sort.DATE: "observed_at", Sort.EXPOSURE: "exposure_s"}
         places = {sort: np.zeros(len(self.store.tile_ids), np.int64) for sort in columns}
         for sort, column in columns.items():
@@ -125,21 +125,21 @@ class OpenIndex:
         return places
 
     def groups(self, group_by: GroupBy) -> npt.NDArray[np.int64]:
-        """Return the group of each row; -1 where it belongs to none."""
+        """Return the number of the group of each row; -1 for a row without a group."""
         if group_by is GroupBy.NONE:
             return np.full(len(self.store.tile_ids), -1)
         return self.facts.proposal_group_n if group_by is GroupBy.PROPOSAL else self.patch_n
 
     @cached_property
     def values(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]]:
-        """For each filter with a list of values: rows with a value, index of each value in the list, and the list."""
+        """By filter name: rows (k,), the values of these rows as indices (k,) into a list, and the list."""
         found = {one.name: self.facts.values(one.name) for one in FILTERS if one.values}
         numbered = {name: (row_k, *np.unique(value_k, return_inverse=True)) for name, (row_k, value_k) in found.items()}
         return {name: (row_k, number_k, values.tolist()) for name, (row_k, values, number_k) in numbered.items()}
 
     @cached_property
     def _map_n2(self) -> Floats64:
-        """Positions of evenly spaced rows on the first two principal components of the features; NaN for other rows."""
+        """First two principal components (n, 2) of the features, for evenly spaced rows; NaN for the other rows."""
         num = len(self.store.tile_ids)
         xy_n2 = np.full((num, 2), np.nan)
         fitted, mapped = (np.arange(0, num, max(1, -(-num // most))) for most in (MAX_FITTED, MAX_MAPPED))
@@ -153,7 +153,7 @@ class OpenIndex:
 
     def points(self, mask_n: Mask) -> Points:
         """Return the points of the map that a mask selects, with the labels by which they are coloured."""
-        rows = np.flatnonzero(np.isfinite(self._map_n2).all(axis=1) & mask_n)  # JSON has no NaN
+        rows = np.flatnonzero(np.isfinite(self._map_n2).all(axis=1) & mask_n)  # JSON cannot hold NaN
         x, y = self._map_n2[rows].round(4).T.tolist()
         labels = {name: number_labels(self._labels(name)[rows].tolist()) for name in LABELS}
         return Points(tile_ids=self.store.tile_ids.take(rows).to_pylist(), x=x, y=y, labels=labels)
@@ -167,7 +167,7 @@ class OpenIndex:
 
     @cached_property
     def vocabularies(self) -> dict[str, tuple[Sequence[str], Floats64]]:
-        """Phrases of both vocabularies, and their features (n, d)."""
+        """Phrases of the vocabularies `objects` and `hypotheses`, and the features (n, d) of the phrases."""
         from hubbleclip.training.embeddings import embed_texts  # noqa: PLC0415 - imports torch: seconds
 
         vocabulary, model = read_vocabulary(), self.model.load()
@@ -199,7 +199,7 @@ def stamp_of(layout: Layout) -> object:
 
 
 def _read_status(layout: Layout, current: CurrentIndex, num_tiles: int) -> IndexStatus:
-    """Make the status of an index, with what the catalog says about its model."""
+    """Make the status of an index, with the catalog's data on the model and its promotion."""
     run_id = layout.absolute(current.run).name
     with read_catalog(layout) as catalog:
         (row,) = catalog.named_query("index_status", run_id=run_id)

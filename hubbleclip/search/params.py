@@ -1,4 +1,4 @@
-"""Parameters of a search, the same for pages, API, command line, agents and Python, and their form in a URL."""
+"""Parameters of a search, also as a URL. Pages, API, command line, agents and Python use the same parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hubbleclip.search.records import GroupBy, Mode, Sort, Term, TermKind
 from hubbleclip.search.sky import RADIUS_DEG
 
 MAX_DEPTH, MAX_TERMS, MAX_VALUES = 10_000, 16, 100
-"""Maximum numbers of hits on all pages together, of terms, and of values of one filter; they limit time and memory."""
+"""Maximum numbers of hits (on all pages together), of terms, and of values of a filter. They limit time and memory."""
 WEIGHTED = re.compile(r"(.*\S)\s*\^\s*(-?\d+(?:\.\d+)?)", re.DOTALL)
 """Matches a text with its weight, such as `spiral galaxy^2` or `bar^-0.5`."""
 MAX_WEIGHT = 100.0
@@ -44,7 +44,7 @@ def _day(value: Any) -> Any:
 
 
 def _flag(value: Any, info: ValidationInfo) -> Any:
-    """Refuse numbers in place of true and false, and in JSON also texts."""
+    """Refuse numbers in place of true and false; in JSON, refuse texts too."""
     if isinstance(value, int | float if info.mode == "python" else int | float | str) and not isinstance(value, bool):
         raise ValueError("write true or false")
     return value
@@ -72,7 +72,7 @@ TYPES: dict[type, Any] = {
 
 
 class ParameterError(HubbleclipError):
-    """A parameter of a search is wrong; the message says which."""
+    """A parameter of a search is wrong; the message names the parameter."""
 
 
 class SearchTerms(BaseModel):
@@ -80,9 +80,9 @@ class SearchTerms(BaseModel):
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
     prefers_text: ClassVar[bool] = False
-    """Whether a value that is typed in a text replaces the given value, for parameters that have only one value."""
+    """Whether a filter typed in a text overrides the parameter of this filter. List parameters are extended."""
     is_strict: ClassVar[bool] = False
-    """Whether an empty value is an error (texts may be empty). If false, a parameter with an empty value is ignored."""
+    """Whether empty values are errors (except for parameters in `TEXTS`). If false, empty values are ignored."""
 
     q: list[Text] = Field([], description="Text to look for; `text^2` gives it the weight 2.")
     without: list[Text] = Field([], alias="not", description="Text to avoid.")
@@ -90,10 +90,10 @@ class SearchTerms(BaseModel):
     unlike: list[TileId] = Field([], description="Id of a tile that hits do not resemble.")
     abstract_of: list[Short] = Field([], description="Proposal whose abstract is the query.")
     image: list[str] = Field([], description="PNG, JPEG or FITS file that hits resemble.")
-    selection: Short = Field("", description="Name of a selection, whose tiles alone are found.")
+    selection: Short = Field("", description="Name of a selection; only its tiles are found.")
     mode: Mode = Field(Mode.BOTH, description="Rank by the model, by words (BM25), or by both.")
-    group: GroupBy = Field(GroupBy.PROPOSAL, description="Fold hits of one proposal, or of one patch of sky.")
-    sort: Sort = Field(Sort.SCORE, description="Order; with a text, picture or tile, of the best 1,000 tiles.")
+    group: GroupBy = Field(GroupBy.PROPOSAL, description="Show one hit per proposal, or per patch of sky.")
+    sort: Sort = Field(Sort.SCORE, description="Order of hits; with a text, picture or tile, only of the best 1,000.")
     seed: Whole = Field(0, ge=0, le=2**31, description="Seed of the order `random`.")
     k: Whole = Field(24, ge=1, le=MAX_DEPTH, description="Hits per page.")
     page: Whole = Field(1, ge=1, description="Number of the page, from 1.")
@@ -132,7 +132,7 @@ LISTS: set[str] = {
 TEXTS = {"q", "not", "without", "abstract_of", "selection"} | {one.name for one in FILTERS if one.kind is str}
 """Names of the parameters that may be empty even if `is_strict` is true."""
 NAMES = sorted({info.alias or field for field, info in _WithFilters.model_fields.items()} | {"format"})
-"""Names of all parameters; the error for an unknown name proposes the nearest of them."""
+"""Names of all parameters; the error for an unknown name proposes the most similar name."""
 
 
 class SearchParams(_WithFilters):
@@ -141,7 +141,7 @@ class SearchParams(_WithFilters):
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, values: Any) -> Any:
-        """Drop the empty fields of a form, and make a list of a single value of a parameter that can be repeated."""
+        """Remove the empty fields of a form, and put the single value of a repeatable parameter into a list."""
         if not isinstance(values, dict):
             return values
 
@@ -168,7 +168,7 @@ class SearchParams(_WithFilters):
 
     @model_validator(mode="after")
     def _is_bounded(self) -> SearchParams:
-        """Refuse a page too deep, too many terms, too many values of a filter, a wrong weight, and an empty range."""
+        """Refuse a page beyond `MAX_DEPTH` hits, too many terms or filter values, a wrong weight, or an empty range."""
         if self.page * self.k > MAX_DEPTH:
             raise ValueError(f"only the first {MAX_DEPTH:,} hits can be seen: narrow the search")
         terms = list(self.terms())
@@ -208,11 +208,11 @@ class SearchParams(_WithFilters):
 
     @property
     def radius_deg(self) -> float | None:
-        """Radius around the place; None if it is the default, which grows with the extent of a target."""
+        """Radius (deg) around the place; None for the default radius, which grows with the extent of a target."""
         return None if self.radius == RADIUS_ARCMIN else self.radius / 60
 
     def filter_values(self) -> dict[str, Any]:
-        """Return the values of the filters that are set, as `TileFacts.admitted` takes them; a place is still text."""
+        """Return the filters that are set, as arguments of `TileFacts.admitted`. The place is a text, not a dict."""
         values = {one.name: value for one in FILTERS if (value := getattr(self, one.name)) not in ("", [], None)}
         for one in FILTERS:
             if one.name in values and one.is_list and one.kind is str:
@@ -222,7 +222,7 @@ class SearchParams(_WithFilters):
         return values
 
     def pairs(self) -> list[tuple[str, str]]:
-        """List names and values of the parameters that differ from their defaults; the seed only in random order."""
+        """List name and value of each non-default parameter; the seed is listed only if the order is random."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return [
             (name, _text(one))
@@ -263,7 +263,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def checked(kind: type[Model], values: Mapping[str, Any]) -> Model:
-    """Check parameters; raises ParameterError, whose one line names the first wrong parameter."""
+    """Check parameters; raises ParameterError with a one-line message that names the first wrong parameter."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -280,13 +280,13 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 
 def no_parameter(name: str) -> str:
-    """Write the message that `name` is not a parameter, with the most similar name of a parameter."""
+    """Write the error message for an unknown parameter `name`, which proposes the most similar known name."""
     nearest = [] if name in NAMES else get_close_matches(name, NAMES, n=1, cutoff=0.4)
     return "there is no such parameter" + (f": do you mean `{nearest[0]}`?" if nearest else "")
 
 
 def split_weight(text: str) -> tuple[str, float]:
-    """Split `text^2` into the text and its weight, which is 1 unless one is written."""
+    """Split `text^2` into the text and its weight; a text without a weight gets the weight 1."""
     match = WEIGHTED.fullmatch(text)
     return (match[1], float(match[2])) if match else (text, 1.0)
 
@@ -297,7 +297,7 @@ def as_written(text: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Format a value for a URL: numbers in full, without trailing zeros."""
+    """Format a value for a URL; a float has up to 15 significant digits, without trailing zeros."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)

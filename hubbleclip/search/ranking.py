@@ -1,4 +1,4 @@
-"""A search of one state of the index: what it means, which tiles it admits, their ranks, and which are shown."""
+"""Interpret a search, filter the tiles of one state of the index, rank the tiles, and select the hits to show."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ from hubbleclip.search.typed_queries import Known, understand
 MIN_DEPTH = 200
 """Smallest number of tiles that are ranked by the model for a page."""
 DEPTH_FACTOR = 4
-"""Factor by which more tiles are ranked when groups leave too few hits for a page."""
+"""Factor by which the number of ranked tiles grows if groups and near-duplicates leave too few hits."""
 FUSED_DEPTH = 1000
-"""Number of best tiles by the model, and of best tiles by words, that get a fused score; constant, so that pages do not
-overlap."""
+"""Number of best tiles by the model, and of best tiles by words, whose fused scores are computed from features. The
+number is constant, so that pages do not overlap."""
 SORTED_DEPTH = 4096
-"""Minimum number of rows that are sorted if the scores of all rows are known already; sorting them takes 1 ms."""
+"""Minimum number of rows that are sorted if the scores of all rows are known. Sorting 4,096 rows takes only 1 ms."""
 WORD_DECIMALS = 6
 """Decimals to which a sum of BM25 scores is rounded, so that equal tiles get equal scores despite rounding errors."""
 TILE_WEIGHT = 10.0
 """Factor of the weight of a tile or picture in a query that also has a text.
 
-Without it, word scores, which differ by about 10, would outweigh similarities, which differ by about 0.5.
+Without this factor, word scores, which differ by about 10, would outweigh similarities, which differ by about 0.5.
 """
 NUM_MEANT = 10
-"""Maximum number of matching tiles that are considered if an id is given by its first characters."""
+"""Maximum number of matching ids that are read if a user gives only the first characters of an id."""
 NEAR_DUPLICATE = 0.97
-"""Minimum cosine similarity of near-duplicates, which are tiles of the same piece of sky."""
+"""Minimum cosine similarity of near-duplicates, that is, of tiles that show the same piece of sky."""
 SAME_SKY_SHARE = 0.25
-"""Largest distance between the centres of near-duplicates, as a share of the side of a tile."""
+"""Maximum distance between the centres of near-duplicates, divided by the side of a tile."""
 
 
 class Ranking(NamedTuple):
-    """Rows, best first, with their scores and their ranks by model and by words; None or 0 means no rank.
+    """Rows, best first, with their scores and their ranks by the model and by words.
 
-    `is_complete` is False if further rows follow that were not ranked.
+    Ranks begin at 1; the value 0 means that a row has no rank. An array of ranks is None if no row has a rank.
+    `is_complete` is False if there are further rows, which were not ranked.
     """
 
     row_n: RowNumbers
@@ -64,13 +65,13 @@ class Ranking(NamedTuple):
 
 
 def dense_ranks(score_n: Floats64, wanted_n: Floats64) -> npt.NDArray[np.int64]:
-    """Rank scores `wanted_n` among `score_n`, from 1 for the highest; equal scores share a rank, no rank is skipped."""
-    distinct = np.unique(-score_n[score_n >= wanted_n.min(initial=np.inf)])  # lower scores change no rank
+    """Return the dense ranks of the scores `wanted_n` among `score_n`; the highest score has rank 1."""
+    distinct = np.unique(-score_n[score_n >= wanted_n.min(initial=np.inf)])  # lower scores do not affect these ranks
     return np.searchsorted(distinct, -wanted_n) + 1
 
 
 def first_of_groups(group_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the positions, ascending, of each group's first item and of each item without a group (id below 0)."""
+    """Return the sorted positions of the first item of each group, and of all items without a group (id < 0)."""
     _, first_n = np.unique(group_n, return_index=True)
     return np.union1d(first_n[group_n[first_n] >= 0], np.flatnonzero(group_n < 0))
 
@@ -83,7 +84,7 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
     xyz_m3, reach_m = xyz_n3[placed], SAME_SKY_SHARE * side_rad_n[placed]
     neighbours = cKDTree(xyz_m3).query_ball_point(xyz_m3, reach_m, return_sorted=True)
     for later, found in zip(placed.tolist(), neighbours, strict=True):
-        if len(found) == 1:  # only the tile itself
+        if len(found) == 1:  # the tile has no neighbour
             continue
         near = placed[found]
         near = near[(near < later) & is_kept_n[near]]
@@ -96,7 +97,7 @@ def fold_near_duplicates(feat_nd: Floats, xyz_n3: Floats64, side_rad_n: Floats64
 class Ranker:
     """Ranks the admitted rows of one state of the index by the terms of a search.
 
-    The constructor computes the scores by words and the fused scores, which do not depend on how many tiles are ranked.
+    The constructor computes the word scores and the fused scores, because both are independent of the ranking depth.
 
     Parameters
     ----------
@@ -105,12 +106,12 @@ class Ranker:
     params
         The search; its terms and its mode are used.
     mask_n
-        Which rows the filters admit.
+        Mask of the rows that the filters admit.
 
     Raises
     ------
     SearchError
-        If a text is empty, a proposal unknown, or the mode needs a text that the search does not have.
+        If a text is empty, if a proposal is unknown, or if the mode needs a text and the search has none.
 
     """
 
@@ -134,8 +135,8 @@ class Ranker:
         query_d, admitted_n = self._query_d.astype(np.float64), np.flatnonzero(mask_n)
         by_model = opened.store.scan(query_d, FUSED_DEPTH, mask_n)
         by_words_n, text_weight = np.maximum(self.words_n, 0), sum(max(weight, 0.0) for _, weight in texts)
-        # Features are read only for the best rows by the model and by words. Any other row counts with the similarity
-        # of the last row of the scan if that is negative, and with 0 otherwise.
+        # Features are read only for the best rows by the model and by words. The similarity of every other row is
+        # assumed to equal the similarity of the last row of `by_model`, but to be at most 0.
         score_n = by_words_n + min(0.0, MODEL_WEIGHT * float(np.linalg.norm(query_d) * by_model.score_n[-1]))
         compared_n = np.union1d(by_model.row_n, best_rows(*self.words, FUSED_DEPTH).row_n)
         feat_nd = opened.store.features(compared_n)
@@ -164,7 +165,7 @@ class Ranker:
         if term.kind == "text":
             if not term.value.strip():
                 raise SearchError("a text of the query is empty")
-            # quotes only say that no filter is to be recognised
+            # double quotes mark words that are not filters, and are not part of the text
             return term.value.replace('"', " ").strip() or term.value
         if term.kind == "proposal":
             text = self.opened.facts.proposal_text(term.value)
@@ -205,14 +206,14 @@ class Ranker:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Query:
-    """A search, and the open index that answers it; `elsewhere` finds places that are not in the catalog."""
+    """A search and the open index that answers it; `elsewhere` finds places that the catalog does not have."""
 
     opened: OpenIndex
     params: SearchParams
     elsewhere: Callable[[str], Position | None] | None
 
     def understood(self) -> Query:
-        """Return the search in which everything recognised in the texts has become a parameter."""
+        """Convert filters, names and dates that are typed in the texts to parameters, and return the new search."""
 
         def has_place(name: str) -> bool:
             try:
@@ -231,7 +232,7 @@ class Query:
 
     @cached_property
     def mask_n(self) -> Mask:
-        """Which rows the filters admit."""
+        """Mask of the rows that the filters admit."""
         values = self.params.filter_values() | ({"place": asdict(self.cone)} if self.cone else {})
         rows = self.opened.facts.admitted(values)
         if self.params.selection:
@@ -244,7 +245,7 @@ class Query:
 
     @cached_property
     def found_n(self) -> Mask:
-        """Which rows pass the filters and, in the mode `words`, contain a word of the query."""
+        """Mask of the rows that pass the filters and, in the mode `words`, contain a word of the query."""
         if self.params.mode is not Mode.WORDS or not (self.ranker.terms and self.mask_n.any()):
             return self.mask_n
         found_n = np.zeros_like(self.mask_n)
@@ -262,10 +263,9 @@ class Query:
         return self.opened.groups(self.params.group)
 
     def ranked(self, num_needed: int, num_counted: int) -> tuple[Ranking, list[int]]:
-        """Rank and sort the tiles; return them with the positions that are shown.
+        """Rank and sort the tiles; return the ranking, and the positions in the ranking that are shown.
 
-        At least `num_needed` positions are returned, or all if there are fewer. Further positions, at most
-        `num_counted` in all, are returned only if they take no further ranking.
+        From `num_needed` to `num_counted` positions are returned, or fewer if there are not enough tiles.
         """
         depth = max(MIN_DEPTH, DEPTH_FACTOR * num_counted)
         if self.params.sort is not Sort.SCORE:
@@ -297,9 +297,9 @@ class Query:
     def _fold(self, ranking: Ranking, num_wanted: int) -> list[int]:
         """Return the positions in a ranking that are shown, at most `num_wanted`.
 
-        Only the first item of each group is shown, and no near-duplicate of an earlier item. Of a search that has
-        filters only (such as a cone search), near-duplicates are shown too. The comparison always starts at the first
-        position, so that all pages agree, and ends when enough positions are found.
+        Only the first item of each group is shown. Near-duplicates of earlier items are not shown, except in a search
+        that has only filters (such as a cone search). The comparison always starts at the first position, so that all
+        pages are consistent.
         """
         first_n = first_of_groups(self.group_n[ranking.row_n])
         if not self.ranker.terms:

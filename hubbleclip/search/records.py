@@ -1,4 +1,4 @@
-"""What a search is made of and what it returns: the records that engine, pages, API, agents and commands share."""
+"""Types of searches and results that the search engine, web pages, HTTP API, agent tools and commands share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TermKind = Literal["text", "tile", "image", "proposal"]
 
 
 class GroupBy(StrEnum):
-    """Which hits are folded into one: none, those of one proposal, or those of one patch of sky."""
+    """Grouping of hits: none, by proposal, or by patch of sky (HEALPix cell); a search returns one hit per group."""
 
     NONE = "none"
     PROPOSAL = "proposal"
@@ -38,7 +38,7 @@ class GroupBy(StrEnum):
 
 
 class Sort(StrEnum):
-    """Order of hits: best first, newest first, longest exposure first, nearest to the place first, or by chance."""
+    """Order of hits: by score, date (newest first), exposure time (longest first), distance from `place`, or random."""
 
     SCORE = "score"
     DATE = "date"
@@ -49,7 +49,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """A text, a tile id, a proposal, or the path of a picture or FITS file; a negative weight avoids similar tiles."""
+    """A text, tile id, proposal, or path of a picture or FITS file; a negative `weight` ranks similar tiles lower."""
 
     kind: TermKind
     value: str
@@ -74,13 +74,13 @@ class Hit:
     tile_id
         Id of the tile.
     score
-        Score of the mode, higher is better: cosine similarity, BM25, or a weighted sum of both.
+        Score, higher is better: cosine similarity, BM25 score, or a weighted sum of both, depending on the `Mode`.
     model_rank, words_rank
-        Rank of the tile by the model and by words, from 1; None where the mode does not rank by it.
+        Ranks of the tile by the model's features and by words, from 1; None if the tile has no such rank.
     num_folded
         Number of further hits of the same group that this hit represents.
     facts
-        What the catalog knows of the tile, by the names in `hubbleclip.catalog.tile_facts.FACTS`; None where unknown.
+        Values of the tile in the catalog, by the names in `hubbleclip.catalog.tile_facts.FACTS`; None where unknown.
 
     """
 
@@ -105,7 +105,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexStatus:
-    """Which index and which model answer; a field is None where unknown."""
+    """Index and model that a search uses; a field is None if its value is unknown."""
 
     num_tiles: int
     is_simulated: bool
@@ -119,7 +119,7 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A remark on a search; if another text may have been meant, `asked` is the given text and `meant` the other."""
+    """A remark on a search. For a proposed correction, `asked` is the original text, and `meant` the corrected text."""
 
     text: str
     asked: str = ""
@@ -135,17 +135,18 @@ class Hits:
     hits
         Hits of the page.
     num_hits
-        Number of hits on all pages, or a lower bound if not `is_counted`.
+        Number of hits on all pages; a lower bound if `is_counted` is False.
     num_admitted
-        Number of tiles that pass the filters and, in the mode `words`, contain a word of the query.
+        Number of tiles that pass the filters. In the mode `words`, a tile is counted only if its proposal or target
+        contains a word of the query.
     has_more
         Whether another page follows.
     params
-        The search, with what was recognised in its texts.
+        Parameters of the search, including those that were recognised in its texts.
     notes
         Remarks on the search.
     index
-        The index that answered.
+        Index and model that the search used.
 
     """
 
@@ -161,7 +162,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRecord:
-    """Everything known of one tile: the facts of a `Hit` and of `TILE_DETAILS`, its picture, and its FITS file."""
+    """Facts of one tile (columns of `catalog.tile_facts.TILE_DETAILS`), and the paths of its picture and FITS file."""
 
     tile_id: str
     facts: Mapping[str, Any]
@@ -171,7 +172,7 @@ class TileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberedLabels:
-    """A fact of each point, as the index of its value in `values` (the most frequent first); -1 where unknown."""
+    """Labels of tiles: distinct `values`, most frequent first, and each tile's index into `values`; -1 if unknown."""
 
     values: list[str]
     numbers: list[int]
@@ -179,7 +180,7 @@ class NumberedLabels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
-    """Projection of evenly spaced tiles of the index onto the first two principal components of the features."""
+    """Tiles from evenly spaced index rows; `x` and `y` are the first two principal components of the features."""
 
     tile_ids: list[str]
     x: list[float]

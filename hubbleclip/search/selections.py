@@ -1,4 +1,4 @@
-"""Named selections of tiles, each with a note, in one JSON file of the profile."""
+"""Named selections of tiles, each with a note. Each profile stores its selections in one JSON file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def read_selections(path: Path) -> dict[str, Selection]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SearchError(f"{path} is damaged: mend or delete it") from error
+        raise SearchError(f"{path} is damaged: repair or delete it") from error
 
 
 def read_selection(path: Path, name: str) -> Selection:
     """Read one selection."""
     found = read_selections(path)
     if name not in found:
-        raise SearchError(f"there is no selection {name!r}: there are {', '.join(sorted(found)) or 'none'}")
+        raise SearchError(f"there is no selection {name!r}; existing selections: {', '.join(sorted(found)) or 'none'}")
     return found[name]
 
 

@@ -1,7 +1,7 @@
-"""Positions on the sky for the search: patches of sky, and places as people type them.
+"""Positions on the sky for the search: patches of sky (HEALPix cells), and places that users type.
 
-A place is a position, a position with a radius, or a name. A name is looked up in the catalog. Sesame is asked only
-if the caller allows it, and only for a name that the catalog does not have.
+A place is a position, a position with a radius, or a name. A name is looked up in the catalog. The name resolver Sesame
+is asked only if the caller allows it, and only for a name that the catalog does not have.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hubbleclip.search.records import Cone
 PATCH_NSIDE = 1024
 """HEALPix resolution of a patch of sky; its side is 3.4 arcmin, about the field of a camera of Hubble."""
 RADIUS_DEG = 0.1
-"""Default radius of a cone; it is above 0, because the tiles of an observation may lie beside its position."""
+"""Default radius of a cone in degrees; above 0, because a tile's centre may differ from its observation's position."""
 MAX_TARGET_DEG = 2.0
-"""Maximum extent of the observations of a target that is used as a place; names such as `ANY` have a larger one."""
+"""Maximum extent in degrees of a target's observations; larger targets, such as `ANY`, are not used as places."""
 SESAME_S = 5.0
 """Time limit of a request to a server of Sesame in seconds."""
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -38,15 +38,15 @@ LABELLED = rf"RA\s*[=:]?\s*{NUMBER}d?[\s,]*Dec?\s*[=:]?\s*{NUMBER}d?"
 GALACTIC = rf"(?:l\s*=\s*{NUMBER}[\s,]+b\s*=\s*{NUMBER}|gal(?:actic)?\s+{NUMBER}[\s,]+{NUMBER})"
 UNSIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)\d{1,2}\.\d+d?"
 FINE = r"(?=\d+\.\d\d+d?[\s,]+[+-]?\d+\.\d\d)"
-"""Matches the start of a pair of numbers with two decimals or more; such a pair is almost always a position."""
+"""Lookahead for a pair of numbers with at least two decimals each; such a pair is almost always a position."""
 SIGNED_PAIR = r"\d{1,3}\.\d+d?(?:\s*,\s*|\s+)[+-]\d{1,2}\.\d+d?"
 POSITION = re.compile(
     rf"(?<![\w.+-])(?:{SEXAGESIMAL}|{IN_NAME}|{LABELLED}|{GALACTIC}|{FINE}{SIGNED_PAIR})(?![\w.])", re.IGNORECASE
 )
-"""Matches a position in a text whose signs are translated by `SIGNS`."""
+"""Matches a position in a text to which the translation table `SIGNS` was applied."""
 SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00b0": "d", "\u2032": "m", "\u2033": "s"})
 UNKNOWN_S = 60.0
-"""Seconds after which Sesame is asked again for a name that it did not know."""
+"""Time in seconds until a search asks Sesame again for a name that Sesame did not find."""
 CatalogTarget = Callable[[str], tuple[float, float, float] | None]
 """Function that finds a target in the catalog: right ascension, declination and extent in degrees, or None."""
 Position = tuple[float, float]
@@ -55,7 +55,7 @@ ASKS = ContextVar("ASKS", default=True)
 
 
 class UnaskedNameError(HubbleclipError):
-    """A search needs the position of a name that Sesame was not asked for yet; asking takes seconds."""
+    """A search needs the position of a name that is not in the cache of `Sesame`; a request to Sesame takes seconds."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Sesame was not asked for {name!r} yet")
@@ -68,8 +68,8 @@ class Sesame:
     Parameters
     ----------
     is_asked_ahead
-        Whether a name that has no answer yet raises UnaskedNameError instead of asking Sesame at once. Then no search
-        waits for the internet.
+        Whether `find` raises UnaskedNameError for a name without an answer in the cache, instead of asking Sesame at
+        once. If true, no search waits for the internet.
 
     """
 
@@ -111,7 +111,7 @@ def find_cone(
     in_catalog: CatalogTarget,
     elsewhere: Callable[[str], Position | None] | None = None,
 ) -> Cone:
-    """Turn a place, as people type it, into a cone; SearchError if the place is unknown or out of range."""
+    """Convert a place, as a user typed it, into a cone; SearchError if the place is unknown or out of range."""
     if numbers := DECIMAL.fullmatch(place.translate(SIGNS)):
         ra_deg, dec_deg = float(numbers[1]), float(numbers[2])
         if abs(ra_deg) > 360 or abs(dec_deg) > 90:
@@ -137,7 +137,7 @@ def find_cone(
 
 
 def parse_position(text: str) -> Position | None:
-    """Parse a position: sexagesimal, in a name such as `J053517.3-052328`, labelled `RA` and `Dec`, or galactic."""
+    """Parse a position: sexagesimal, galactic, labelled `RA` and `Dec`, or within a name like `J053517.3-052328`."""
     text = text.translate(SIGNS).strip()
     if not POSITION.fullmatch(text):
         return None

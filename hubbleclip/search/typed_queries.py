@@ -1,7 +1,7 @@
-"""Understand what astronomers type into one field: programmes, names, places, filters, dates, and what to avoid.
+"""Recognise programmes, names, places, filters, dates and exclusions in the text that a user types into one field.
 
-What is recognised becomes a parameter of the search; the rest stays text. A text in double quotes, or a long
-one, stays as it is.
+A recognised part becomes a parameter of the search; the rest stays text. A part in double quotes and a long text stay
+unchanged.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from hubbleclip.search.records import GroupBy
 from hubbleclip.search.sky import DECIMAL, FINE, NUMBER, POSITION, SIGNED_PAIR, SIGNS, UNSIGNED_PAIR, find_cone
 
 MAX_WORDS, MAX_LETTERS, MAX_NAME_WORDS = 16, 300, 4
-"""Maximum numbers of words and characters of a text in which filters are recognised, and of words of a target name."""
+"""Maximum words and characters of a text in which parameters are recognised, and maximum words of a target name."""
 TAKEN, QUOTE = "\ue000", "\ue001"
 """`TAKEN` replaces a part of a text that became a parameter.
 
-A part that stays text is replaced by its number between two `QUOTE`.
+A part that the rules must not match is stored in `_Reader.hidden`. Its index there, between two `QUOTE` characters,
+replaces the part in the text.
 """
 Change = dict[str, Any]
-"""Search parameters that one part of a typed query sets: name to value.
+"""Search parameters that one part of a typed query sets, as a dict from name to value.
 
-A value of a list parameter is appended to what other parts have set.
+The values of a list parameter are appended to the values that other parts of the query have set.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Words and names that the catalog has, by which names in a text are recognised.
+    """Words and names from the catalog that help to recognise names in a typed text.
 
-    `words` are those of all abstracts and targets, `targets` are names in lower case without spaces and punctuation,
-    and `has_place` returns whether a name has a position.
+    `words` are all words of abstracts and target names. `targets` are target names in lower case without spaces and
+    punctuation. `has_place` returns whether a name has a position.
     """
 
     words: Collection[str]
@@ -55,7 +56,7 @@ class Known:
 
 
 def understand(params: SearchParams, known: Known) -> SearchParams:
-    """Turn the filters that are typed in the texts of a search into parameters; a second call changes nothing."""
+    """Turn everything that is recognised in the texts of a search into parameters; a second call changes nothing."""
     values = params.model_dump(by_alias=True, exclude_defaults=True, include=set(SearchParams.model_fields))
     reader = _Reader(known=known, values=values, kept=set() if params.prefers_text else set(values))
     before, texts = None, params.q
@@ -70,13 +71,13 @@ def understand(params: SearchParams, known: Known) -> SearchParams:
 
 
 def stays_text(text: str) -> bool:
-    """Return whether nothing is to be recognised in a text, because it is too long or contains `TAKEN` or `QUOTE`."""
+    """Return whether a text must stay unchanged, because it is too long or contains `TAKEN` or `QUOTE`."""
     return len(text) > MAX_LETTERS or len(text.split()) > MAX_WORDS or TAKEN in text or QUOTE in text
 
 
 @dataclass(slots=True, kw_only=True)
 class _Reader:
-    """Reads parameters out of texts; the value of a parameter in `kept` is not replaced."""
+    """Reads parameters out of texts; parameters in `kept` were set before, and their values are not replaced."""
 
     known: Known
     values: Change
@@ -84,12 +85,12 @@ class _Reader:
     hidden: list[str] = field(default_factory=list)
 
     def read(self, written: str) -> str:
-        """Read parameters out of a text, and return the rest of the text with its weight."""
+        """Read parameters out of a text, and return the rest of the text, followed by its weight, such as `^2`."""
         text, weight = split_weight(written)
         if weight <= 0 or stays_text(text):
             return written
         rest = NUMBER_SIGN.sub(r"\1 ", re.sub('"[^"]*"', lambda match: self._hide(match[0]), text))
-        # Names that are to be avoided come first, because `and` may join further names to them.
+        # Names to avoid are hidden in a first pass. In `not A and B`, `AVOIDING` matches before B only if A is hidden.
         for is_first, (pattern, read) in product((True, False), RULES):
             start = 0
             while match := pattern.search(rest if pattern is RADIUS else rest.translate(SIGNS), start):
@@ -107,7 +108,7 @@ class _Reader:
         return rest + written.removeprefix(text) if rest and written != text else as_written(rest)
 
     def _take(self, change: Change, part: str) -> str:
-        """Set parameters; return a placeholder for their part of the text, or the part itself if a value is invalid."""
+        """Set parameters, and return a placeholder for `part`; if a value is invalid, set nothing and return `part`."""
         if "radius" in change and "place" not in self.values:
             return part
         if any(name in self.kept - LISTS and self.values[name] != value for name, value in change.items()):
@@ -130,7 +131,7 @@ class _Reader:
         return self._take({"not": [as_written(phrase)]}, match[0]) if phrase else match[0]
 
     def _hide(self, part: str) -> str:
-        """Store a part of a text in which nothing more is recognised, and return its placeholder."""
+        """Store a part that the rules must not match, and return its placeholder."""
         self.hidden.append(part)
         return f"{QUOTE}{len(self.hidden) - 1}{QUOTE}"
 
@@ -142,7 +143,7 @@ class _Reader:
 
 
 def _named(match: re.Match[str], _: Known) -> Change | None:
-    """Read a filter that is given by its name, such as `filter:F814W`; None if there is no such filter."""
+    """Read a search filter written as name and value, such as `filter:F814W`; None if no filter has this name."""
     name = match[1].lower()
     return {name: match[2].split(",") if name in LISTS else match[2]} if name in FILTER_OF else None
 
@@ -172,7 +173,7 @@ def _designation(match: re.Match[str], known: Known) -> Change:
 
 
 def _target(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of a target; general words, such as `star cluster`, and `halo` in small letters are no names."""
+    """Read a target name, except general words such as `star cluster`; a single word of letters must be in capitals."""
     text = match[0].lower()
     if re.sub("[^a-z0-9]", "", text) not in known.targets or (text.isalpha() and not match[0].isupper()):
         return None
@@ -190,7 +191,7 @@ def _infrared(_: re.Match[str], known: Known) -> Change | None:
 
 
 def _investigator(match: re.Match[str], known: Known) -> Change | None:
-    """Read the name of an investigator: its words all belong to one known name, and none occurs in an abstract."""
+    """Read an investigator's name: its words must occur in one known name, but in no abstract and no target name."""
     words = match[0].lower().split()
     if any(word in known.words or len(word) < 3 for word in words):
         return None
@@ -234,7 +235,7 @@ def _dates(match: re.Match[str], _: Known) -> Change | None:
 
 
 def _programme(match: re.Match[str], known: Known) -> Change | None:
-    """Read a programme; four digits after only `HST` or `JWST`, or a number after `AR` or `ID`, must be a known one."""
+    """Read a programme number; in ambiguous forms (`AR 12345`, `HST 1234`), the number must be in the catalog."""
     words, number = set(re.findall("[a-z]+", match[0].lower())), match[1]
     is_sure = not words <= {"hst", "jwst", "ar", "id"} or (len(number) == 5 and words <= {"hst", "jwst"})
     is_known = number in known.proposals and not 1990 <= int(number) < 2040
@@ -243,12 +244,12 @@ def _programme(match: re.Match[str], known: Known) -> Change | None:
 
 @cache
 def _general_words() -> frozenset[str]:
-    """Return the words of the vocabulary of objects and aims."""
+    """Return all words of the vocabulary of object classes, science hypotheses and example queries."""
     return frozenset(" ".join(phrase for phrases in read_vocabulary().values() for phrase in phrases).lower().split())
 
 
 def _pattern(text: str, *, is_exact: bool = False) -> re.Pattern[str]:
-    """Compile a pattern that matches whole words, also after a minus that means `not`, but no negative number."""
+    """Compile a pattern that matches whole words; a minus (which means `not`) may precede a word, but not a number."""
     before = r"(?<![\w.+])(?<!\S-)(?!(?<=-)\d[\d.]*(?!\w))"
     return re.compile(rf"{before}(?:{text})(?![\w{QUOTE}]|\.\w)", 0 if is_exact else re.IGNORECASE)
 
@@ -259,7 +260,7 @@ CAMERA = "|".join(
     + [name.split("/")[0] for name in CAMERAS]
     + list(DETECTORS)
 )
-"""Matches cameras as `WFC3/IR` or `WFC3 IR`, instruments, and the detectors whose names are long enough."""
+"""Matches cameras, such as `WFC3/IR` or `WFC3 IR`, instruments, and detectors whose names have over 3 characters."""
 CATALOGUES = (
     "NGC|IC|UGC|PGC|ESO|Abell|ACO|MACS|SPT-CL|HD|HIP|HR|GJ|Gliese|Mrk|Mkn|Markarian|Arp|VV|PKS|PSR|GRB|HH|LDN|Barnard|"
     "RCW|Palomar|Pal|Terzan|DDO|WASP|HAT-P|Kepler|TOI|TRAPPIST|3C|4C"
@@ -268,7 +269,7 @@ DESIGNATION = (
     rf"(?:{CATALOGUES})[\s-]?J?\d(?:[\w.+-]*\w)?|SN\s?\d{{4}}[a-z]{{1,4}}|AT\s?20\d\d[a-z]{{2,4}}|"
     r"(?:Messier\s?|M[\s-]?)\d{1,3}(?!\s+(?:dwarf|type|star|giant))"
 )
-"""Matches designations of catalogues, such as `NGC 1374`; a spectral type, such as `M5 dwarf`, is none."""
+"""Matches catalogue designations, such as `NGC 1374`, but not spectral types, such as `M5 dwarf`."""
 NAME_WORD = rf"(?!-)[^\s,;{TAKEN}{QUOTE}]+"
 PERSON_WORD = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
 """Matches a word of a person's name, such as `O'Neil`."""
@@ -283,14 +284,14 @@ RADIUS = _pattern(
     rf"(?:(?:\A|(?<={TAKEN}))[\s,]*(?P<lead>within|r(?:adius)?\s*[=:]?)|within)?\s*(?P<size>{NUMBER})\s*"
     rf"(?P<unit>arcmin\w*|arcsec\w*|deg\w*|[°′″'\"])(?(lead)(?!\s+(?:of|around|from)\s)|\s+(?:of|around|from)\s+(?={TAKEN}))"
 )
-"""Matches a radius beside a place, in a text whose signs (°, ′, ″) are not yet replaced by letters (`SIGNS`)."""
+"""Matches a radius next to a place. Do not apply `SIGNS` to the text: `SIGNS` replaces the units °, ′ and ″."""
 BARE_POSITION = re.compile(
     rf"(?:(?<=\bnear )|(?:(?<=\bat )|(?<=\baround )){FINE}|\A(?=[^a-z]*(?:within|r(?:adius)?\s*[=:])))"
     rf"(?:{UNSIGNED_PAIR}|{SIGNED_PAIR})(?![\w.])",
     re.IGNORECASE,
 )
 UNIT = re.compile(r"\s*(?:[cmnuµk]m|microns?|Å|[kMG]?pc|[muµ]?Jy|mag\w*|[kMG]?eV|[kMG]?Hz|%)(?!\w)")
-"""Matches a unit, such as `micron`, after which two numbers are no position."""
+"""Matches a unit, such as `micron`; a pair of numbers before a unit is not a position."""
 RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | None]], ...] = (
     (re.compile(rf"(?<![^\s-])(?<!\S-)(?!pi=\d)(\w+)[:=](?!,)([^\s{TAKEN}{QUOTE}]+)"), _named),
     (re.compile(rf"\A{DECIMAL.pattern}\Z"), _position),
@@ -322,9 +323,9 @@ RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Known], Change | No
     (_pattern(DATES), _dates),
     (_pattern(r"\d{4,5}"), lambda match, known: {"proposal": [match[0]]} if match[0] in known.proposals else None),
 )
-"""Rules in the order in which they are applied: a pattern, and a function that reads its match.
+"""Rules in the order in which they are applied; each has a pattern, and a function that converts a match to a `Change`.
 
-The function returns None for a match that means something else, and an empty change for a name that stays text.
+The function returns None if the match means something else, and an empty dict if the match is a name that stays text.
 """
 BEFORE_NAME = r"(?:(?:an?|the|any|for|near|in|at|around|of|by|with|from|within\s+\S+\s+\S+\s+of)\s+)*"
 AVOIDING = re.compile(
@@ -333,7 +334,7 @@ AVOIDING = re.compile(
     rf"{BEFORE_NAME}|(?<!\S)(?:-\s*|[–−]))\Z",
     re.IGNORECASE,
 )
-"""Matches words such as `not` at the end of the text before a name that the search is to avoid."""
+"""Matches words such as `not` at the end of the text that precedes a name to avoid."""
 AVOIDED = re.compile(
     rf"(?<!\S)(?:(?:(?i:but\s+)?(?:NOT|(?i:without))|(?i:but\s+not)|(?<=,\ )not)\s+(?i:{BEFORE_NAME})"
     rf"(?P<phrase>[^{TAKEN},;]+?)(?:\s+(?i:but)(?=\s)|(?:\s+(?i:and))?(?=\s+(?:NOT|(?i:without|with|in|that|which))\s)|"
@@ -346,5 +347,5 @@ BESIDE = re.compile(
     rf"(?={TAKEN})|(?<={TAKEN})\s+(?:filters?|images?|imaging|data|tiles|observations)(?=\s*(?:\Z|{TAKEN}))",
     re.IGNORECASE,
 )
-"""Matches words that belong to what was recognised, such as `images of` and `in the`."""
+"""Matches words that only introduce or follow a recognised part of a text, such as `images of` and `in the`."""
 LONELY = re.compile(r"\A\s*(?:and|or|&|/)(?=\s|\Z)|\s+(?:and|or|but)\s*\Z|,\s*(?=,)", re.IGNORECASE)

@@ -1,1 +1,1 @@
-"""Simulated Hubble archive with MAST's HTTP interface; its proposals, observations and files are made from a seed."""
+"""Simulated Hubble archive with MAST's HTTP interface; a seed determines all proposals, observations and files."""

@@ -14,7 +14,7 @@ from hubbleclip.simulator.objects.view import Image
 Flags = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 NUM_COMBINED = 4
-# At this number of electrons or more, photon noise is drawn from the normal distribution, which is much faster.
+# Pixels with a smaller expected value (electrons) get Poisson noise. Other pixels get normal noise, which is faster.
 POISSON_BELOW_E = 10.0
 # Bits of the data-quality (DQ) array, as in the STScI pipelines.
 BAD_COLUMN, HOT, SATURATED, COSMIC_RAY = 4, 16, 256, 4096
@@ -23,10 +23,10 @@ GAP_FRACTION = 0.017  # Half the gap between two chips, in units of half the sid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExposureDepth:
-    """Camera, filter and exposure time of one frame.
+    """Camera, filter and exposure time of one image.
 
-    `typical_s` is the typical exposure time for the kind of object. It sets the brightness unit of a scene: in an
-    exposure of this length, one unit equals one standard deviation of the noise.
+    `typical_s` is the typical exposure time for the kind of object, and defines the brightness unit of a scene: in an
+    exposure of this length, a brightness of one unit equals the standard deviation of a pixel's noise.
     """
 
     camera: Camera
@@ -37,7 +37,7 @@ class ExposureDepth:
     @property
     def sky_e(self) -> float:
         """Background (zodiacal light and dark current) in electrons per pixel, summed over the whole exposure."""
-        # The background grows with the width of the filter up to a limit. The term 0.02 below is the dark current.
+        # The background grows with the width of the filter up to a limit. The dark current is 0.02 of `camera.sky_e_s`.
         width = (
             min(1.5, self.band.width_nm / 150.0) if self.camera.detector != "IR" else min(1.3, self.band.width_nm / 280)
         )
@@ -78,7 +78,7 @@ def add_cosmic_rays(image_yx: Image, rng: np.random.Generator, count: int) -> Ma
     column = (columns[:, None] + steps * np.cos(angle)[:, None]).astype(np.int64)
     is_inside &= (row >= 0) & (column >= 0) & (row < image_yx.shape[0]) & (column < image_yx.shape[1])
     deposit = np.broadcast_to(charge[:, None], is_inside.shape)[is_inside] * rng.uniform(0.4, 1.2, int(is_inside.sum()))
-    # `np.add.at` is needed because tracks may cross.
+    # Tracks may cross; `np.add.at` adds all of them to a shared pixel, which `+=` would not.
     np.add.at(image_yx, (row[is_inside], column[is_inside]), deposit.astype(np.float32))
     hit = np.zeros(image_yx.shape, bool)
     hit[row[is_inside], column[is_inside]] = True
@@ -150,7 +150,7 @@ def simulate_combined(
     # With half the exposure time, the variance of a pixel is twice as large.
     image[is_half] += np.sqrt(expected[is_half]) * rng.standard_normal(int(is_half.sum()), dtype=np.float32)
     saturate(image, depth.camera.full_well_e * NUM_COMBINED, bleeds=depth.camera.detector != "IR")
-    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # A few cosmic rays remain after their rejection.
+    add_cosmic_rays(image, rng, int(rng.poisson(4)))  # The pipeline does not reject all cosmic rays.
     # The pipeline subtracts an estimate of the background, which has an error of 1 %.
     image -= np.float32(depth.sky_e * rng.normal(1.0, 0.01))
     image /= np.float32(depth.exposure_s)

@@ -32,8 +32,8 @@ WFPC2_FILTER_NUMBERS = {"F300W": 22, "F450W": 28, "F555W": 31, "F606W": 33, "F67
 class Exposure:
     """Data of one observation that determine the content of its files.
 
-    `version` is the number of reprocessings; each version has different noise. `extra_blocks` is the number of FITS
-    blocks that reprocessing added to each file.
+    `version` is the number of times that the observation was reprocessed; each version has different noise.
+    `extra_blocks` is the number of FITS blocks that reprocessing added to each file.
     """
 
     plan: ObservingPlan
@@ -55,7 +55,7 @@ class Exposure:
 
 
 def frame_wcs(frame: Frame, origin_yx: tuple[int, int] = (0, 0)) -> WCS:
-    """Make the TAN projection of a frame; `origin_yx` is the image's first pixel within the frame."""
+    """Make the TAN WCS of an image; `origin_yx` is the (row, column) of the image's first pixel within the frame."""
     from astropy.wcs import WCS  # noqa: PLC0415 - an archive that only lists need not load it
 
     cosine, sine = math.cos(math.radians(frame.roll_deg)), math.sin(math.radians(frame.roll_deg))
@@ -74,7 +74,7 @@ def primary_header(
     exposure: Exposure, file_name: str, num_extensions: int, blocks: int = PRIMARY_BLOCKS
 ) -> fits.Header:
     """Make the header of the primary HDU, which has no data."""
-    # Drizzled WFPC2 files were once named `_drz`. Their headers keep this name, so that the bytes stay the same.
+    # Headers have `_drz`, the suffix in earlier versions of the simulator, so that the files have the same bytes.
     file_name = file_name.replace("_drw.", "_drz.")
     header = begin_header(file_name, num_extensions)
     header["FILETYPE"] = ("SCI", "type of data found in data file")
@@ -89,7 +89,7 @@ def primary_header(
 
 
 def begin_header(file_name: str, num_extensions: int) -> fits.Header:
-    """Make the first cards of a primary header, which all missions share."""
+    """Make the first cards of a primary header; these cards are the same for all missions."""
     from astropy.io import fits  # noqa: PLC0415 - an archive that only lists need not load it
 
     header = fits.Header([("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
@@ -100,7 +100,7 @@ def begin_header(file_name: str, num_extensions: int) -> fits.Header:
 
 
 def end_header(header: fits.Header, exposure: Exposure, blocks: int) -> fits.Header:
-    """Add the last cards of a primary header, which all missions share, and pad it."""
+    """Add the last cards of a primary header (equal for all missions), and pad the header to `blocks` FITS blocks."""
     if exposure.version:
         header["CAL_VER"] = (f"1.{exposure.version}", "version of the calibration software (simulated)")
     header["COMMENT"] = NOTICE
@@ -110,7 +110,7 @@ def end_header(header: fits.Header, exposure: Exposure, blocks: int) -> fits.Hea
 
 
 def _camera_cards(exposure: Exposure) -> dict[str, object]:
-    """Make the header cards for instrument, detector and filters, whose keywords differ between cameras."""
+    """Make the header cards for instrument, detector and filters; the keywords differ between cameras."""
     camera, band = exposure.camera, exposure.band
     cards: dict[str, object] = {"INSTRUME": camera.instrument, "EQUINOX": 2000.0, "ROOTNAME": exposure.obs_id.lower()}
     if camera.instrument == "WFPC2":
@@ -216,7 +216,7 @@ def wcs_cards(wcs: WCS) -> dict[str, object]:
 
 
 def pad_header(header: fits.Header, blocks: int) -> fits.Header:
-    """Pad a header with blank cards, so that the size of a file does not depend on the keywords of its camera."""
+    """Pad a header to `blocks` FITS blocks with blank cards, so that file sizes do not depend on camera keywords."""
     # One card is reserved for END, which astropy adds.
     while len(header) < blocks * CARDS_PER_BLOCK - 1:
         header.append(end=True)

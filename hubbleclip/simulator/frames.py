@@ -28,12 +28,12 @@ SQUARE_OUTLINE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A pixel grid on the sky.
+    """The pixel grid of an image on the sky, and the place of the detector in the grid.
 
     The frame has `num_y` rows and `num_x` columns. `roll_deg` is the position angle of the +y axis, measured from north
-    through east. `tilt_deg` is the angle by which the detector is rotated within the frame, and `half_px` is half the
-    side of the detector in pixels. (`east_arcsec`, `north_arcsec`) is the offset of the frame's centre from the centre
-    of the target's field. (`ra_deg`, `dec_deg`) is the ICRS position of the frame's centre.
+    through east. (`ra_deg`, `dec_deg`) is the ICRS position of the frame's centre. (`east_arcsec`, `north_arcsec`) is
+    the offset of the frame's centre from the centre of the target's field. The detector has the same centre as the
+    frame and is rotated by `tilt_deg` within the frame. `half_px` is half the side of the detector in pixels.
     """
 
     num_y: int
@@ -67,7 +67,7 @@ def _rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
 
 
 def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: float) -> tuple[float, float]:
-    """Convert an offset in the tangent plane to (ra, dec) in degrees (TAN, Calabretta and Greisen 2002)."""
+    """Convert an offset in the tangent plane of a position to (ra, dec) in degrees (TAN; Calabretta & Greisen 2002)."""
     xi, eta = math.radians(east_arcsec / 3600), math.radians(north_arcsec / 3600)
     dec = math.radians(dec_deg)
     depth = math.cos(dec) - eta * math.sin(dec)
@@ -77,7 +77,7 @@ def deproject(ra_deg: float, dec_deg: float, east_arcsec: float, north_arcsec: f
 
 
 def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Target) -> Frame:
-    """Make the combined (drizzled) frame of a target, which all filters share."""
+    """Make the combined (drizzled) frame of a target; the images in all filters have this frame."""
     rng = python_rng("frame", plan.index, target.scene_key)
     # As in real data, the size of drizzled frames varies by a few percent.
     num_y, num_x = (round(settings.frame_px * rng.uniform(0.97, 1.04)) for _ in range(2))
@@ -110,7 +110,7 @@ def combined_frame(settings: SimulatorSettings, plan: ObservingPlan, target: Tar
 
 
 def detector_frame(settings: SimulatorSettings, frame: Frame) -> Frame:
-    """Make the frame of a single exposure, which the detector fills; its pointing is that of the combined `frame`."""
+    """Make the frame of a single exposure: the detector's pixel grid, with the same centre as the combined `frame`."""
     side = settings.frame_px
     roll_deg = (frame.roll_deg + frame.tilt_deg + 180) % 360 - 180  # Wrapped to -180 to 180.
     return replace(frame, num_y=side, num_x=side, roll_deg=roll_deg, tilt_deg=0.0, half_px=side / 2)

@@ -28,13 +28,13 @@ class Filter:
 class Camera:
     """Camera of a simulated telescope.
 
-    For HST, `obs_id_letter` is the first letter of the names of the camera's observations; for JWST, it is the name of
-    the detector. `gain` is in electrons per count; `read_noise_e` and `full_well_e` are in electrons. `sky_e_s` is the
-    background in electrons per second per pixel through a broad-band filter near the central wavelength of the camera.
-    `footprint` is the shape of the detector: `one_chip`, `two_chips` or `stair` (the L shape of the WFPC2 mosaic).
-    `fills_with_nan` says whether drizzled pixels without data are NaN; otherwise they are 0. The camera is in use in
-    the observing cycles from `first_cycle` to `last_cycle`. `sibling` is the name of a camera with a similar field of
-    view. `has_pupil` says whether the camera has a pupil wheel.
+    `obs_id_letter` is the first letter of observation names for HST, and the detector's name for JWST. `gain` is in
+    electrons per count. `read_noise_e` and `full_well_e` are in electrons. `sky_e_s` is the background in electrons per
+    second per pixel, through a broad-band filter near the central wavelength of the camera. `footprint` is the shape of
+    the detector: `one_chip`, `two_chips` or `stair` (the L shape of the WFPC2 mosaic). `fills_with_nan` says whether
+    drizzled pixels without data are NaN; otherwise they are 0. `first_cycle` and `last_cycle` are the first and last
+    observing cycles that use the camera. `sibling` is the name of a camera with a similar field of view. `has_pupil`
+    says whether the camera has a pupil wheel.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Camera:
 
 
 def _filter(name: str, wave_nm: float, width_nm: float, photflam: float, line: str = "") -> Filter:
-    """Make a filter from a row of `instruments.toml`, which may have integers."""
+    """Make a filter from a row of `instruments.toml`, in which wavelengths and widths may be integers."""
     return Filter(name=name, wave_nm=float(wave_nm), width_nm=float(width_nm), photflam=photflam, line=line)
 
 

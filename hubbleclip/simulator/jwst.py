@@ -1,4 +1,4 @@
-"""Make the names, file lists and FITS headers of simulated JWST observations, in the form of MAST and the pipeline."""
+"""Make names, file lists and FITS headers of simulated JWST observations, as MAST and the JWST pipeline write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 MJY_SR_PER_E_S = 0.12
-"""Surface brightness, in MJy/sr, that gives one electron per second and pixel; the value is invented."""
+"""Surface brightness, in MJy/sr, at which a pixel collects one electron per second; the value is invented."""
 _I2D = FileType("I2D", "i2d.fits", "resampled 2D image")
 _CAL = FileType("CAL", "cal.fits", "calibrated exposure")
 _JPG = FileType("JPG", "i2d.jpg", "Preview-Full", "PREVIEW")
@@ -37,7 +37,7 @@ def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, i
 
 
 def mast_filters(camera: Camera, band: Filter) -> str:
-    """Return the name of the filter as in MAST's column `filters`."""
+    """Return the name of the filter as MAST writes it in the column `filters`."""
     return f"{band.name};CLEAR" if camera.has_pupil else band.name
 
 

@@ -13,9 +13,9 @@ class ObjectKind:
     """Kind of object, e.g. `spiral galaxy`.
 
     `categories` are the scientific categories that a proposal about such an object may have. `variants` are subtypes
-    that look different. `filters` is a key of FILTER_PLANS. `names` are patterns of catalogue names. `exposure_s` is
-    the range of exposure times of an observation, in seconds. `may_be_off_centre` says whether an observation may be
-    offset from the centre of the object.
+    that look different. `filters` is a key of `FILTER_PLANS`. `names` are templates of catalogue names, such as
+    `NGC {n4}`. `exposure_s` is the range of exposure times of an observation, in seconds. `may_be_off_centre` says
+    whether an observation may be offset from the centre of the object.
     """
 
     name: str
@@ -39,4 +39,4 @@ CALIBRATION = OBJECT_KINDS.pop("calibration")  # a calibration exposure has no s
 FILTER_PLANS: dict[str, dict[str, tuple[str, ...]]] = {
     purpose: _tuples(cameras) for purpose, cameras in _TABLES["filters"].items()
 }
-"""Filters by purpose and camera, in descending order of preference."""
+"""Filters by purpose (`ObjectKind.filters`) and then by camera, in descending order of preference."""

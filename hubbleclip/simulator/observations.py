@@ -22,12 +22,12 @@ from hubbleclip.simulator.proposals import ProposalText, write_proposal
 from hubbleclip.simulator.random_draws import python_rng
 
 FIRST_RELEASE_MJD = 60000.0  # Start of night 0: 2023-02-25.
-# Each proposal has its own range of `obsid` values, so that the `obsid` of an observation depends on no other proposal.
+# Each proposal has its own range of `obsid` values, so that an `obsid` does not depend on other proposals.
 FIRST_OBSID, OBSIDS_PER_PROPOSAL = 2_100_000_000, 16
 FIRST_HAP_OBSID, HAP_OBSIDS_PER_PROPOSAL = 2_110_000_000, 64
 SINGLE_EXPOSURE_FRACTION = 0.1
 EXAMPLE_PROPOSAL = 5
-"""Index of the proposal whose first file is the example: a spiral galaxy."""
+"""Index of the proposal from which `example_file` takes its file; the proposal observes a spiral galaxy."""
 
 
 class SkySettings(SimulatorSettings):
@@ -40,7 +40,7 @@ class SkySettings(SimulatorSettings):
     hap_share: float = Field(0.0, ge=0, le=1)
     """Share of visits that the archive also lists as Hubble Advanced Products (single-filter and total)."""
     late_share: float = Field(0.0, ge=0, le=1)
-    """Share of a night's observations that the archive lists one night after their release."""
+    """Share of each night's observations that the archive lists with a delay of one night."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +83,11 @@ class SimProduct:
 class SimObservation:
     """One simulated observation, with the fields of MAST's CAOM tables.
 
-    `kind` is the kind of object, `em_min` and `em_max` are the wavelength limits of the filter in nm, and
-    `released_mjd` is the release date. `visit_index` is the index of the visit within the proposal, from 0. `band` is
-    the name of the filter through which the files are rendered. `files` has the type and the size in bytes of each
-    file. `version` is the number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced
-    Product (HAP). `plane` is 0, or the index of a further plane of the same observation.
+    `kind` is the kind of object. `em_min` and `em_max` are the wavelength limits of the filter in nm. `released_mjd` is
+    the release date. `visit_index` is the index of the visit within the proposal, from 0. `band` is the name of the
+    filter with which the files are rendered. `files` has the type and the size in bytes of each file. `version` is the
+    number of times that the observation was reprocessed. `is_hap` is True for a Hubble Advanced Product (HAP). `plane`
+    is the index of the CAOM plane within the observation, from 0.
     """
 
     obs_id: str
@@ -121,7 +121,7 @@ class SimObservation:
     def extra_blocks(self) -> int:
         """Number of FITS blocks that reprocessing has added to each file.
 
-        It is the version number if `obsid` is odd, and otherwise 0.
+        It equals `version` if `obsid` is odd, and is 0 otherwise.
         """
         # Half of the observations keep their size, so that tests include new versions of equal size.
         return self.version * (self.obsid % 2)
@@ -146,7 +146,7 @@ class SimObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One visit of a proposal: the data that its observations share.
+    """One visit of a proposal, with the values that all observations of the visit share.
 
     `is_single` is True if the visit has single exposures but no drizzled image.
     """
@@ -263,7 +263,7 @@ def _observation(visit: Visit, filter_index: int) -> SimObservation:
 
 def _obsid_offset(settings: SkySettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> int:
     """Return the number of the observation within its proposal, from 0 to OBSIDS_PER_PROPOSAL - 1."""
-    # If the number of observations is not fixed, there are at most two visits, and each has 8 numbers for its filters.
+    # If the number of observations is not fixed, there are at most two visits, and each visit reserves 8 numbers.
     return visit_index * (len(plan.filters) if settings.observations_per_proposal else 8) + filter_index
 
 
@@ -276,7 +276,7 @@ def _with_sizes(visit: Visit, file_types: tuple[products.FileType, ...]) -> tupl
 def _cached_sizes(
     frame_px: int, camera: str, file_types: tuple[products.FileType, ...], num_y: int, num_x: int
 ) -> tuple[tuple[products.FileType, int], ...]:
-    """Compute file sizes in bytes; the cache lets observations with equal files share one tuple, which saves memory."""
+    """Compute file sizes in bytes; the cache saves memory, because observations with equal sizes share one tuple."""
     return tuple(
         (file_type, products.file_size(frame_px, CAMERAS[camera], (num_y, num_x), file_type.kind))
         for file_type in file_types
@@ -292,7 +292,7 @@ def _has_hap(visit: Visit) -> bool:
 
 
 def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Iterator[SimObservation]:
-    """Yield the HAP products of a visit: one per filter, then the total image of all filters."""
+    """Yield the HAP products of a visit: one product per filter, then the total product, which combines all filters."""
     members = [item for item in standard if item.visit_index == visit.visit_index]
     # A visit has at most 8 products.
     first_obsid = FIRST_HAP_OBSID + visit.plan.index * HAP_OBSIDS_PER_PROPOSAL + visit.visit_index * 8
@@ -318,8 +318,8 @@ def _hap_observations(visit: Visit, standard: Sequence[SimObservation]) -> Itera
 
 
 def _is_listed_late(settings: SkySettings, proposal: SimProposal, item: SimObservation) -> bool:
-    """Decide whether the archive does not yet list the observation in the last simulated night."""
-    # Late observations are listed one night after their release, so only those of the last night are not yet listed.
+    """Decide whether an observation is late, and therefore missing from the archive."""
+    # A late observation is listed one night after its release, so only late observations of the last night are missing.
     is_newest = proposal.night == settings.nights - 1
     return is_newest and python_rng("late", item.obs_id).random() < settings.late_share
 
@@ -356,7 +356,7 @@ def _exposure_s(settings: SimulatorSettings, plan: ObservingPlan, band: Filter) 
 
 
 def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, filter_index: int) -> float:
-    """Compute the release date (MJD): in the night in which the proposal is released, in order of proposal number."""
+    """Compute the release date (MJD) within the proposal's night; lower proposal numbers are released earlier."""
     night, proposal_in_night = divmod(plan.index, settings.num_proposals)
     offset = (
         _obsid_offset(settings, plan, visit_index, filter_index)
@@ -370,7 +370,7 @@ def _released_mjd(settings: SkySettings, plan: ObservingPlan, visit_index: int, 
 
 
 def example_file(path: str | Path = "example.fits") -> Path:
-    """Write a FITS file for first trials: a spiral galaxy in the simulated sky, observed with ACS/WFC.
+    """Write an example FITS file: a spiral galaxy in the simulated sky, observed with ACS/WFC.
 
     Parameters
     ----------

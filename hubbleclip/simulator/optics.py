@@ -12,13 +12,13 @@ from hubbleclip.simulator.instruments import Camera
 
 Image = npt.NDArray[np.float32]
 PAD_PX = 24  # Beyond this radius the PSF carries little light.
-# Fractions of the total flux of the PSF.
+# Fractions of the PSF's total flux in the spikes and in the wings.
 SPIKE_FRACTION = 0.035
 WING_FRACTION = 0.10
 
 
 def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -> Image:
-    """Convolve an image, mirrored beyond its edges, with the PSF; `tilt_deg` turns the spikes."""
+    """Convolve an image with the PSF; the image is mirrored beyond its edges, and `tilt_deg` rotates the spikes."""
     padded = np.pad(image_yx, PAD_PX, mode="reflect")
     shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in padded.shape)
     # The width is rounded so that similar filters share one cache entry.
@@ -32,7 +32,7 @@ def convolve(image_yx: Image, camera: Camera, wave_nm: float, tilt_deg: float) -
 def _fwhm_px(camera: Camera, wave_nm: float) -> float:
     """Compute the full width at half maximum of the core in pixels; diffraction makes it grow with wavelength.
 
-    The value in `camera` holds at 600 nm, or at 1250 nm for an infrared camera.
+    `camera.psf_fwhm_px` is the width at 600 nm, or at 1250 nm for an infrared detector.
     """
     reference = 1250.0 if camera.detector == "IR" else 600.0
     return float(camera.psf_fwhm_px * np.sqrt(0.5 + 0.5 * (wave_nm / reference) ** 2))

@@ -21,7 +21,7 @@ from hubbleclip.simulator.random_draws import hash_seed, python_rng
 
 FIRST_NUMBER = 10001  # Proposal numbers have five digits, as for HST.
 MAX_PROPOSALS = 99999 - FIRST_NUMBER + 1
-# Each of these constants is a fraction of all proposals.
+# The next four constants are fractions of all proposals.
 CALIBRATION_FRACTION = 0.03
 SAME_FIELD_FRACTION = 0.13
 CONTINUATION_FRACTION = 0.04
@@ -85,7 +85,7 @@ def total_proposals(settings: SimulatorSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
-    """Make the plan of one proposal; the only other plan that may be needed for this is that of its parent."""
+    """Make the plan of one proposal. If the proposal has a parent, the parent's plan is made too, but no other plan."""
     kind, parent, is_continuation = _parent_of(settings, index)
     if parent is None:
         return _new_plan(settings, index, kind)
@@ -98,16 +98,16 @@ def plan_of(settings: SimulatorSettings, index: int) -> ObservingPlan:
 def _parent_of(settings: SimulatorSettings, index: int) -> tuple[ObjectKind, int | None, bool]:
     """Return a proposal's kind of object, the index of its parent or None, and whether it is a continuation."""
     kind, draw, parent = _draw_parent(index)
-    # A parent has no parent itself, so that making a plan requires at most one other plan.
+    # A parent never has a parent, so that a proposal's plan requires at most the plan of its parent.
     if parent is None or _draw_parent(parent)[2] is not None:
         return kind, None, False
     return kind, parent, draw < CONTINUATION_FRACTION
 
 
 def _draw_parent(index: int) -> tuple[ObjectKind, float, int | None]:
-    """Draw the kind of object, a random number from 0 to 1, and the index of a possible parent or None.
+    """Draw the kind of object, a random number from 0 to 1, and the index of a candidate parent or None.
 
-    If the number is small enough, the proposal is a continuation of its parent.
+    If the number is below CONTINUATION_FRACTION, the proposal is a continuation of its parent.
     """
     rng = python_rng("relation", index)
     block, position = divmod(index, len(OBJECT_KINDS))
@@ -120,7 +120,7 @@ def _draw_parent(index: int) -> tuple[ObjectKind, float, int | None]:
         return kind, draw, None
     earlier_block = rng.randrange(block)
     parent = earlier_block * len(OBJECT_KINDS) + _kind_order(earlier_block).index(name)
-    # The first draw of the parent's generator decides whether the parent is a calibration proposal.
+    # This repeats the first draw for the parent, which decides whether the parent is a calibration proposal.
     is_science = python_rng("relation", parent).random() >= CALIBRATION_FRACTION
     return kind, draw, parent if is_science else None
 
@@ -137,14 +137,14 @@ def _kind_order(block: int) -> tuple[str, ...]:
 
 
 def _draw_cycle(settings: SimulatorSettings, index: int) -> int:
-    """Return the observing cycle of a proposal; the proposals of a night are spread evenly over all cycles."""
+    """Return the observing cycle of a proposal; the proposals of each simulated night cover all cycles evenly."""
     position = index % settings.num_proposals
     schedule = SCHEDULES[settings.mission]
     return schedule.first_cycle + schedule.num_cycles * position // settings.num_proposals
 
 
 def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling_of: str = "") -> ObservingPlan:
-    """Draw a plan. If `sibling_of` names the camera of a parent proposal, a similar camera is preferred."""
+    """Draw a plan; `_choose_camera` explains `sibling_of`."""
     cycle = _draw_cycle(settings, index)
     rng = python_rng("plan", index)
     camera = _choose_camera(rng, settings.mission, cycle, sibling_of)
@@ -167,7 +167,8 @@ def _new_plan(settings: SimulatorSettings, index: int, kind: ObjectKind, sibling
 def _choose_camera(rng: random.Random, mission: str, cycle: int, sibling_of: str) -> str:
     """Choose a camera that is in use in this cycle.
 
-    If `sibling_of` names the camera of the parent, choose that camera or, if available, one with a similar field.
+    `sibling_of` is the parent proposal's camera, or empty. That camera or its `sibling`, which has a similar field of
+    view, is preferred. If neither camera is in use, or `sibling_of` is empty, choose any camera in use.
     """
     cameras = {name: camera for name, camera in CAMERAS.items() if camera.mission == mission}
     available = [name for name, camera in cameras.items() if camera.first_cycle <= cycle <= camera.last_cycle]
@@ -202,7 +203,7 @@ def _target(rng: random.Random, kind: ObjectKind, scene_key: int, half_field_arc
 
 def _position(rng: random.Random, kind: ObjectKind) -> tuple[float, float]:
     """Draw a position (ra, dec) in degrees, uniform on the sphere; moving targets have a declination of -23 to 23."""
-    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # `height` is sin(dec), without the poles
+    ra_deg, height = rng.uniform(0, 360), rng.uniform(-0.97, 0.97)  # `height` is sin(dec); the poles are excluded
     if kind.is_moving:
         return ra_deg, rng.uniform(-23, 23)
     return ra_deg, math.degrees(math.asin(height))
@@ -223,7 +224,7 @@ def _name(rng: random.Random, kind: ObjectKind, variant: str, ra_deg: float, dec
 
 
 def _fill_field(rng: random.Random, field: str) -> str:
-    """Return random text for a field: a letter for `L`, a year for `y`, or a number of k digits for `nk`, e.g. `n4`."""
+    """Draw the text of a placeholder in a name pattern: a letter for `L`, a year for `y`, or e.g. 4 digits for `n4`."""
     if field == "L":
         return rng.choice(string.ascii_uppercase)
     if field == "y":

@@ -54,7 +54,7 @@ def file_types(camera: Camera, is_single: bool) -> tuple[FileType, ...]:
 
     As in MAST, some lists contain a file twice.
     """
-    # The footprint `stair` is that of WFPC2. MAST lists some files twice; a client must remove the duplicates.
+    # `stair` is the footprint of WFPC2. MAST lists some files twice; a client must remove the duplicates.
     if camera.footprint == "stair":
         return (_C0M, _D0M, _SHM, _TRL) if is_single else (_C0M, _D0M, _DRW, _JPG, _SHM, _TRL, _DRW)
     if camera.footprint == "one_chip":  # WFC3/IR has no CTE-corrected products (DRC, FLC).
@@ -85,7 +85,7 @@ def hap_name(proposal_number: str, obs_id: str, camera: Camera, filter_name: str
 
 def observation_name(plan: ObservingPlan, visit_index: int, filter_index: int, is_single: bool) -> str:
     """Make the name of an HST observation, in the form `ipppssoot`."""
-    # `ppp` holds the three low base-36 digits of the proposal's index, and the first `s` holds the high digit.
+    # In base 36, the proposal's index has four digits. `ppp` is the last three. `ss` is the first and the visit number.
     index_low, index_high = plan.index % 36**3, plan.index // 36**3
     program_id = "".join(BASE36_DIGITS[index_low // 36**k % 36] for k in (2, 1, 0))
     letter = CAMERAS[plan.camera].obs_id_letter
@@ -105,7 +105,7 @@ def mast_filters(camera: Camera, band: Filter) -> str:
 
 
 def file_size(frame_px: int, camera: Camera, combined_yx: tuple[int, int], kind: str) -> int:
-    """Compute the exact size (bytes) of a file's first version without rendering; later versions may be larger."""
+    """Compute the exact size, in bytes, of a file that was never reprocessed, without rendering the file."""
     if kind in PREVIEW_KINDS:
         return PREVIEW_BYTES
     if kind in AUXILIARY_BLOCKS:
@@ -133,5 +133,5 @@ def chip_bounds(frame_px: int, camera: Camera) -> list[tuple[int, int, int, int]
     if camera.footprint == "two_chips":
         gap = max(1, side // 120)  # Half the gap between the chips.
         return [(0, half - gap, 0, side), (half + gap, side, 0, side)]
-    inner = int(half * 0.46)  # Side of the planetary camera, see STAIR_INNER.
+    inner = int(half * 0.46)  # Side of the planetary camera, see `frames.STAIR_INNER`.
     return [(half, half + inner, half, half + inner), (half, side, 0, half), (0, half, 0, half), (0, half, half, side)]

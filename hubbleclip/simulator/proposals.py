@@ -47,8 +47,8 @@ SINGULAR_VERBS = {
 class ProposalText:
     """Text of a proposal.
 
-    `patterns` lists the sentence pattern of each sentence of the abstract, in order. A pattern is given by its slot and
-    by its index within the slot. A slot is the role of a sentence, such as `aim`; it is a key of the grammar.
+    A slot is the role of a sentence, such as `aim`. The grammar lists the sentence patterns of each slot. `patterns`
+    has a pair (slot, index of the pattern in the slot's list) for each sentence of the abstract, in order.
     """
 
     proposal_type: str
@@ -92,7 +92,7 @@ def write_proposal(plan: ObservingPlan) -> ProposalText:
 
 
 def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
-    """Draw the type of the proposal; a calibration proposal always has the type CAL, without a draw."""
+    """Draw the type of a science proposal; return CAL for a calibration proposal."""
     if plan.kind is CALIBRATION:
         return "CAL"
     return rng.choices(list(TYPE_WEIGHTS), list(TYPE_WEIGHTS.values()))[0]
@@ -101,7 +101,7 @@ def _draw_type(rng: random.Random, plan: ObservingPlan) -> str:
 def _make_abstract(plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
     """Write the abstract of a science proposal. Return the sentence patterns that it uses, and its text."""
     if plan.is_continuation and plan.parent is not None:
-        # The generator has the same seed as for the parent, so the same sentences are drawn.
+        # The parent's abstract was drawn with the same seed, so the same sentences are drawn again.
         rng = python_rng("abstract", plan.parent)
         patterns, abstract = _compose_abstract(rng, SentenceWriter(rng, plan))
         added = writer.write_sentence("continuation", writer.rng.randrange(3))
@@ -113,13 +113,13 @@ def _make_abstract(plan: ObservingPlan, writer: SentenceWriter) -> tuple[tuple[t
 def _compose_abstract(rng: random.Random, writer: SentenceWriter) -> tuple[tuple[tuple[str, int], ...], str]:
     """Write an abstract with one sentence per slot. Return the sentence patterns that it uses, and its text.
 
-    All required slots are used. Optional slots are drawn, then added or removed until the length is allowed.
+    All required slots are used. Optional slots are drawn, then added or removed until the number of words is in range.
     """
     grammar = _read_table("grammar")
     pattern_numbers = {slot: rng.randrange(len(grammar[slot])) for slot in grammar["order"]}
     optional = [slot for slot in grammar["order"] if slot not in REQUIRED_SLOTS]
     chosen = {*REQUIRED_SLOTS, *(slot for slot in optional if rng.random() < 0.6)}
-    # A sentence is drawn for every slot, even if it is not used, so that the draws do not depend on the chosen slots.
+    # A sentence is drawn for every slot, used or not, so that the draws do not depend on the chosen slots.
     text = {slot: writer.write_sentence(slot, pattern_numbers[slot]) for slot in grammar["order"]}
     for slot in optional:
         if _num_words(text, chosen) < MIN_WORDS:
@@ -143,8 +143,8 @@ def _num_words(text: dict[str, str], chosen: set[str]) -> int:
 class SentenceWriter:
     """Writer that fills sentence patterns with phrases about the kind of object that a proposal observes.
 
-    The vocabulary lists the phrases of each field, such as `question`. A phrase is repeated only after all phrases of
-    its field have been used.
+    A field is a placeholder in a sentence pattern, such as `question`. The vocabulary lists the phrases of each field.
+    A phrase is repeated only after all phrases of its field have been used.
     """
 
     def __init__(self, rng: random.Random, plan: ObservingPlan) -> None:

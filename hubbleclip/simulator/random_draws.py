@@ -1,6 +1,6 @@
-"""Random generators that are seeded by a constant and by keys.
+"""Random generators whose seed is made from keys, such as a word and the index of a proposal.
 
-Because each item has a generator of its own, an item can be made without making the others first.
+Each item, such as a proposal, has its own generator. An item can therefore be made without making other items first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SEED = 20240313
 
 
 def python_rng(*keys: object) -> random.Random:
-    """Make a `random.Random` for words and metadata."""
+    """Make a `random.Random` for words and metadata. Its seed depends on `SEED` and the keys."""
     return random.Random(":".join(map(str, (SEED, *keys))))
 
 

@@ -35,12 +35,12 @@ OBJECT_RENDERERS: dict[str, ObjectRenderer] = {
 CROWDED = frozenset(
     {"globular cluster", "open cluster", "planetary nebula", "supernova remnant", "star-forming nebula", "stellar jet"}
 )
-# `add_background` adds nothing for these kinds of object: their renderer draws the background, or they have none.
+# Kinds of object to which `add_background` adds nothing.
 OWN_BACKGROUND = frozenset({"deep field", "galaxy cluster", "Kuiper belt field", "planet", "calibration"})
 
 
 def scene_view(frame: Frame, target: Target, band: Filter, epoch: int) -> View:
-    """Compute the scene coordinates of each pixel of a frame."""
+    """Compute the position of each pixel of a frame relative to the target, in units of `half_field_arcsec`."""
     pixel_size = frame.pixel_scale_arcsec / target.half_field_arcsec
     # The sign is negative because x increases to the west.
     centre = (-frame.east_arcsec / target.half_field_arcsec, frame.north_arcsec / target.half_field_arcsec)

@@ -38,7 +38,7 @@ DO_NOT_USE, HOT_PIXEL = 1, 2048  # DQ bits of the JWST pipeline.
 PREVIEW_PX = 256
 PREVIEW_QUALITIES = (60, 30, 10)
 JPEG_END = b"\xff\xd9"
-# An extension of a file: EXTNAME, EXTVER, BUNIT, data, and the (row, column) of the first data pixel in the frame.
+# An extension of a file: EXTNAME, EXTVER, BUNIT, data, and the (row, column) in the frame at which the data begin.
 ImagePlane = tuple[str, int, str, npt.NDArray[np.generic], tuple[int, int]]
 
 
@@ -67,7 +67,7 @@ def _file_frame(settings: SimulatorSettings, exposure: Exposure, kind: str) -> F
 def _depth(exposure: Exposure) -> ExposureDepth:
     """Return camera, filter and exposure time, and the typical exposure time for this kind of object."""
     low, high = exposure.plan.kind.exposure_s
-    # The typical time is the geometric mean, because exposure times are drawn uniformly in their logarithm.
+    # Exposure times have a log-uniform distribution, so the typical time is the geometric mean of the limits.
     typical_s = (low * high) ** 0.5 * (1.8 if exposure.band.line else 1.0)
     return ExposureDepth(
         camera=exposure.camera, band=exposure.band, exposure_s=exposure.exposure_s, typical_s=typical_s
@@ -76,7 +76,7 @@ def _depth(exposure: Exposure) -> ExposureDepth:
 
 def _observed_scene(exposure: Exposure, frame: Frame) -> Image:
     """Render the scene and convolve the scene with the point-spread function."""
-    # The epoch identifies the observation.
+    # `epoch` is a number that identifies the observation, not a date.
     epoch = zlib.crc32(exposure.obs_id.encode())
     view = sky.scene_view(frame, exposure.target, exposure.band, epoch)
     scene = sky.render_scene(view, exposure.plan, exposure.target)
@@ -92,7 +92,7 @@ def _combine(exposure: Exposure) -> tuple[Image, Image, npt.NDArray[np.int32]]:
 def _by_chip(
     settings: SimulatorSettings, exposure: Exposure, *layers: tuple[str, npt.NDArray[np.generic], str]
 ) -> Iterator[ImagePlane]:
-    """Cut layers (EXTNAME, data, BUNIT) of the whole detector into one plane per chip and layer."""
+    """Yield one extension for each chip and each layer; a layer is (EXTNAME, data of the whole detector, BUNIT)."""
     for version, (top, bottom, left, right) in enumerate(chip_bounds(settings.frame_px, exposure.camera), start=1):
         for name, data, unit in layers:
             yield name, version, unit, data[top:bottom, left:right], (top, left)
@@ -123,7 +123,7 @@ def _single_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[
 
 
 def _wfpc2_planes(settings: SimulatorSettings, exposure: Exposure) -> Iterator[ImagePlane]:
-    """Yield the extension SCI of each chip of a calibrated WFPC2 exposure. Its flags are in another file."""
+    """Yield the extension SCI of each chip of a calibrated WFPC2 exposure; the DQ flags are in another file."""
     image, _, _ = _one_exposure(settings, exposure)
     yield from _by_chip(settings, exposure, ("SCI", image / np.float32(exposure.camera.gain), "COUNTS"))
 
@@ -178,8 +178,8 @@ def _calibration_scene(exposure: Exposure, blank_yx: Image) -> Image:
 def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: str, kind: str) -> bytes:
     """Render a JPEG preview, either in colour from three filters, or in grey from one filter.
 
-    The end of the file name of a grey preview, e.g. `drz.jpg`, names the kind of image that the preview shows. The JPEG
-    is padded to its listed size with fill bytes, which JPEG allows before any marker.
+    The end of a grey preview's file name is the kind of image that it shows, e.g. DRZ for `drz.jpg`. Fill bytes, which
+    JPEG allows before any marker, pad the file to the size that the archive lists.
     """
     names = exposure.plan.filters
     if kind == "COLOR":
@@ -189,7 +189,7 @@ def _render_preview(settings: SimulatorSettings, exposure: Exposure, file_name: 
     else:
         picture = _stretch_grey(next(_PLANES_BY_KIND[file_name[-7:-4].upper()](settings, exposure))[3])
     size = PREVIEW_BYTES + exposure.extra_blocks * BLOCK_BYTES
-    # The highest quality that fits into the size is used.
+    # The highest quality that gives a JPEG of at most `size` bytes is used.
     for quality in PREVIEW_QUALITIES:
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality)

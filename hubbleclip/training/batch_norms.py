@@ -1,4 +1,4 @@
-"""Batch norms that take their statistics from the rows of all processes, as if one process had the whole batch."""
+"""Batch norms that use the mean and variance over all processes, as if one process had the whole batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def share_statistics(model: nn.Module, world: World) -> nn.Module:
-    """Make the batch norms of a model take their statistics from the rows of all processes."""
+    """Make the batch norms of a model use the mean and variance over the batches of all processes."""
     if world.device.type == "cuda":
         from timm.layers.norm_act import convert_sync_batchnorm  # noqa: PLC0415 - a search does not need timm
 
-        # timm's function and not torch's, which would drop the activation function of timm's `BatchNormAct2d`
+        # torch's `convert_sync_batchnorm` would drop the activation function of timm's `BatchNormAct2d`
         converted: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return converted
     for norm in model.modules():  # torch's SyncBatchNorm works on GPUs only
@@ -29,7 +29,7 @@ def share_statistics(model: nn.Module, world: World) -> nn.Module:
 
 
 def _normalise(norm: Any, x: Tensor, world: World) -> Tensor:
-    """Apply a batch norm to the rows (b, c, ...) of this process, and update its running statistics."""
+    """Apply a batch norm to this process's part (b, c, ...) of the batch, and update the running statistics."""
     if not norm.training:
         normalised: Tensor = type(norm).forward(norm, x)
         return normalised
@@ -43,7 +43,7 @@ def _normalise(norm: Any, x: Tensor, world: World) -> Tensor:
         norm.running_mean.lerp_(mean_c, norm.momentum)
         norm.running_var.lerp_(variance_c * num / (num - 1), norm.momentum)
     y: Tensor = centred * ((variance_c + norm.eps).rsqrt() * norm.weight).view(shape) + norm.bias.view(shape)
-    # timm's `BatchNormAct2d` is a batch norm with dropout and an activation function behind it
+    # timm's `BatchNormAct2d` applies dropout and an activation function after the normalisation
     for part in ("drop", "act"):
         y = getattr(norm, part, nn.Identity())(y)
     return y.to(x.dtype)

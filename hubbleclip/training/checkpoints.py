@@ -38,13 +38,12 @@ log = logging.getLogger(__name__)
 
 BEST = "best.json"
 KEPT_CHECKPOINTS = 2
-"""Number of newest checkpoints that are kept: training resumes from the last one, or from the one before if the last is
-damaged."""
+"""Number of newest checkpoints that are kept; if the newest is damaged, training resumes from the second newest."""
 RESUMED = (
     *("mode", "lora_rank", "lock_image_unlocked_groups", "lock_text_unlocked_layers", "loss", "ema", "shuffled"),
     *("batch_size", "weight_decay", "beta1", "beta2", "eps", "layer_decay"),
 )
-"""Settings that must equal those of the run that `train.resume` names, because the checkpoint depends on them."""
+"""Settings that must be the same as in the run `train.resume`, because its checkpoints depend on these settings."""
 MIXTURE = "mixture.pt"
 """File of the weights that are interpolated between the initial model and the best checkpoint (see
 `loop.select_best_mixture`)."""
@@ -58,7 +57,7 @@ def write_checkpoint(run_dir: Path, step: int, state: dict[str, Any]) -> None:
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     """Write a file of tensors and plain values; equal values give equal bytes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        # an open file is given: for a path, torch would store the temporary name and hide the system's errors
+        # not torch.save(state, temporary), which would store the temporary name in the file and hide an OSError
         torch.save(state, file)
 
 
@@ -96,7 +95,7 @@ def _read_state(run_dir: Path, name: str, *, is_mapped: bool = False) -> dict[st
 
 
 def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> None:
-    """Copy the best and last checkpoint and the metrics of another run, unless the new run has newer checkpoints."""
+    """Copy metrics, best checkpoint and last checkpoint of a run to a new run, unless they were already copied."""
     if not (from_dir / RUN).is_file():
         raise TrainingError(f"train.resume: there is no run {from_dir.name} (`hubbleclip runs` lists them)")
     before, best, last = read_train_settings(from_dir), read_best(from_dir)["step"], list_steps(from_dir)[-1]
@@ -104,11 +103,11 @@ def copy_progress(from_dir: Path, run_dir: Path, settings: TrainSettings) -> Non
     if read_model_settings(run_dir) != read_model_settings(from_dir):
         changed.append("model")
     if read_facts(run_dir)["dataset_digest"] != read_facts(from_dir)["dataset_digest"]:
-        changed.append("dataset")  # tiles in train of one dataset may be in val or test of another
+        changed.append("dataset")  # the earlier run may have been trained on tiles that are now in val or test
     if changed:
-        raise TrainingError(f"train.resume: the run was made with another {', '.join(changed)}: set the same")
+        raise TrainingError(f"train.resume: the run was made with another {', '.join(changed)}: set the same values")
     if last >= settings.steps:
-        raise TrainingError(f"train.resume: the run has {last} steps: set train.steps to more")
+        raise TrainingError(f"train.resume: the run has {last} steps: set train.steps above {last}")
     if 0 < settings.patience * settings.validate_every <= last - best:
         raise TrainingError(
             f"train.resume: stopped early, best at step {best} of {last}: raise train.patience, or set it to 0"
@@ -127,7 +126,7 @@ def write_mixture(run_dir: Path, state_dict: dict[str, Any]) -> None:
 
 
 def write_best(run_dir: Path, step: int, score: float | None, **mixture: Any) -> None:
-    """Record which checkpoint is the best, by its accuracy on val; `score` is None if val cannot rank models."""
+    """Record the step of the best checkpoint and its accuracy on val; `score` is None if no accuracy was computed."""
     if mixture:
         mixture["sha256"] = sha256_file(run_dir / CHECKPOINTS / MIXTURE)
     write_text(run_dir / BEST, json.dumps({"step": step, "score": score, **mixture}) + "\n")
@@ -145,7 +144,7 @@ def read_best(run_dir: Path) -> dict[str, Any]:
 
 
 def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHECKPOINTS) -> list[int]:
-    """Delete all checkpoints except the newest ones and the best, and return the sizes of the deleted files."""
+    """Delete checkpoints except the best and the `num_newest` newest; return the sizes (bytes) of the deleted files."""
     steps = [step for step in list_steps(run_dir)[:-num_newest] if step != best_step]
     paths = [run_dir / CHECKPOINTS / checkpoint_name(step) for step in steps]
     sizes = [path.stat().st_size for path in paths]
@@ -155,7 +154,7 @@ def prune_checkpoints(run_dir: Path, best_step: int, num_newest: int = KEPT_CHEC
 
 
 def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
-    """Describe each checkpoint for the catalog."""
+    """Make the catalog's record of each checkpoint of a run, with the SHA-256 of its file."""
     profile_dir = run_dir.parent.parent
     paths = {step: run_dir / CHECKPOINTS / checkpoint_name(step) for step in list_steps(run_dir)}
     return [
@@ -165,7 +164,7 @@ def read_checkpoint_records(run_dir: Path) -> list[Checkpoint]:
 
 
 class BestWeights(NamedTuple):
-    """Name and SHA-256 of the file with a run's best weights: its best checkpoint, or its interpolated weights."""
+    """Name and SHA-256 of the file with a run's best weights: the best checkpoint, or the interpolated weights."""
 
     name: str
     sha256: str
@@ -186,14 +185,14 @@ def best_weights(run_dir: Path) -> BestWeights:
 
 
 def model_digest(run_dir: Path) -> str:
-    """Identify the model of a run by its weights."""
+    """Return the first 32 hex digits of the SHA-256 of a run's best weights, as an id of the model."""
     return best_weights(run_dir).sha256[:32]
 
 
 def load_run_model(run_dir: Path) -> LoadedModel:
     """Load a run's model on the CPU, without network access.
 
-    The weights are the interpolated ones if the run has them, otherwise those of the best checkpoint.
+    The weights are read from `MIXTURE` if the run has interpolated weights, otherwise from the best checkpoint.
     """
     # the file is mapped, because the optimizer's state, which is twice as large as the weights, is not needed
     state = _read_state(run_dir, best_weights(run_dir).name, is_mapped=True)
@@ -203,7 +202,7 @@ def load_run_model(run_dir: Path) -> LoadedModel:
 
 
 def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
-    """Write the model from which a run starts, unless the run has it: configuration, weights and tokenizer."""
+    """Write configuration, weights and tokenizer of a run's initial model, unless the run's folder already has them."""
     if (run_dir / BASE).is_dir():
         return
     building = run_dir / f".{BASE}.building"
@@ -211,7 +210,7 @@ def write_base(run_dir: Path, load_base: Callable[[], LoadedModel]) -> None:
     building.mkdir()
     write_open_clip(load_base(), building)
     with explained(partial(load_error, ModelSettings(name=f"{LOCAL_DIR}{building}"))):
-        check_open_clip(building)  # otherwise the export after the training would fail
+        check_open_clip(building)  # a model that cannot be exported is refused before training
     sync_files(building.iterdir())
     building.rename(run_dir / BASE)
     sync_folder(run_dir)
@@ -223,6 +222,6 @@ def load_base_model(run_dir: Path) -> LoadedModel:
 
 
 def _base(run_dir: Path) -> ModelSettings:
-    """Return settings that load a run's initial model: from its copy in the run's folder, if there is one."""
+    """Return settings that load a run's copy of its initial model, or the run's model settings if there is no copy."""
     has_folder = (run_dir / BASE / OPEN_CLIP_CONFIG).is_file()
     return ModelSettings(name=f"{LOCAL_DIR}{run_dir / BASE}") if has_folder else read_model_settings(run_dir)

@@ -1,7 +1,7 @@
 """Keep a fine-tuned model near its base by a loss term: a distance between the two models' features of a batch.
 
-A distance takes the features of the trained model and of its base, and returns a loss term. A new distance is one
-function, one entry of `DISTANCES`, and one name of the setting `train.distillation`.
+A distance takes the features of the trained model and of its base, and returns a loss term. To add a distance,
+write a function, add it to `DISTANCES`, and add its name to the values of the setting `train.distillation`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Features = tuple[Tensor, ...]
 class Distillation:
     """The model before training, and the loss term that keeps the trained model near it.
 
-    `term` maps the features of the trained model and those of `base` to the weighted loss term.
+    `term` computes the weighted loss term from the features of the trained model and the features of `base`.
     """
 
     base: Any
@@ -34,7 +34,7 @@ class Distillation:
 
 
 def feature_distance(trained: Features, base: Features) -> Tensor:
-    """Squared distance between the features of the trained model and those of its base, averaged over rows.
+    """Squared distance between the features of the trained model and of its base: mean over rows, sum over towers.
 
     Feature distillation of CLIP-KD, arXiv 2307.12732, section 3.2, on normalised features.
     """
@@ -60,7 +60,7 @@ DISTANCES = {"features": feature_distance, "logits": logit_divergence}
 
 
 def make_distillation(settings: TrainSettings, load_base: Callable[[], LoadedModel]) -> Distillation | None:
-    """Prepare the distillation that the settings ask for; None if its weight is 0."""
+    """Prepare the distillation that the settings ask for; None if `distillation_weight` is 0."""
     if not settings.distillation_weight:
         return None
     base = load_base()

@@ -46,7 +46,7 @@ class World:
         """
         if self.size == 1:
             return rows
-        # row i of the batch is row i // size of process i % size
+        # row `i` of the batch is row `i // size` of process `i % size`
         gathered: Tensor = torch.stack(all_gather(rows), dim=1).flatten(0, 1)  # type: ignore[no-untyped-call]
         return gathered
 
@@ -86,8 +86,8 @@ def process_group() -> Iterator[World]:
     if size == 1 or dist.is_initialized():  # a caller that initialised the group also destroys it
         yield World(rank=int(os.environ.get("RANK", "0")), size=size, device=device)
         return
-    # a wrapped model is in a reference cycle; the process hangs at its exit if the model is still in memory when the
-    # process group ends, so the garbage collector is run first
+    # a wrapped model is in a reference cycle, so only the garbage collector frees it; if the model is still in memory
+    # when the process group ends, the process hangs at its exit
     atexit.register(gc.collect)
     dist.init_process_group("nccl" if has_gpu else "gloo")
     try:

@@ -1,8 +1,7 @@
 """Compute features of tiles and of texts of any length; validation and evaluation use the same functions.
 
 A text that is longer than the model's context is split into pieces that fit it (see `captions.split_to_fit`). The
-feature of such a text is the normalised mean of the features of its pieces, so that no word is lost. The rule is the
-same for every model.
+feature of such a text is the normalised mean of the features of its pieces, so that no word is lost.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Floats = npt.NDArray[np.float64]
 MAX_NAME = 60
 """Number of characters of a text that an error message shows."""
 CACHED_TEXTS = 4096
-"""Number of texts whose pieces are kept, because several models and checkpoints embed the same captions."""
+"""Number of texts in the cache of `split_for`; it saves time if several models or checkpoints embed the same texts."""
 
 
 def embed_open_tiles(loaded: LoadedModel, tiles: SplitTiles, batch_size: int) -> Floats:
-    """Compute the features (n, d) of an opened split's tiles; raises TrainingError if a feature is not finite."""
+    """Compute the features (n, d) of the tiles of a split; raises TrainingError if a feature is not finite."""
     from hubbleclip.dataset.loader import iterate_eval_images  # noqa: PLC0415 - a search, which embeds a text, needs none
 
     batches = [loaded.encode_images(batch) for batch in iterate_eval_images(tiles, loaded.image_size, batch_size)]
@@ -62,14 +61,14 @@ def embed_short_texts(loaded: LoadedModel, texts: Sequence[str], batch_size: int
 
 @lru_cache(CACHED_TEXTS)
 def split_for(tokenizer: Any, context_length: int, text: str) -> tuple[str, ...]:
-    """Split a text into pieces that fit a context; models that share a tokenizer share the result."""
+    """Split a text into pieces that fit a context; the result is cached for all models that have the same tokenizer."""
     return tuple(split_to_fit(text, partial(fits_context, tokenizer, context_length)))
 
 
 def fits_context(tokenizer: Any, context_length: int, text: str) -> bool:
     """Return whether a text fits a context without losing a token."""
-    # A text fits if twice the context gives the same tokens; padding (for SigLIP, the end token) is not compared.
-    # The padding token is the next to last token of the empty text: the last one is a class token in some tokenizers.
+    # A text fits if doubling the context length adds no token except padding. The padding token is taken from the empty
+    # text, but not from its end, because the last token may be a class token.
     tokens_2l, empty_2l = tokenizer([text, ""], context_length=2 * context_length)
     (tokens_l,) = tokenizer([text], context_length=context_length)
     padding = empty_2l[-2]

@@ -1,6 +1,6 @@
 """Fine-tuning modes. A mode freezes parameters of a model, adds layers, or does both.
 
-A new mode is one function and one entry of `MODES`.
+To add a mode, write a function and add it to `MODES`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Mode = Callable[[LoadedModel, TrainSettings], Any]
 
 
 def tower_of(name: str) -> str | None:
-    """Name the tower that a parameter or module belongs to; None for logit scale and bias."""
+    """Return the tower (`IMAGE` or `TEXT`) of a parameter or module; None for logit scale and logit bias."""
     name = name.removeprefix("base.")
     if name.startswith("logit_"):
         return None
@@ -56,14 +56,15 @@ def is_projection(name: str) -> bool:
 def layer_depths(names: Sequence[str]) -> dict[str, int]:
     """Return the depth of each parameter: 0 for stem and embeddings, and 1, 2, ... for the layers in order.
 
-    Modules after the last layer are one deeper than that layer.
+    Parameters after the last layer have the depth of the last layer plus 1.
     """
     numbers = {name: int(match[1]) for name in names if (match := LAYER.search(name))}
-    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}  # ResNets count from 1
+    # layers are numbered from 0, but from 1 in a ResNet
+    depths = {number: depth for depth, number in enumerate(sorted(set(numbers.values())), 1)}
     layers = {name: depths[number] for name, number in numbers.items()}
     first = next((i for i, name in enumerate(names) if name in layers), 0)
     top = max(layers.values(), default=0) + 1
-    # outside the layers, embeddings and the parameters before the layers have depth 0, and all others depth `top`
+    # outside the layers, embeddings and parameters before the first layer have depth 0; all others have depth `top`
     rest = {name: top if i > first and "emb" not in name else 0 for i, name in enumerate(names) if name not in layers}
     return layers | rest
 
@@ -111,7 +112,7 @@ class ModelWithHeads(nn.Module):
 
 
 def _freeze_towers(loaded: LoadedModel, settings: TrainSettings, *, towers: tuple[str, ...]) -> Any:
-    """Freeze the given towers as in LiT (arXiv 2111.07991), except for their projections and their unlocked layers."""
+    """Freeze the given towers as in LiT (arXiv 2111.07991); projections and unlocked layers stay trainable."""
     unlocked = {IMAGE: settings.lock_image_unlocked_groups, TEXT: settings.lock_text_unlocked_layers}
     parameters = dict(loaded.model.named_parameters())
     for tower in towers:
@@ -126,7 +127,7 @@ def _freeze_towers(loaded: LoadedModel, settings: TrainSettings, *, towers: tupl
 def _add_heads(loaded: LoadedModel, settings: TrainSettings) -> Any:
     """Freeze both towers and add a perceptron to each.
 
-    The projections are frozen too, unless they are new because the towers were not trained together.
+    If the towers were trained together, their projections are frozen too. Otherwise the projections are trained.
     """
     for name, parameter in _freeze_towers(loaded, settings, towers=BOTH).named_parameters():
         if is_projection(name) and loaded.has_aligned_towers:  # new projections must be trained
@@ -199,7 +200,7 @@ def apply_mode(loaded: LoadedModel, settings: TrainSettings) -> LoadedModel:
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
-    """List the modules with parameters that are all frozen; the trainer keeps them in evaluation mode."""
+    """List the modules that have parameters, but no trainable parameter; the trainer keeps them in evaluation mode."""
     flags = {module: [parameter.requires_grad for parameter in module.parameters()] for module in model.modules()}
     return [module for module, trainable in flags.items() if trainable and not any(trainable)]
 

@@ -24,8 +24,8 @@ class ContrastiveGradients:
     """Computes the loss of a batch and accumulates its gradients in `grad` of the parameters.
 
     `wrapped` is the model, wrapped for data-parallel training if there are several processes, and compiled if the
-    settings require it. If `is_local`, each process computes the loss of its own rows only, against all rows; the mean
-    of their gradients over the processes is the gradient of the whole batch.
+    settings require it. If `is_local`, each process compares its own rows with all rows of the batch and computes the
+    loss of its own rows only. The gradient of the whole batch is then the mean of the gradients of all processes.
     """
 
     wrapped: Any
@@ -56,7 +56,7 @@ class ContrastiveGradients:
     ) -> dict[str, Tensor]:
         """Backpropagate one micro-batch at a time, from feature gradients that are computed first (GradCache)."""
         # 1. compute the features of all rows, and discard the graph of each micro-batch to save memory. `no_grad` is
-        # not used, because a compiled model may then draw other dropout than in step 3
+        # not used: with `no_grad`, a compiled model may draw another dropout mask than in step 3
         with self._no_sync():
             parts = [
                 tuple(part.detach() for part in self._features(*inputs, (*seed, k)))
@@ -78,7 +78,7 @@ class ContrastiveGradients:
                 # the last micro-batch
                 own_grads = [*row_grads, *(grads[2:] if is_last else [])]
                 pairs = zip(outputs, own_grads, strict=False)
-                # a frozen tower without a projection, such as that of SigLIP, has features without a graph
+                # a frozen tower that has no projection, as in SigLIP, returns features without a graph
                 trained = [(output, grad) for output, grad in pairs if output.requires_grad]
                 torch.autograd.backward([output for output, _ in trained], [grad for _, grad in trained])
         return entries
@@ -108,8 +108,8 @@ class ContrastiveGradients:
 
     def _features(self, images: Tensor, tokens: Tensor, seed: Seed) -> Features:
         """Compute the features of rows in float32; dropout is drawn from `seed`."""
-        # both passes over a micro-batch must draw the same dropout, and different micro-batches different dropout; the
-        # seed is a hash, because a sum may be the same for different numbers
+        # both passes over a micro-batch must draw the same dropout mask, and different micro-batches must draw
+        # different masks; the numbers in `seed` are hashed and not added, because different seeds may have equal sums
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
             features = self.wrapped(images, tokens)
@@ -117,7 +117,7 @@ class ContrastiveGradients:
 
     @torch.no_grad()
     def _base_features(self, images: Tensor, tokens: Tensor) -> Features:
-        """Compute the features of rows by the base model; empty without distillation."""
+        """Compute the base model's features of rows; return () if there is no distillation."""
         if self.distillation is None:
             return ()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
@@ -134,6 +134,6 @@ class ContrastiveGradients:
 
 
 def _joined(parts: Sequence[Features]) -> Features:
-    """Join the features of micro-batches; scale and bias are those of the first part. Empty parts give ()."""
+    """Join the features of micro-batches, with scale and bias of the first part; return () if the parts are empty."""
     towers = (torch.cat([part[tower] for part in parts]) for tower in (0, 1)) if parts[0] else ()
     return *towers, *parts[0][2:]

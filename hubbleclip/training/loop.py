@@ -137,7 +137,7 @@ def _run_steps(trainer: Trainer, batches: TrainBatches, on_progress: OnProgress)
 
 
 def _finish(trainer: Trainer, make_initial: Callable[[], LoadedModel]) -> None:
-    """Interpolate between initial and trained weights if the settings say so, then mark the run as finished."""
+    """Interpolate between initial and trained weights if `wise_alphas` is set, then mark the run as finished."""
     if trainer.settings.wise_alphas and trainer.has_informative_val:
         select_best_mixture(trainer, make_initial())
     records = checkpoints.read_checkpoint_records(trainer.run_dir)
@@ -150,15 +150,15 @@ class _Reporter:
     def __init__(self, trainer: Trainer, on_progress: OnProgress) -> None:
         self.trainer, self.on_progress = trainer, on_progress
         self.tracker = Tracker(trainer.run_dir, trainer.step, trainer.settings.report_to)
-        self.steps: list[dict[str, float]] = []  # metrics of the steps since the last row
+        self.steps: list[dict[str, float]] = []  # metrics of the steps after the last row in the metrics file
 
     def after_step(self, metrics: dict[str, float]) -> None:
-        """Validate, log the metrics and save a checkpoint, each if it is due."""
+        """Perform the actions that are due after a step: validation, logging of metrics, and saving of a checkpoint."""
         trainer = self.trainer
         self.steps.append(metrics)
         best_before = trainer.best_step
         val_metrics = trainer.validate_if_due()
-        # metrics are written before the checkpoint, so that a run that resumes from the checkpoint has all of them
+        # metrics are written before the checkpoint, so that none are missing if the run resumes from the checkpoint
         periods = (trainer.settings.log_every, trainer.settings.checkpoint_every)
         if val_metrics or any(map(trainer.is_due, periods)):
             self._track(val_metrics)
@@ -180,8 +180,8 @@ class _Reporter:
 def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """Interpolate weights by name: `(1 - alpha) * initial + alpha * trained`.
 
-    Of the two factors of a low-rank update, only the one that is initially zero is interpolated, so that their product
-    is the interpolated update.
+    In a low-rank update, only the factor that is initially zero is interpolated. The product of both factors is then
+    the interpolated update.
     """
     return {
         name: initial[name].lerp(weight, alpha) if weight.is_floating_point() and not is_down_factor(name) else weight
@@ -192,7 +192,7 @@ def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], al
 def select_best_mixture(trainer: Trainer, initial_model: LoadedModel) -> None:
     """Interpolate between the initial model and the best checkpoint, and write the mixture that is best on val.
 
-    A mixture keeps more of the initial model's zero-shot accuracy than the checkpoint (WiSE-FT, arXiv 2109.01903).
+    A mixture loses less of the initial model's zero-shot accuracy than the checkpoint does (WiSE-FT, arXiv 2109.01903).
     """
     # the weights are cloned, because load_state_dict below overwrites them in place
     initial = {name: weight.clone() for name, weight in initial_model.model.state_dict().items()}

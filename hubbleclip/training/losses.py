@@ -1,8 +1,8 @@
 """Contrastive losses. Some of them use groups of rows; all rows of a group share a caption.
 
 A loss returns a dict of loss terms, and training minimises their sum. Group ids have shape (b,) or (b, k). With k ids
-per row, two rows belong to the same group if their ids are equal in at least one of the k columns. A new loss is one
-function and one entry of `LOSSES`.
+per row, two rows belong to the same group if their ids are equal in at least one of the k columns. To add a loss,
+write a function and add it to `LOSSES`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from hubbleclip.core.id_prefixes import find_registered
 class Pairs:
     """Similarities of the rows `row_r` to all rows of a batch, with exp(logit_scale), logit bias and all group ids.
 
-    The cosine similarities (r, b) are those of the images of `row_r` to all texts, and of their texts to all images.
-    `row_r` are the rows of one process, or all rows of the batch; the loss is the mean over `row_r`.
+    `similarities_rb` has two matrices (r, b) of cosine similarities: the images of `row_r` with all texts, and the
+    texts of `row_r` with all images. `row_r` holds the row indices of one process, or of the whole batch. The loss is
+    the mean over `row_r`.
     """
 
     similarities_rb: tuple[Tensor, Tensor]
@@ -91,14 +92,14 @@ class Loss:
 def info_nce(pairs: Pairs) -> dict[str, Tensor]:
     """Symmetric InfoNCE loss, in which only an image and its own text are a positive pair.
 
-    The formula is that of CLIP, arXiv 2103.00020, figure 3. An image and the text of another row of its group count as
-    negatives, as in CLIP; `multi_positive` counts them as positives.
+    The formula is in figure 3 of CLIP, arXiv 2103.00020. An image and the text of another row are a negative pair, even
+    if both rows belong to the same group; `multi_positive` counts such a pair as positive.
     """
     return {"info_nce_loss": _symmetric_cross_entropy(pairs.logits_rb, pairs.row_r)}
 
 
 def info_nce_masked(pairs: Pairs) -> dict[str, Tensor]:
-    """InfoNCE loss that ignores different rows of one group: they are neither positives nor negatives."""
+    """InfoNCE loss that ignores a pair of different rows of a group: the pair is neither positive nor negative."""
     logits_rb = [pairs.without_group(one, -torch.inf) for one in pairs.logits_rb]  # exp(-inf) = 0 in the softmax
     return {"info_nce_masked_loss": _symmetric_cross_entropy(logits_rb, pairs.row_r)}
 
@@ -106,15 +107,15 @@ def info_nce_masked(pairs: Pairs) -> dict[str, Tensor]:
 def siglip(pairs: Pairs) -> dict[str, Tensor]:
     """Pairwise sigmoid loss: each image-text pair of the batch is a binary classification.
 
-    The formula is that of SigLIP, arXiv 2303.15343, algorithm 1. An image and the text of another row of its
-    group count as negatives; `siglip_masked` ignores such pairs.
+    The formula is algorithm 1 of SigLIP, arXiv 2303.15343. An image and the text of another row are a negative pair,
+    even if both rows belong to the same group; `siglip_masked` ignores such a pair.
     """
     loss_rb = _pairwise_sigmoid_loss(pairs)
     return {"siglip_loss": loss_rb.sum() / len(loss_rb)}
 
 
 def siglip_masked(pairs: Pairs) -> dict[str, Tensor]:
-    """SigLIP loss that ignores different rows of one group: they are neither positives nor negatives."""
+    """SigLIP loss that ignores a pair of different rows of a group: the pair is neither positive nor negative."""
     loss_rb = _pairwise_sigmoid_loss(pairs)
     return {"siglip_masked_loss": pairs.without_group(loss_rb, 0.0).sum() / len(loss_rb)}
 
@@ -122,11 +123,11 @@ def siglip_masked(pairs: Pairs) -> dict[str, Tensor]:
 def multi_positive(pairs: Pairs) -> dict[str, Tensor]:
     """Symmetric cross-entropy loss whose targets give equal probability to all rows of a group.
 
-    The formula is that of SupCon, arXiv 2004.11362, equation 2. With one row per group the loss equals
-    InfoNCE; with n rows per group its minimum is log(n).
+    The formula is equation 2 of SupCon, arXiv 2004.11362. With one row per group the loss equals InfoNCE. With n rows
+    per group the minimum of the loss is log(n).
     """
     same_rb = pairs.is_same_group_rb.to(pairs.logits_rb[0].dtype)
-    target_rb = same_rb / same_rb.sum(dim=1, keepdim=True)  # each row sums to 1; its own target is above 0
+    target_rb = same_rb / same_rb.sum(dim=1, keepdim=True)  # each row sums to 1; a row's own pair has a target > 0
     return {"multi_positive_loss": _symmetric_cross_entropy(pairs.logits_rb, target_rb)}
 
 

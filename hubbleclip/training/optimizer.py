@@ -50,7 +50,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Ada
 def rate_shares(names: Iterable[str], settings: TrainSettings) -> dict[str, float]:
     """Compute the factor by which the learning rate is multiplied for each parameter.
 
-    The layer-wise decay is that of ELECTRA, arXiv 2003.10555, section 3.1.
+    In a tower, the factor decays by `layer_decay` per layer towards the input (ELECTRA, arXiv 2003.10555, section 3.1).
     """
     shares = dict.fromkeys(names, 1.0)
     tower_names = [name for name in shares if tower_of(name) and not is_projection(name)]

@@ -51,13 +51,13 @@ def damaged(run_dir: Path, problem: object) -> TrainingError:
 
 @contextmanager
 def reading(run_dir: Path, problem: str) -> Iterator[None]:
-    """Raise TrainingError if what is read in a `with` block is damaged, and MachineError if the disk fails."""
+    """Raise TrainingError if a file that a `with` block reads is damaged, and MachineError if the disk fails."""
     with explained(lambda error: damaged(run_dir, f"{problem}: {detail_of(error)}")):
         yield
 
 
 def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
-    """Compute the digest of the settings that determine a run, and of its files of initial weights, if it has any."""
+    """Compute a digest of a run's settings and of the files of the initial model, if there are any."""
     weights = Path(model.weights.removeprefix(LOCAL_DIR))
     is_folder = model.name.startswith(LOCAL_DIR) and weights.is_dir()
     files = sorted(path for kind in READ_FILES for path in weights.glob(kind)) if is_folder else [weights]
@@ -66,7 +66,7 @@ def settings_digest(model: ModelSettings, settings: TrainSettings) -> str:
 
 
 def runs_in(runs_dir: Path, **wanted: object) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """List the runs with the wanted values in `run.json`, the newest first; each with all values of its `run.json`."""
+    """Yield (folder, content of `run.json`) of each run whose `run.json` has the values `wanted`, newest run first."""
     # names begin with the start time, so the last name is the newest run; hidden folders are not runs
     for path in sorted(runs_dir.glob(f"[!.]*/{RUN}"), reverse=True):
         facts = read_facts(path.parent)
@@ -86,7 +86,7 @@ def open_run(
 ) -> Iterator[Path]:
     """Open the unfinished run with this dataset and these settings, or create one; lock it while the context lasts.
 
-    `origin` is what a new run records of its process: `code_version` and `device`.
+    `origin` has the values `code_version` and `device`, which a new run records in its `run.json`.
     """
     digests = {"dataset_digest": dataset_digest, "settings_digest": settings_digest(model, settings)}
     with ExitStack() as stack:
@@ -104,9 +104,9 @@ def open_run(
             leftover.unlink()
         _set_status(run_dir, RUNNING)
         try:
-            with writing(run_dir / RUN):  # for errors while metrics are written
+            with writing(run_dir / RUN):  # metrics are written in this block; a full disk raises MachineError
                 yield run_dir
-        finally:  # this does not change the status of a finished run
+        finally:  # `_set_status` does not change the status of a finished run
             with suppress(OSError, HubbleclipError):  # if the disk fails, the status is not recorded
                 _set_status(run_dir, STOPPED)
 
@@ -203,7 +203,7 @@ def read_train_settings(run_dir: Path) -> TrainSettings:
 
 
 def _read_settings(run_dir: Path, section: str, kind: type[S]) -> S:
-    """Read a section of a run's settings, without recorded constants. Raises TrainingError if `run.json` is damaged."""
+    """Read a section of a run's settings; ignore unknown entries. Raises TrainingError if `run.json` is damaged."""
     with reading(run_dir, f"{RUN} has no settings of {section}"):
         values = json.loads(read_facts(run_dir)["settings"])[section]
         return kind(**{name: values[name] for name in kind.model_fields if name in values})

@@ -1,6 +1,6 @@
-"""Write the metrics of a run as JSON lines, and to the trackers of experiments that the settings name.
+"""Write the metrics of a run as JSON lines, and to the experiment trackers that the settings name.
 
-A new tracker is one class and one entry of `TRACKERS`.
+To add an experiment tracker, write a class and add it to `TRACKERS`.
 """
 
 from __future__ import annotations
@@ -56,14 +56,13 @@ class WandB:
 
 
 TRACKERS: dict[str, type[TensorBoard | WandB]] = {"tensorboard": TensorBoard, "wandb": WandB}
-"""Trackers by name; each takes the run's folder and the step of the checkpoint from which the run resumes."""
+"""Trackers by name. A constructor takes the run's folder and the step of the checkpoint from which the run resumes."""
 
 
 class Tracker:
     """Appends metrics to a run.
 
-    A process that was killed may have written rows after its last checkpoint, which is at `step`. A new tracker deletes
-    these rows.
+    `step` is the step of the last checkpoint. A new tracker deletes later rows, which a killed process may have left.
     """
 
     def __init__(self, run_dir: Path, step: int, names: Sequence[str]) -> None:

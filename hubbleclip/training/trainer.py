@@ -132,9 +132,10 @@ class Trainer:
         return self.step % every == 0 or self.step == self.settings.steps
 
     def validate_if_due(self) -> dict[str, float]:
-        """Validate the model if that is due, and update the best step: the earliest step with the highest score.
+        """Validate the model if validation is due, and update the best step: the earliest step with the highest score.
 
-        Returns {} if no validation is made. If val cannot rank models, none is due, and the newest step is the best.
+        Returns {} if validation is not due. If val cannot rank models, validation is never due and the newest step
+        is the best step.
         """
         if not self.has_informative_val:
             self.best_step = self.step
@@ -168,12 +169,12 @@ class Trainer:
         }
         if self.average is not None:  # `state_dict` holds the moving average; training resumes from `trained`
             state |= {"trained": self.loaded.model.state_dict(), "num_averaged": int(self.average.n_averaged)}
-        # the order is checkpoint, best.json, deletions, so that a run that is killed in between can still resume
+        # best.json is written after the checkpoint and before deletions, so that a killed run can always resume
         checkpoints.write_checkpoint(self.run_dir, self.step, state)
         self.write_best_and_prune()
 
     def write_best_and_prune(self) -> None:
-        """Record which checkpoint is the best, then delete old ones."""
+        """Record which checkpoint is the best, then delete checkpoints that are no longer needed."""
         checkpoints.write_best(self.run_dir, self.best_step, self.best_score)
         checkpoints.prune_checkpoints(self.run_dir, self.best_step)
 
@@ -206,8 +207,8 @@ def render_views(tiles_b1ss: Tensor, theta_b23: Tensor, gain_b: Tensor, size_px:
 def _average(limit: float, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
     """Update a moving average of weights in place; `num_averaged` is the number of earlier updates.
 
-    The decay grows from 2 / 11 to `limit`, so that the initial weights are soon forgotten (as by `num_updates` of
-    TensorFlow's `ExponentialMovingAverage`).
+    The decay grows from 2 / 11 to `limit`, so that the average soon forgets the initial weights. The argument
+    `num_updates` of TensorFlow's `ExponentialMovingAverage` has the same effect.
     """
     num = int(num_averaged)
     get_ema_multi_avg_fn(min(limit, (1 + num) / (10 + num)))(averaged, current, num_averaged)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Compute the accuracy on val during training, which decides which checkpoint is the best."""
+"""Compute the accuracy on val during training; the checkpoint with the highest accuracy is the best."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hubbleclip.training.models.builder import LoadedModel
 
 BATCH = 256
 TOP_SHARE = 0.1
-"""The accuracy counts a tile as correct if its caption is in this top share of all captions, or is the first."""
+"""A tile counts as correct if a caption of its group ranks in this top share of all captions, or ranks first."""
 RECALLS = (1, 5, 10)
 MAX_ROWS = 1024
-"""Maximum number of rows that are compared at once with each other or with all captions, which limits the memory."""
+"""Maximum number of rows of a similarity matrix between tiles and captions, to limit the memory."""
 
 
 def is_informative(tiles: SplitTiles) -> bool:
@@ -29,9 +29,10 @@ def is_informative(tiles: SplitTiles) -> bool:
 def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, float]:
     """Compute the loss and accuracy of a model on a split, from whole tiles and their main captions.
 
-    `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions, and
-    `val_i2t_recall_at_5` is the share with such a caption in the top 5. `val_t2i_recall_at_5` is the share of captions
-    with a tile of their group in the top 5 of all tiles. `val_loss` is the loss of at most `MAX_ROWS` tiles as a batch.
+    `val_accuracy_10` is the share of tiles for which a caption of their group is in the top 10 % of all captions.
+    `val_i2t_recall_at_5` is the share of tiles for which a caption of their group is in the top 5.
+    `val_t2i_recall_at_5` is the share of captions for which a tile of their group is in the top 5 of all tiles.
+    `val_loss` is the loss of at most `MAX_ROWS` tiles as a batch.
     """
     image_nd = torch.from_numpy(embed_open_tiles(loaded, tiles, BATCH)).float()
     caption_c, caption_n = np.unique(tiles.main_captions, return_inverse=True)
@@ -40,7 +41,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
     model = loaded.model
     bias = None if model.logit_bias is None else model.logit_bias.detach().cpu()
     scale = model.logit_scale.detach().exp().cpu()
-    # the memory of the loss is quadratic in the rows, so at most MAX_ROWS evenly spaced rows are used
+    # the memory of the loss is quadratic in the number of rows, so at most MAX_ROWS evenly spaced rows are used
     row_k = np.linspace(0, len(caption_n) - 1, min(len(caption_n), MAX_ROWS)).astype(np.int64)
     pairs = Pairs.of_features(image_nd[row_k], text_cd[caption_n[row_k]], scale, bias, group_n[row_k])
     entries = loss.compute(pairs)
@@ -56,7 +57,7 @@ def validate(loaded: LoadedModel, tiles: SplitTiles, loss: Loss) -> dict[str, fl
 
 
 def _num_ahead_in_parts(query_qd: Tensor, item_id: Tensor, is_own: Callable[[Tensor], Tensor]) -> Tensor:
-    """Count the wrong items before the first correct one, for each query (q,)."""
+    """Count, for each query (q,), the wrong items that rank above the first correct item."""
     parts = torch.split(torch.arange(len(query_qd)), MAX_ROWS)
     return torch.cat([num_ahead(query_qd[rows] @ item_id.T, is_own(rows)) for rows in parts])
 

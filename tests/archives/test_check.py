@@ -76,7 +76,7 @@ def test_without_pinned_files_the_smallest_of_the_sample_are_fetched_and_sizes_a
         world.products[3]["size"] = 2 * size
         report = checked(world.url, tmp_path, pins=pins, name="hst")
     found, measured = {one.what: (one.found, one.level) for one in report.findings}, report.measured
-    assert found["counts"] == ("6 of 6 in the dates", Level.STOPS)
+    assert found["counts"] == ("6 of 6 in the date range", Level.STOPS)
     assert found["calibrated file, size"] == (f"{size} bytes", Level.OK)
     assert (measured.bytes_per_s, measured.copy_bytes_per_s, measured.wait_s) == (size / 2, size / 2, 0.5)
     assert (measured.num_observations, measured.file_bytes) == (8, 4 / 3 * size)
@@ -91,7 +91,7 @@ def test_windows_and_files_of_which_only_a_part_is_read(tmp_path: Path, monkeypa
     with hst_archive() as world:
         report = checked(world.url, tmp_path, pins=made_pins(world), name="hst", page_rows=3, until="2010-01-01")
     found, measured = {one.what: one.found for one in report.findings}, report.measured
-    assert (found["observations of the profile"], found["counts"]) == ("0", "4 of 6 in the dates")
+    assert (found["observations of the profile"], found["counts"]) == ("0", "4 of 6 in the date range")
     assert (found["one window twice"], found["file, content"]) == ("2 and 2 rows", "50,000 bytes read")
     assert (measured.bytes_per_s, measured.copy_bytes_per_s, (measured.page or (0,))[0]) == (25_000, 25_000, 3)
     assert measured.bytes_per_pixel == 89_280 / 10_000

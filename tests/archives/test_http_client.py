@@ -103,7 +103,7 @@ def test_a_host_is_down_and_its_breaker_opens_after_failures_and_times_in_a_row(
         states.append((now_s, breaker.is_down(), breaker.is_open.is_set(), len(caplog.records)))
     assert [state[1:] for state in states[:5]] == [*[(False, False, 0)] * 3, *[(True, False, 1)] * 2]
     assert [state[1:] for state in states[5:]] == [(True, False, 2), (True, False, 3), (True, True, 3)]
-    assert caplog.messages[1] == "waiting for mast, which failed for 2 of at most 10 min: at 120"
+    assert caplog.messages[1] == "waiting for mast, failing for 2 min (limit 10 min): at 120"
     words = r"mast is down: 8 consecutive requests failed, the last with: at 600\. Run the same command again"
     with pytest.raises(ArchiveDownError, match=words):
         breaker.check()
@@ -416,7 +416,7 @@ def test_a_host_that_answered_before_is_waited_for(scripted, caplog: pytest.LogC
         script.begin_outage(1.0)
     with ThreadPoolExecutor(4) as pool:
         assert {answer.text for answer in pool.map(transport.get, [script.url] * 4)} == {"after"}
-    assert f"waiting for {script.host}, which failed for 0 of at most 1 min" in caplog.text
+    assert f"waiting for {script.host}, failing for 0 min (limit 1 min)" in caplog.text
 
 
 def test_an_outage_that_lasts_too_long_ends_the_run_and_an_optional_host_is_not_waited_for(scripted) -> None:

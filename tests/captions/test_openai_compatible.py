@@ -131,7 +131,7 @@ def test_a_wrong_address_stops_the_run_and_no_redirect_is_followed(status: str) 
 
 @pytest.mark.parametrize(
     ("scheme", "key", "message"),
-    [("http", "sk-secret", "unencrypted"), *(("https", f"sk{sign}k", "no header may have") for sign in "é\x07\n")],
+    [("http", "sk-secret", "unencrypted"), *(("https", f"sk{sign}k", "no HTTP header may have") for sign in "é\x07\n")],
 )
 def test_a_key_that_others_could_read_or_no_header_may_have_is_not_sent(
     scheme: str, key: str, message: str, monkeypatch: pytest.MonkeyPatch

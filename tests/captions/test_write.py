@@ -94,4 +94,4 @@ def test_an_answer_that_breaks_the_contract_is_not_kept_and_a_stored_one_is_aske
     path.write_text(path.read_text().replace('"prompt_tokens":90,', f'"prompt_tokens":{10**19},'))
     again = write_summary(SOURCE, Queued(), 1, layout)
     assert (again.summary, again.prompt_tokens, again.num_calls) == (good.summary, 90, 6)
-    assert f"{path} is set aside" in caplog.text and path.with_suffix(".refused").exists()
+    assert f"{path} is invalid" in caplog.text and path.with_suffix(".refused").exists()

@@ -168,7 +168,7 @@ def test_a_reader_stops_a_query_without_end(layout: Layout) -> None:
     with writing_catalog(layout):
         pass
     with closing(open_catalog(layout.root, max_s=0.3)) as catalog:
-        with pytest.raises(CatalogError, match=r"took more than 0.3 s: narrow it, or move the file away"):
+        with pytest.raises(CatalogError, match=r"took more than 0.3 s: narrow the query, or move the file away"):
             catalog.query("SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b")
         assert catalog.counts()["watermark"] == 0
 

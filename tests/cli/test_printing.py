@@ -62,7 +62,7 @@ def test_scores_have_a_column_per_model_and_their_intervals(
         out = capsys.readouterr().out
         cells = [one.strip() for one in next(line for line in out.splitlines() if models.SHOWN[0] in line).split("│")]
         assert cells[1:-1] == [models.SHOWN[0], "0.25 (0.123-0.5)", "0.5"]
-        assert f"3 tiles and 4 captions of 2 programmes, {said} of them in its training, items {'f' * 16}\n" in out
+        assert f"2 programmes, {said} of them in the model's training set; digest of items {'f' * 16}\n" in out
     rows = [
         {"scope": scope, "class": kind, "model": "m", "name": name, "value": value + gain, **low_high}
         for scope, gain in (("all", 0), ("unseen", 0.01))

@@ -100,6 +100,6 @@ def test_the_command_prints_one_line_a_fault_and_ends_with_2(built, capfd):
 
 
 def test_a_folder_without_a_dataset_is_one_line_that_names_one_in_it(built):
-    for place, hint in ((built / "sky", "see `hubbleclip datasets`"), (built.parent, f"the 1 in it, such as {built}")):
+    for place, hint in ((built / "sky", "see `hubbleclip datasets`"), (built.parent, f"in it, such as {built}")):
         (fault,) = find_faults(place)
         assert "is not a dataset" in fault and fault.endswith(hint)

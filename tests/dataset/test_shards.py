@@ -197,7 +197,7 @@ def test_an_empty_split_is_allowed_and_logged(tmp_path, caplog):
 
 
 def test_no_sample_at_all_is_one_clear_line(tmp_path):
-    with pytest.raises(DatasetError, match=r"^no sample to pack: .*`hubbleclip status`\Z"):
+    with pytest.raises(DatasetError, match=r"^no sample to pack, .*`hubbleclip status`\Z"):
         build([], {}, tmp_path)
 
 
@@ -223,7 +223,7 @@ def test_changed_and_missing_pngs_name_the_tiles_of_all_shards(tmp_path):
     samples, pngs = make_samples_with_pngs()
     broken = {samples[index].tile_id: make_png(999) for index in (0, 3, 4)}  # in train, val and test
     missing = {samples[1].tile_id: FileNotFoundError(), samples[2].tile_id: OSError(errno.EIO, "a bad sector")}
-    with pytest.raises(TileFileError, match="5 tiles have no image or a damaged one") as caught:
+    with pytest.raises(TileFileError, match="5 tiles have a missing or damaged image") as caught:
         build_with_errors(samples, pngs | broken, tmp_path, missing)
     assert set(caught.value.tile_ids) == {*broken, *missing}
     assert list(tmp_path.rglob("*.tar")) == []  # each shard lacks a tile

@@ -181,7 +181,7 @@ def test_a_line_of_a_leaderboard_has_the_main_metrics_of_the_model_over_all_clas
     undated = {name: value for name, value in expected.items() if name != "date"}
     for broken in (undated, *(expected | {"metrics": ends} for ends in ({}, {"other": [1, 0, 2]}, {"ap": [1, 0]}))):
         (tmp_path / "board.jsonl").write_text(json.dumps(broken))
-        with pytest.raises(EvaluationError, match="is no leaderboard"):
+        with pytest.raises(EvaluationError, match="is not a leaderboard"):
             read_lines(tmp_path / "board.jsonl")
 
 

@@ -137,7 +137,7 @@ def test_each_image_that_is_not_read_is_listed_with_its_reason():
     cube = np.ones((9, 3, 4), np.float32)
     _, beside = science_layers(hdus_of("SCI", "OTHER", ("SCI", 2, cube), "ERR", primary=FLAT), "a", ACS)
     assert [(one.chip, one.reason) for one in beside] == [(0, "not_chosen"), (2, "not_chosen"), (3, "not_an_image")]
-    assert "only these are cut" in beside[0].detail and "planes are not the chips" in beside[2].detail
+    assert "only these are used" in beside[0].detail and "planes are not the chips" in beside[2].detail
     _, behind = science_layers(hdus_of("OTHER", "ERR", primary=FLAT), "a", ACS)
     assert [(one.chip, one.reason) for one in behind] == [(1, "not_chosen")]
     assert "only the primary image" in behind[0].detail

@@ -126,7 +126,7 @@ def test_a_dead_image_costs_only_itself_and_dead_images_alone_are_refused_with_t
         (f"{SHA}:5", "not_an_image", "a spectrum"),
         (f"{SHA}:7", "all_invalid", "no pixel is valid"),
         (f"{SHA}:5", "not_an_image", "a spectrum"),
-        (f"{SHA}:9", "too_small", "128 x 40 pixels, the shorter side must have 64"),
+        (f"{SHA}:9", "too_small", "128 x 40 pixels, but the minimum side is 64"),
     ]
     with pytest.raises(ImageError, match="too_small: .*the first of 2 images"):
         cut_tiles([small, dead], SHA, NATIVE)

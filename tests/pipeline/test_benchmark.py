@@ -145,7 +145,7 @@ def test_a_leaderboard_keeps_its_lines_and_its_page_has_a_table_per_digest_and_e
     assert page.count("<td>unknown</td>") == 2 and page.count("<td>7</td>") == 1
     assert page.index("<td>second") < page.index("<td>&lt;b&gt;first")
     (tmp_path / "board.jsonl").write_text("no line\n")
-    with pytest.raises(EvaluationError, match="is no leaderboard"):
+    with pytest.raises(EvaluationError, match="is not a leaderboard"):
         append_result(tmp_path / "board.jsonl", result | {"model": "m"}, date(2026, 1, 2))
     with pytest.raises(SystemExit):
         main(["benchmark", "--frozen", "--dataset", "none", "--leaderboard", str(tmp_path / "board.html")])
@@ -167,7 +167,7 @@ def test_pictures_of_a_frozen_file_must_be_those_of_the_dataset(profile, tmp_pat
 
 def test_a_model_without_weights_is_refused(profile):
     settings, dataset_dir, _ = profile
-    with pytest.raises(EvaluationError, match="squares-vit has random weights: give --pretrained"):
+    with pytest.raises(EvaluationError, match="squares-vit has random weights: give an open_clip tag"):
         benchmark(None, settings, Entry(dataset=str(dataset_dir), model=MODEL.name))
 
 

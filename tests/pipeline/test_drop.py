@@ -56,7 +56,7 @@ def test_a_product_or_a_proposal_is_dropped_with_all_that_came_of_it(
         catalog.upsert({"dataset": [dataset("2"), dataset("3")], "placement": [placed]})
     tile_ids = {f"{proposal}-{number}": tile_id_of(proposal, number) for proposal in range(2) for number in range(2)}
     add_features(layout, "a", [*tile_ids.values()])
-    summary = f"{summary}; these keep copies: dataset {'2' * 32}"
+    summary = f"{summary}; tile copies remain in: dataset {'2' * 32}"
     assert drop(settings, name, lambda shown: shown != summary) == "nothing was dropped"
     with pytest.raises(SystemExit):
         main(["drop", name, f"--data={tmp_path}"])

@@ -192,5 +192,5 @@ def test_an_index_without_its_folder_is_one_line(own_index: Settings) -> None:
     shutil.rmtree(layout.model_index(current.model_digest))
     with pytest.raises(SearchError, match="0 of 49 tiles: run `hubbleclip index`"):
         Search.open(own_index)
-    with pytest.raises(SearchError, match="this version has no store 'other'"):
+    with pytest.raises(SearchError, match="this version cannot open the index in a store 'other'"):
         open_store(layout, "a", "other")

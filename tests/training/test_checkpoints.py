@@ -216,7 +216,7 @@ OTHERS |= {"beta2": 0.7, "eps": 1e-3, "layer_decay": 0.7}
     [
         ("e" * 32, {"context_length": 40}, {}, "another model, dataset: set the same"),
         (DIGEST, {}, OTHERS, f"another {', '.join(OTHERS)}: set the same"),
-        (DIGEST, {}, {"steps": 6}, "set train.steps to more"),
+        (DIGEST, {}, {"steps": 6}, "set train.steps above 6"),
         (DIGEST, {}, {"steps": 5}, "the run has 6 steps"),
         (DIGEST, {}, {"patience": 1}, "best at step 4 of 6"),
     ],

@@ -347,7 +347,7 @@ def strange(tmp_path_factory):
         ("model_cfg", {"trust_remote_code": [[]]}, "unknown key 'trust_remote_code'"),
         ("vision_cfg", {"patch_dropouts": 1}, "unexpected keyword argument 'patch_dropouts'.*export it again"),
         ("text_cfg", {"hf_model_name": "evil/evil"}, r"No such file .*config\.json"),
-        ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "no tokenizer"),
+        ("text_cfg", {"hf_tokenizer_name": "evil/evil"}, "none of the tokenizer files"),
         ("model_cfg", {"multimodal_cfg": {}}, r"is a CoCa model.*set model\.name"),
         ("vision_cfg", {"timm_model_name": "hf-hub:evil/evil"}, "timm_model_name"),
         ("text_cfg", {"own_context_length": -1}, "own_context_length is -1"),

@@ -1,4 +1,4 @@
-"""Check of an archive before its first ingest: are its answers as expected, and what will the ingest cost?"""
+"""Check an archive before the first ingest: compare its responses with known values, and estimate time and sizes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ CHECKS: tuple[tuple[str, Callable[[Probe], Iterator[Finding]], Level], ...] = (
     ("sources of abstracts", files.check_abstracts, Level.STOPS),
     ("search API", listing.check_search_api, Level.DIFFERS),
 )
-"""All checks in their order: name, function, and result if a request fails."""
+"""All checks in order. An entry has the name of the check, its function, and the result if a request fails."""
 
 
 def check_archive(archive: MastArchive, pins: ArchivePins, keep: Path | None = None) -> CheckReport:
-    """Send some requests to an archive, and compare its responses with the ingest's needs and with recorded answers.
+    """Send requests to an archive; compare the responses with what an ingest needs and with the values in `pins`.
 
     Raises ArchiveDownError if the archive cannot be reached.
     """

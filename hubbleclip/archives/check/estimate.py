@@ -19,16 +19,16 @@ REQUESTS_PER_PAGE = 2.5
 ranges of release dates.
 """
 BYTES_PER_TILE = 128_000
-"""Bytes of the sample of a tile of 512 px: image, record and caption; measured by `benchmarks/bench_shards.py`."""
+"""Size (bytes) of a sample: a tile of 512 px, its record and its caption; measured by `benchmarks/bench_shards.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Estimate of the first ingest of a profile, and of its tiles.
 
-    `fetched_bytes` are downloaded, and `file_bytes` of these stay on the disk. `metadata_s` is the time to request the
-    tables of observations and products, `files_s` and `copy_s` the times to download the files from the archive and
-    from its public copy.
+    `fetched_bytes` is the size of all downloads, and `file_bytes` the size of the downloads that stay on the disk.
+    `metadata_s` is the time (s) to request the tables of observations and products. `files_s` is the time (s) to
+    download the files from the archive, and `copy_s` the time (s) to download them from its public copy.
     """
 
     num_observations: int
@@ -82,7 +82,7 @@ def page_s(measured: Measured) -> float:
 
 
 def metadata_s(num_observations: float, rows_s: float, list_s: float, fetch: FetchSettings) -> float:
-    """Compute the time (s) to request all pages of observations, one after the other, and all lists of products."""
+    """Compute the time (s) to request all pages of observations in sequence, then all lists of products in parallel."""
     pages, lists = math.ceil(num_observations / LIMITS.page_rows), math.ceil(num_observations / OBSIDS_PER_REQUEST)
     shortest_s = 1 / fetch.requests_per_s
     return pages * max(rows_s, shortest_s) + lists * max(list_s / fetch.connections, shortest_s)

@@ -36,7 +36,7 @@ def check_files(probe: Probe) -> Iterator[Finding]:
 
 def _check_file(probe: Probe, what: str, file: PinnedFile) -> Iterator[Finding]:
     """Check one file. Only the first `FILE_BYTES` of a larger file are read."""
-    # a file whose size differs from the listed size is never accepted, even if it has the pinned size
+    # the size that the archive lists is checked, because an ingest accepts only files of this size
     listed = file.size_bytes
     url, needed = probe.mast.download_url(file.uri), f"{listed:,} bytes"
     # One request for the range of all bytes replaces two requests: a HEAD, and a GET without a range.
@@ -78,7 +78,7 @@ def check_preview(probe: Probe) -> Iterator[Finding]:
         width, height = Image.open(io.BytesIO(answer.body)).size
         measured = probe.measured
         measured.bytes_per_pixel = len(answer.body) / (width * height)
-        # some lists have no sizes of previews
+        # some lists of products lack the sizes of previews; the size of this preview is then used
         measured.file_bytes = measured.file_bytes or float(len(answer.body))
         measured.bytes_each = measured.bytes_each or measured.file_bytes * (measured.files_each or 0.0)
 
@@ -90,7 +90,7 @@ def check_public_copy(probe: Probe) -> Iterator[Finding]:
         what = "public copy" if kind == "file" else f"public copy of {kind} file"
         url = next(S3Source(probe.mast, probe.mission.bucket).addresses(file.uri, file.obs_id), None)
         if url is None:
-            yield compare(what, "a path", "no path follows from the name", False, otherwise)
+            yield compare(what, "a path", "no path can be derived from the name", False, otherwise)
             continue
         try:
             answer = probe.get("public_copy.fits", url, {**WHOLE, "Range": "bytes=0-"}, limit=FILE_BYTES)
@@ -127,7 +127,7 @@ def check_document(
     parse: Callable[[bytes, str], parsers.ProposalText],
     probe: Probe,
 ) -> Iterator[Finding]:
-    """Check that a document of a programme has a title, which must equal the pinned title if there is one."""
+    """Check that a document of a programme has a title; if `pins` has a title, the two titles must be equal."""
     path = path_of(probe.mission.proposals)
     numbers = (file.proposal for file in probe.files.values())
     number, title = probe.pins.title or (next(numbers, ""), None)

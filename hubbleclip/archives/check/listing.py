@@ -26,7 +26,7 @@ from hubbleclip.missions.archive import PinnedFile
 FILTERED = frozenset(
     ("obs_collection", "dataproduct_type", "intentType", "calib_level", "instrument_name")
 ) | frozenset(("t_obs_release", "proposal_id", "obs_id", "obsid"))
-"""Columns that queries filter by, or that name an observation. Without one of them, the ingest stops."""
+"""Columns that queries filter by or that identify an observation. If any of them is missing, the ingest stops."""
 LEVELS = frozenset({"1", "2", "3"})
 PRODUCT_TYPES = frozenset({"SCIENCE", "AUXILIARY", "PREVIEW", "CALIBRATION", "INFO", "THUMBNAIL"})
 SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", "filters"
@@ -34,20 +34,19 @@ SEARCHED = "obs_id", "proposal_id", "instrument_name", "t_obs_release", "s_ra", 
 SEARCH_ROWS = 20
 MAX_COUNTS = 6
 MAX_SAMPLED, SAMPLE_DAYS, SAMPLE_ROWS, DRAWN = 3, 10.0, 200, 2
-"""Size of the sample for the estimate. At most `MAX_SAMPLED` queries are sent for each of two ranges of release dates.
-The second range has `SAMPLE_DAYS` days. At most `DRAWN` proposals are drawn from the first `SAMPLE_ROWS` rows of a
-query.
+"""Limits of the sample for the estimate: number of queries, length (days) of a range of release dates, number of rows
+per request, and number of proposals drawn per request.
 """
 MIN_WEIGHT = 1e-9
-"""Smallest weight of a drawn proposal, which keeps the sum of weights above 0 if the profile has no observation yet."""
+"""Minimum weight of a drawn proposal. It keeps the sum of weights above 0, even if the profile has no observations."""
 MAX_OTHERS = 0.1
-"""Maximum accepted share of rows that are of another instrument than the requested one."""
+"""Maximum accepted share of rows whose instrument was not requested."""
 WINDOW_ROWS = 200
-"""Approximate number of rows to which a window is shortened if it has more rows than one page."""
+"""If a range of release dates has too many rows for one page, the range is shortened to about this number of rows."""
 
 
 def check_columns(probe: Probe) -> Iterator[Finding]:
-    """Check that the table of observations has the columns that are filtered and read."""
+    """Check that the table of observations has the columns for filters (`FILTERED`) and for records (`COLUMNS`)."""
     url = f"{probe.mast.url}/portal/Mashup/Mashup.asmx/columnsconfig"
     asked = partial(probe.transport.ask, url, data={"colConfigId": "Mast.Caom.Cone"})
     found = parse_json(probe.transport.retried(url, asked).content)
@@ -59,7 +58,7 @@ def check_columns(probe: Probe) -> Iterator[Finding]:
 
 
 def check_counts(probe: Probe) -> Iterator[Finding]:
-    """Count the observations of the profile, and all observations of one of its instruments on any release date."""
+    """Count the profile's observations. Also count all observations of one of its instruments, on all release dates."""
     wide, (low, high) = _wide_query(probe), probe.pins.released_mjd
     first, last = _dates(probe.settings)
     within = {"t_obs_release": [first, last]}
@@ -68,7 +67,7 @@ def check_counts(probe: Probe) -> Iterator[Finding]:
     probe.measured.num_observations = sum(num for _, num in probe.counted)
     found = f"{probe.measured.num_observations:,}"
     yield compare("observations of the profile", "some", found, probe.measured.num_observations > 0)
-    # `wide` is not counted again if it is one of the counted queries, and the counted dates include the window
+    # no request is needed if the query `wide` was counted above, on dates that include `low` to `high`
     known = [num for query, num in probe.counted if query == wide and first <= low and high <= last]
     probe.num_in_all = known[0] if known else probe.mast.count(wide)
 
@@ -80,21 +79,21 @@ def _dates(settings: ArchiveSettings) -> list[float]:
 
 
 def _wide_query(probe: Probe) -> Criteria:
-    """Make criteria that all observations of one of the profile's instruments meet."""
+    """Make criteria that select all observations of one of the profile's instruments."""
     settings = probe.settings
     wide = {"name": settings.name, "collections": settings.collections, "instruments": settings.instruments}
     return criteria_of(ArchiveSettings.model_validate(wide), probe.mission)[0]
 
 
 def check_window(probe: Probe) -> Iterator[Finding]:
-    """Request the rows of a range of release dates twice; check that they are the same rows, and as many as counted."""
+    """Check that two requests for the same release dates return the same rows, and that the archive's count agrees."""
     low, high = probe.pins.released_mjd
     query, started = _wide_query(probe) | {"t_obs_release": [low, high]}, time.monotonic()
     first = _first_page(probe, query)
     probe.measured.page = len(first.rows), time.monotonic() - started
-    found = f"{first.total:,} of {probe.num_in_all:,} in the dates"
+    found = f"{first.total:,} of {probe.num_in_all:,} in the date range"
     is_ok = 0 < first.total < probe.num_in_all
-    yield compare("counts", "some, but fewer than on all dates", found, is_ok, Level.STOPS)
+    yield compare("counts", "at least 1, fewer than on all dates", found, is_ok, Level.STOPS)
     num = probe.mast.count(query)
     yield compare("count and rows", f"{first.total:,}, as rows came", f"{num:,}", num == first.total, Level.STOPS)
     if first.total > len(first.rows):  # two requests give the same rows only if one page has them all
@@ -117,7 +116,7 @@ def _check_filter(rows: Sequence[CaomRow], query: Criteria) -> Iterator[Finding]
     yield compare("release dates", "a date in each row", f"{num} of {len(rows)} without", not num, otherwise)
     patterns = [name.lower() for name in query.get("instrument_name", ["*"])]
     others = _beyond([str(row.get("instrument_name")) for row in rows], patterns)
-    found = f"{len(others)} of {len(rows)} rows of others: {shortened(set(others), 3)}"
+    found = f"{len(others)} of {len(rows)} rows of other instruments: {shortened(set(others), 3)}"
     is_ok = len(others) <= max(MAX_OTHERS * len(rows), 1)
     yield compare("filter by instrument", f"rows of {shortened(patterns)}", found, is_ok, Level.STOPS)
 
@@ -128,7 +127,7 @@ def _first_page(probe: Probe, query: Criteria) -> ResultPage:
 
 
 def _check_values(probe: Probe, rows: Sequence[CaomRow]) -> Iterator[Finding]:
-    """Check for null names, and for instruments, collections, levels and types that are not known."""
+    """Check that each row has a name and a number, and that columns such as the instrument have only known values."""
     nulls = {name: sum(row.get(name) is None for row in rows) for name in ("obs_id", "obsid", "proposal_id")}
     found = ", ".join(f"{num} without {name}" for name, num in nulls.items())
     yield compare("nulls", "a name and a number in each row", found, nulls["obs_id"] == nulls["obsid"] == 0)
@@ -159,13 +158,13 @@ def check_search_api(probe: Probe) -> Iterator[Finding]:
     page = client.observations(query, page=1, page_size=SEARCH_ROWS)
     num, rows = page.total, page.rows
     lost = [name for name in SEARCHED if rows and all(row.get(name) is None for row in rows)]
-    found = f"{num:,} datasets in the dates, {len(rows)} rows; without values: {shortened(lost)}"
+    found = f"{num:,} datasets in the date range, {len(rows)} rows; without values: {shortened(lost)}"
     otherwise = Level.STOPS if probe.settings.listing == "missions" else Level.DIFFERS
     yield compare("search API", "datasets with the columns that are read", found, bool(rows) and not lost, otherwise)
 
 
 def check_products(probe: Probe) -> Iterator[Finding]:
-    """List the products of the drawn proposals and the pinned proposal, and choose the files of each."""
+    """List the products of the drawn proposals and of the proposal in `pins`, and choose files for each proposal."""
     own, pinned = _pinned_observations(probe)
     queries, weights = _sampled_proposals(probe)
     sample = [item for query in queries for item in _observations_of(probe, query, sorted(weights))]
@@ -182,9 +181,10 @@ def check_products(probe: Probe) -> Iterator[Finding]:
 def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
     """Draw proposals as a sample, from which the size of the whole ingest is estimated.
 
-    They are drawn from the first of three sets of observations that is not empty: those of the profile in two ranges of
-    release dates, all of the profile, and all of an instrument in the two ranges. Returns the queries that find the
-    proposals, and the weight of each proposal: the number of observations that it represents.
+    The sample is drawn from the profile's observations in two ranges of release dates. If there are none, it is drawn
+    from all observations of the profile. If the profile has no observations, it is drawn from the observations of one
+    instrument in the two ranges. Returns the queries, and the weight of each drawn proposal, which is the number of
+    observations that the proposal represents.
     """
     low, high = probe.pins.released_mjd
     middle = (mjd_of(probe.settings.since) + high) / 2
@@ -202,7 +202,7 @@ def _sampled_proposals(probe: Probe) -> tuple[list[Criteria], dict[str, float]]:
 
 
 def _drawn(probe: Probe, query: Criteria) -> list[str]:
-    """Request the first rows of a query, and return the proposals of at most `DRAWN` evenly spaced rows."""
+    """Request the first rows of a query, choose at most `DRAWN` evenly spaced rows, and return their proposals."""
     started = time.monotonic()
     rows = probe.mast.observations(query, page=1, page_size=SAMPLE_ROWS).rows
     latency_s = time.monotonic() - started
@@ -219,7 +219,7 @@ def _observations_of(probe: Probe, query: Criteria, numbers: Sequence[str]) -> l
 
 
 def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observation]]:
-    """Request the observations of the pinned proposal, and the observation of the pinned file."""
+    """Request the observations of the proposal in `pins`, and the observation of the file in `pins`."""
     pins, file = probe.pins, probe.pins.file
     if pins.proposal is None:
         return [], []
@@ -232,22 +232,22 @@ def _pinned_observations(probe: Probe) -> tuple[list[Observation], list[Observat
 def _check_sample(
     probe: Probe, sample: Sequence[Observation], weights: Mapping[str, float], listed: Sequence[CaomRow]
 ) -> Iterator[Finding]:
-    """Choose files of the sampled observations, and measure their number and size per observation."""
+    """Choose files of the sampled observations, and estimate files and fetched bytes per observation."""
     measured = probe.measured
     chosen, rejections = select_products(sample, listed, probe.settings, probe.mission, {})
     sizes = [product.size_bytes for product in chosen if product.size_bytes is not None]
     measured.file_bytes = sum(sizes) / len(sizes) if sizes else None
     read = (READERS[probe.settings.products](row, probe.mission.products) for row in listed)
     fetched = {one.uri: one.fetched_bytes for one in read if one is not None}
-    # Proposals with many observations are drawn more often. The number of files per observation is therefore
-    # averaged over the drawn proposals (Hansen-Hurwitz estimator).
+    # A proposal with many observations is drawn with a higher probability. The number of files per observation is
+    # therefore computed for each drawn proposal, and then averaged over these proposals (Hansen-Hurwitz estimator).
     num_of = Counter(item.proposal_id for item in sample)
     total, name = sum(weights.values()), probe.settings.name
     share_of = {proposal_id_of(name, number): weight / total for number, weight in weights.items()}
     shares = [(share_of.get(one.proposal_id, 0.0) / num_of[one.proposal_id], fetched[one.uri]) for one in chosen]
     measured.files_each = sum(share for share, _ in shares) or None
     measured.bytes_each = sum(share * size for share, size in shares)
-    found = f"{len(chosen)} files of {len(sample)} observations, of {len(listed)} products"
+    found = f"{len(chosen)} files for {len(sample)} observations, from {len(listed)} products"
     yield compare("product list", "files of the profile", found, bool(chosen), Level.STOPS if sample else Level.DIFFERS)
     large = [item.detail for item in rejections if item.reason == "too_large"]
     yield compare("sizes of files", "as archive.max_product_mb allows", shortened(large, 1), not large)
@@ -256,7 +256,7 @@ def _check_sample(
 
 
 def _find_files(probe: Probe, sample: Sequence[Observation], listed: Sequence[CaomRow]) -> None:
-    """Choose files for the checks of downloads: the smallest listed file of each origin, and a preview."""
+    """Choose files for the checks of downloads: a preview, and the smallest file of each `ProductRanking.origin`."""
     ranking, by_number = probe.mission.products, {item.obsid: item for item in sample}
     read = (candidate_from_row(row, ranking) for row in listed)
     found = [one for one in read if one and one.size_bytes and one.obsid in by_number]
@@ -273,7 +273,7 @@ def _find_files(probe: Probe, sample: Sequence[Observation], listed: Sequence[Ca
 
 
 def _check_proposal(probe: Probe, own: Sequence[Observation], listed: Sequence[CaomRow]) -> Iterator[Finding]:
-    """Choose the files of the pinned proposal by the default settings, and compare them with the pinned names."""
+    """Choose files of the proposal in `pins` with default settings; compare the file names with the names in `pins`."""
     pins, file = probe.pins, probe.pins.file
     default = ArchiveSettings.model_validate({"name": probe.settings.name, "collections": probe.settings.collections})
     names = {product.file_name for product in select_products(own, listed, default, probe.mission, {})[0]}

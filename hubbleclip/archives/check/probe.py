@@ -27,7 +27,7 @@ class Level(IntEnum):
 
     OK = 0
     DIFFERS = 1
-    """The ingest works, but the archive differs from its recorded answers."""
+    """The ingest works, but a response of the archive differs from the known values."""
     STOPS = 2
     """The ingest would stop, or lose data."""
 
@@ -46,12 +46,12 @@ class Finding:
 class Measured:
     """Counts, sizes and times that the check measured; None if a figure was not measured.
 
-    `page` has the number of rows of one page of observations and the time (s) to request it. `latency_s` is the time
-    (s) of the fastest request for a page, and `list_s` the time (s) to list the products of `OBSIDS_PER_REQUEST`
-    observations. `bytes_per_s` and `copy_bytes_per_s` are the speeds of one connection to the archive and to its public
-    copy, and `wait_s` is the time until a file begins to arrive. `files_each` and `bytes_each` are the files and
-    fetched bytes per observation, and `file_bytes` is the mean size of a file. `bytes_per_pixel` is the size of a
-    fetched file, or of a preview, divided by the number of its pixels.
+    `page` has the number of rows of one page of observations and the time (s) to request the page. `latency_s` is the
+    time (s) of the fastest request for a page. `list_s` is the time (s) to list the products of `OBSIDS_PER_REQUEST`
+    observations. `bytes_per_s` is the speed of one connection to the archive, and `copy_bytes_per_s` the speed of one
+    connection to its public copy. `wait_s` is the time (s) until a file begins to arrive. `files_each` is the number of
+    files per observation, and `bytes_each` the number of fetched bytes per observation. `file_bytes` is the mean size
+    of a file. `bytes_per_pixel` is the size (bytes) of a fetched file or preview, divided by its number of pixels.
     """
 
     num_observations: int | None = None
@@ -122,7 +122,7 @@ class Probe:
         self.measured = Measured()
         self.keep = keep
         self.name = ""  # name of the running check, for the saved responses
-        self.num_in_all = 0  # number of observations of the window's instrument on all dates
+        self.num_in_all = 0  # number of observations of one instrument of the profile, for all release dates
         self.counted: list[tuple[Criteria, int]] = []  # each query of the profile, and its number of rows
         self.files: dict[str, PinnedFile] = {}  # files to download, by kind
         self.abstract_sources: list[str] = []  # sources in which an abstract was found
@@ -160,7 +160,7 @@ class Probe:
         self._save(f"{self.name or 'answer'}.json", response.content, about)
 
     def _save(self, name: str, body: bytes, about: dict[str, Any]) -> None:
-        """Count an answer. If answers are kept, write this answer to a file, and update the index of all answers."""
+        """Count a response. If `keep` is set, write the response to a file and update the index of saved responses."""
         self.measured.num_requests += 1
         if self.keep is None:
             return
@@ -172,7 +172,7 @@ class Probe:
 
 
 def size_of(headers: Mapping[str, str], name: str = "Content-Length") -> int | None:
-    """Read a size (bytes) from a header; in `Content-Range` it follows the slash. None if there is no valid size."""
+    """Read a size (bytes) from the header Content-Length or Content-Range; None if there is no valid size."""
     with suppress(ValueError):
         return int(headers.get(name, "").rpartition("/")[2][:18])
     return None

@@ -37,7 +37,7 @@ means a wrong address or no network.
 MAX_WAIT_S = 30.0
 """Longest pause (s) between two tries, without the random jitter that is added to the pause."""
 QUERY_PATIENCE = 5
-"""Longest time from the first to the last byte of a page or a query's response, as a multiple of `fetch.timeout_s`."""
+"""Longest time to read the body of a response that is not a file, as a multiple of `fetch.timeout_s`."""
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors (4xx) after which a retry may succeed. All server errors (5xx) are retried too."""
 TIMEOUT_STATUS = frozenset({408, 504})
@@ -53,7 +53,7 @@ SMALLER_HELPS: dict[str, type[ArchiveError]] = {
     "partial": PartialResultError,
     "too_large": PartialResultError,
 }
-"""Values of `ResponseError.reason` after which a smaller query may succeed, each with the type of its error."""
+"""Error classes by `ResponseError.reason`, for failures that a smaller query may avoid."""
 
 
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ def certificate_problem(error: BaseException) -> str:
 
 
 def _pool_error(error: BaseException) -> object:
-    """Return the urllib3 error inside an error of `requests`, or the cause of this error if it is a MaxRetryError."""
+    """Return the urllib3 error that originally caused an error of `requests`, or None."""
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else None
     return cause.reason if isinstance(cause, MaxRetryError) else cause
 
@@ -96,7 +96,7 @@ def is_retryable(error: Exception) -> bool:
 
 
 def is_host_failure(error: Exception) -> bool:
-    """Check whether a request failed because of the host. A complete but damaged response is no such failure."""
+    """Check whether a request failed because of the host; a complete but damaged response does not count."""
     return isinstance(error, IncompleteError) or (is_retryable(error) and not isinstance(error, DamagedError))
 
 
@@ -140,12 +140,12 @@ def to_archive_error(error: Exception, url: str) -> ArchiveError:
 class RequestLimits:
     """Limits of an archive's requests: retries, time, and rows per page. Tests use lower limits.
 
-    `attempts` is the maximum number of tries of a request. The wait before the second try is `backoff_s`, and doubles
-    before each further try; jitter is added. A file must arrive within `file_timeout_s`. A download that receives fewer
-    than `stall_bytes` in `stall_s` is aborted, and the next try resumes it. A host counts as down after
-    `breaker_failures` consecutive failed requests. The first and the last must be at least `breaker_s` apart, because a
-    short outage may break all connections at once. The run stops if a host is down for `outage_s`. A page has at most
-    `page_rows` observations: MAST truncates responses at 50,000 rows.
+    All times are in seconds. `attempts` is the maximum number of tries of a request. The wait before the second try is
+    `backoff_s`, and doubles before each further try; jitter is added. A file must arrive within `file_timeout_s`. A
+    download that receives fewer than `stall_bytes` in `stall_s` is aborted, and the next try resumes the download. A
+    host counts as down after `breaker_failures` consecutive failed requests over at least `breaker_s`. This minimum
+    time is needed, because a short outage may break all connections at once. The run stops if a host is down for
+    `outage_s`. A page has at most `page_rows` observations: MAST truncates responses at 50,000 rows.
     """
 
     attempts: int = 5
@@ -197,11 +197,11 @@ class Transport:
     def retried(
         self, url: str, send: Callable[[], Result], most_damaged: int | None = None, *, is_waited_for: bool = True
     ) -> Result:
-        """Call `send`, which sends one request, again after failures, with exponential backoff between the tries.
+        """Call `send`, which sends one request, and repeat the call after failures, with exponential backoff.
 
-        The tries end after `RequestLimits.attempts`, or after `most_damaged` responses that were complete but damaged.
-        A host that has never responded is retried for `FIRST_CONTACT_S`. If `is_waited_for`, tries while the host is
-        down are not counted.
+        The tries end after `RequestLimits.attempts`, or after `most_damaged` complete but damaged responses. Tries are
+        not counted while the host is down. A host that has never responded is retried for `FIRST_CONTACT_S`. If
+        `is_waited_for` is False, ArchiveDownError is raised if the host is down or asks for a long pause.
         """
         started, host, num_damaged, num_tries = time.monotonic(), urlsplit(url).netloc, 0, 0
 
@@ -226,9 +226,10 @@ class Transport:
 
     @contextmanager
     def monitored(self, host: str, *, is_waited_for: bool = True) -> Iterator[None]:
-        """Wait for the rate limit before a request, and record its outcome in the host's breaker.
+        """Wait for the rate limit before a request, and record in the host's breaker whether the host failed.
 
-        Raises ArchiveDownError if the breaker is open, or if the host asks for a long pause and is not waited for.
+        Raises ArchiveDownError if the breaker is open, or if `is_waited_for` is False and the host asks for a long
+        pause.
         """
         breaker = self.breaker_of(host)
         self.limiter.wait(host, breaker.is_open, is_waited_for=is_waited_for)
@@ -244,7 +245,7 @@ class Transport:
         breaker.record_success()
 
     def check_status(self, host: str, response: requests.Response) -> None:
-        """Raise HTTPError for a failure of the server, after pausing the host if this response has a Retry-After."""
+        """Raise HTTPError if the server failed; the response's Retry-After header delays later requests to the host."""
         self.reached_hosts.add(host)
         if is_server_failure(response.status_code):
             seconds = retry_after_s(response.headers)
@@ -266,8 +267,8 @@ class Transport:
         """Send one request without retries, and yield the response before its body is read.
 
         The request is a POST if there is `json` or `data` to send, else a GET. Redirects are followed, unless
-        `is_redirected` is False. Raises requests.RequestException for a failed request, also if the server responds
-        with a failure (see `is_server_failure`). Raises RefusedError for a redirect to another host that is not in
+        `is_redirected` is False. Raises requests.RequestException if the request fails, or if the status is a server
+        failure (see `is_server_failure`). Raises RefusedError for a redirect to another host that is not in
         `redirect_hosts` (by default `fetch.redirect_hosts`).
         """
         hosts = self.fetch.redirect_hosts if redirect_hosts is None else redirect_hosts
@@ -277,7 +278,7 @@ class Transport:
             cookies = {"mast_token": self.tokens[host]} if host in self.tokens else None
             request = self.session.prepare_request(requests.Request(method, url, headers, cookies=cookies, **content))
             options: Mapping[str, Any] = self.session.merge_environment_settings(url, {}, True, None, None)
-            # not `Session.send`, which would read the whole body of a redirect, without limits
+            # `Session.send` is not used, because it would read the whole body of a redirect, without limits
             with (
                 self.monitored(host, is_waited_for=is_waited_for),
                 self.adapter.send(request, timeout=timeout, **options) as response,
@@ -288,7 +289,7 @@ class Transport:
                     return
                 url = resolve_redirect(url, response.headers.get("Location", ""), hosts)
                 if response.status_code not in {307, 308}:
-                    # a GET follows, as in browsers and `requests`; CADC refuses a POST to the address of a result
+                    # the next request is a GET, as in browsers and `requests`; CADC refuses a POST to a redirect's URL
                     method, timeout, content = "GET", self.file_timeout, {}
         raise RefusedError(f"more than {MAX_REDIRECTS} redirects from {url}")
 
@@ -306,12 +307,12 @@ class Transport:
         reader = getattr(response.raw.connection, "reader", None)  # None for a connection through a proxy
 
         def read(num_bytes: int) -> bytes:
-            if reader:  # limits each read, because a server may send trailers one byte at a time
+            if reader:  # the deadline limits each read, because a server may send trailers one byte at a time
                 reader.deadline = min(deadline, time.monotonic() + reader.timeout_s)
             return bytes(response.raw.read1(num_bytes))
 
         try:
-            # the functions of `requests` would wait for a whole chunk, with no time limit if the server is very slow
+            # `Response.iter_content` is not used, because it waits until a chunk is full, without a limit on this time
             for data in chunks(read, limit_bytes, limit_s):
                 num_bytes += len(data)
                 yield data
@@ -343,7 +344,7 @@ class Transport:
     def ask(self, url: str, limit_bytes: int = PAGE_BYTES, **request: Any) -> requests.Response:
         """Send one request without retries, as `open` does, and read the whole response; HTTPError for a failure."""
         failures = requests.RequestException, ResponseError
-        # for an error status, HTTPError is raised below, even if the page that comes with it cannot be read
+        # for an error status, HTTPError is raised below, even if the body of the response cannot be read
         with self.open(url, **request) as response, suppress(*() if response.ok else failures):
             self.read_body(response, limit_bytes)
         for hook in self.session.hooks["response"]:

@@ -1,6 +1,6 @@
 """Download of one file into the content store, with resuming of partial files and checks of size and content.
 
-If the server supports ranges, the extensions of a FITS file that no stage reads are not downloaded (`fits.sieve`).
+If the server supports ranges, FITS extensions that no stage reads are not downloaded (see `fits.sieve`).
 
 astroquery's download function is not used, because it writes directly to the final path, checks neither size nor
 content, and never retries.
@@ -48,9 +48,9 @@ CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})")
 class DownloadRequest:
     """A file to download and where to store it.
 
-    The partial file is named by the archive's `uri`; only the suffix of `file_name` is used. `size_bytes` is the size
-    that the archive lists, if it lists one. At most `max_bytes` are stored. Unless `is_kept`, a file of at most
-    `SMALL_BYTES` may stay in memory. `is_waited_for` is as in `Transport.retried`.
+    The name of the partial file is derived from the archive's `uri`; only the suffix of `file_name` is used.
+    `size_bytes` is the size that the archive lists, or None. At most `max_bytes` are stored. If `is_kept` is False, a
+    file of at most `SMALL_BYTES` may stay in memory. `is_waited_for` is passed to `Transport.retried`.
     """
 
     uri: str
@@ -101,7 +101,8 @@ class BodyInfo:
 def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
     """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
 
-    Raises DownloadError if this file cannot be fetched, and ArchiveDownError or DiskFullError if no file can.
+    Raises DownloadError if this file cannot be fetched, ArchiveDownError if the archive does not respond, and
+    DiskFullError if the disk has too little free space.
     """
     try:
         send = partial(_try, transport, url, request)
@@ -113,7 +114,7 @@ def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> Fetc
 
 
 def request_etag(transport: Transport, url: str) -> str | None:
-    """Request the ETag and the first byte of a file; "" if there is no ETag, None if a later request may succeed."""
+    """Request the ETag of a file; "" if there is no ETag, None if a later request may succeed."""
 
     def send() -> str:
         headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
@@ -133,8 +134,8 @@ class Start:
     """Where a download continues: at byte `offset` of the archive's file.
 
     `part_bytes` is the size of the partial file, which is smaller than `offset` if extensions were skipped. `version`
-    is the version of the partial file; it is empty if there is none. `sieve` chooses the bytes to keep; it is None if
-    the whole file is downloaded.
+    is the version of the partial file, or empty if there is no partial file. `sieve` chooses the bytes to keep; it is
+    None if the whole file is downloaded.
     """
 
     offset: int = 0
@@ -146,7 +147,7 @@ class Start:
 def _try(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
     """Try once to download the file; after a failure, the bytes received are kept for the next try.
 
-    Each FITS extension that is skipped costs one more request, which starts after the extension.
+    For each FITS extension that is skipped, another request is sent for the bytes after the extension.
     """
     may_skip = is_sieved(request.file_name, request.size_bytes) and not transport.fetch.whole_files
     while True:
@@ -182,7 +183,7 @@ def _headers(start: Start) -> dict[str, str]:
 
 
 def _find_start(request: DownloadRequest, *, may_skip: bool) -> Start:
-    """Find where the download continues: after the partial file, or at byte 0 if none has the same `may_skip`."""
+    """Find where the download continues. A partial file is used only if it was made with the same `may_skip`."""
     version = stored_version(request.part, is_filtered=may_skip)
     size = request.part.stat().st_size if version else 0
     if not may_skip:
@@ -224,7 +225,7 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
     Raises RefusedError, DamagedError or DiskFullError.
     """
     total = info.total
-    # a part without a version is accepted, as some servers send it, but not if extensions are skipped
+    # a range without a version (ETag or date) is accepted only if no extension is skipped
     versions = {start.version} if start.sieve else {"", start.version}
     if info.start and (info.start != start.offset or info.version not in versions):
         delete_partial(request.part)
@@ -241,11 +242,11 @@ def _check_headers(transport: Transport, info: BodyInfo, start: Start, request: 
 def _receive(
     transport: Transport, response: requests.Response, info: BodyInfo, *, start: Start, request: DownloadRequest
 ) -> FetchedFile | None:
-    """Receive a response's body, check and store the file; None if the file continues after a skipped extension."""
+    """Receive a body, check and store the file; None if data after a skipped extension must still be requested."""
     limit = _check_headers(transport, info, start, request)
-    # the length is checked below, and only a body that is not decoded can be resumed at a byte offset
+    # the length is checked below; a decoded body could not be resumed at a byte offset
     response.raw.enforce_content_length = response.raw.decode_content = False
-    # extensions are skipped only if the server sends ranges, and a version that shows that the file is the same
+    # extensions are skipped only if the server sends ranges, and a version that shows whether the file has changed
     sieve = start.sieve if info.is_part and info.start == start.offset and info.version else None
     chunks: Iterable[bytes] = transport.iter_chunks(response, limit - info.start)
     if limit <= SMALL_BYTES and not info.start:
@@ -254,7 +255,7 @@ def _receive(
             for chunk in chunks:
                 body += chunk
         except (requests.RequestException, ResponseError) as error:
-            chunks = _replay(bytes(body), error)  # what arrived becomes the partial file that the next try resumes
+            chunks = _replay(bytes(body), error)  # the next try resumes after the received bytes
         else:
             if info.total in {None, len(body)}:
                 return _store_small(bytes(body), info, request)
@@ -289,7 +290,7 @@ def _write(
 
 
 def _finish(offset: int, info: BodyInfo, sieve: FitsSieve | None, request: DownloadRequest) -> FetchedFile | None:
-    """Check and store a file whose body ended at `offset`; None if the file continues after a skipped extension."""
+    """Check and store a file read up to `offset`; None if data after a skipped extension must still be requested."""
     size_bytes = request.size_bytes
     if sieve:
         is_at_skip = sieve.must_skip
@@ -356,7 +357,7 @@ def check_content(content: Path | bytes, file_name: str, size_bytes: int | None)
 
 def version_path(part: Path, *, is_filtered: bool) -> Path:
     """Return the path of the file that stores a partial file's version, which is an ETag or a date."""
-    # a filtered file lacks the extensions that are not read, so its download continues at another offset
+    # a download with skipped extensions has its own suffix, because it does not continue at the partial file's size
     return part.with_suffix(".filtered" if is_filtered else ".etag")
 
 
@@ -395,6 +396,6 @@ def open_partial(part: Path, size: int, version: str, *, is_filtered: bool) -> I
             delete_versions(part)
             if opened_status.st_size:
                 file.truncate(0)
-        if version:  # the version is written first: a partial file without it cannot be resumed
+        if version:  # written first, because a partial file without a version cannot be resumed
             version_path(part, is_filtered=is_filtered).write_text(version, encoding="latin-1")
         yield file

@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 MAX_RETRY_AFTER_S = 3600.0
 """Longest pause (s) that is made for a Retry-After header. A longer pause is shortened to this value."""
 LONGEST_PAUSE_S = 120.0
-"""Longest pause (s) for a host that the caller does not wait for; with a longer pause, the host counts as down."""
+"""Longest pause (s) that a request with `is_waited_for=False` accepts. A longer pause raises ArchiveDownError."""
 LOGGED_PAUSE_S = 60.0
 """Longest pause (s) that is not logged."""
 HTTP_PORT = 80
@@ -76,9 +76,9 @@ def _sleep(until: float, stop: threading.Event) -> None:
 class CircuitBreaker:
     """Circuit breaker that counts consecutive failed requests over all threads.
 
-    The host counts as down after `max_failures` failures over at least `min_s`. Its requests are then repeated. If
-    none succeeds within `outage_s` of the first failure, the breaker opens, and no further request is sent. The event
-    `is_open` wakes the threads that wait to send a request.
+    The host counts as down after `max_failures` failures over at least `min_s` (s). Requests to this host are still
+    retried. If no request succeeds within `outage_s` (s) of the first failure, the breaker opens, and no further
+    request is sent. The event `is_open` wakes the threads that wait to send a request.
     """
 
     def __init__(self, max_failures: int, min_s: float, outage_s: float = 0.0) -> None:
@@ -111,10 +111,10 @@ class CircuitBreaker:
             elif now - self._logged_at >= self._min_s:
                 self._logged_at = now
                 minutes = (now - self._first_failure_at) / 60, self._outage_s / 60
-                LOG.warning("waiting for %s, which failed for %.0f of at most %.0f min: %s", host, *minutes, reason)
+                LOG.warning("waiting for %s, failing for %.0f min (limit %.0f min): %s", host, *minutes, reason)
 
     def is_down(self, outage_s: float = 0.0) -> bool:
-        """Return whether enough consecutive requests have failed, over at least `outage_s` and at least `min_s`."""
+        """Return whether `max_failures` consecutive requests have failed over at least `min_s` and `outage_s` (s)."""
         lasted_s = time.monotonic() - self._first_failure_at
         return self._num_failures >= self._max_failures and lasted_s >= max(self._min_s, outage_s)
 
@@ -141,14 +141,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def resolve_redirect(url: str, location: str, other_hosts: Iterable[str] = ()) -> str:
-    """Resolve a redirect, or a link on a page. Raises RefusedError if it must not be followed."""
+    """Resolve the address of a redirect, or of a link on a page. Raises RefusedError if the address is not allowed."""
     source = urlsplit(url)
     try:
         address = urljoin(url, location)
         target = urlsplit(address)
         names = {target.netloc.lower(), (target.hostname or "").lower()}
         if (source.scheme, target.scheme) == ("https", "http") and target.hostname == source.hostname:
-            is_default = target.port in {None, HTTP_PORT}  # reading the port raises ValueError if it is invalid
+            is_default = target.port in {None, HTTP_PORT}  # an invalid port raises ValueError
             target = target._replace(scheme="https", netloc=source.netloc if is_default else target.netloc)
             address = target.geturl()
         _ = target.port

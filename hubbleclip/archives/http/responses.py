@@ -1,7 +1,8 @@
 """Limits on the size of responses, and exceptions for responses that cannot be used.
 
-Every response is limited before it is parsed, because a small compressed body can unpack to gigabytes, and a small JSON
-text can take thirty times its size as Python objects. The archives convert the exceptions to errors of `core.errors`.
+Every response is limited before it is parsed, because a small compressed body can unpack to gigabytes, and the objects
+parsed from a JSON text can be thirty times as large as the text. The archives convert the exceptions to errors of
+`core.errors`.
 
 The codes in `ResponseError.reason` and `DownloadError.reason` are:
 
@@ -26,7 +27,7 @@ timeout
 redirect
     The archive redirects to an address that is not followed.
 refused
-    The archive rejects the request as invalid (another 4xx).
+    The archive rejects the request as invalid (all other 4xx).
 busy
     The archive asked to try again later, or another run is fetching the same file.
 server_error
@@ -45,13 +46,13 @@ from hubbleclip.core.errors import without_control
 from hubbleclip.core.io import from_json
 
 PAGE_BYTES = 20_000_000
-"""Maximum size of a web page, an APT file, a listing, or another response about one item."""
+"""Maximum size (bytes) of a web page, an APT file, a listing, or any other response about a single item."""
 LIST_BYTES = 100_000_000
 """Maximum size of a list of proposals."""
 ROW_BYTES, ENVELOPE_BYTES, ROWS_BYTES = 16_000, 1_000_000, 128_000_000
 """Maximum size of a response to a query: `ROW_BYTES` per row plus `ENVELOPE_BYTES`, but at most `ROWS_BYTES`."""
 VALUE_BYTES, CONTAINER_BYTES, PARSED_BYTES = 120, 240, 500_000_000
-"""Upper estimates of the bytes of a parsed JSON value, and of a parsed list or object; and the limit per response."""
+"""Upper estimates of the memory (bytes) of a JSON value and of a JSON list or object; memory limit of a response."""
 
 
 class ResponseError(Exception):
@@ -71,7 +72,7 @@ class DamagedError(ResponseError):
 
 
 class IncompleteError(DamagedError):
-    """A response of which not all bytes arrived. Unlike other damage, this counts as a failure of the host."""
+    """A response that did not arrive completely. This error counts as a failure of the host."""
 
     default_reason = "truncated"
 

@@ -42,13 +42,13 @@ class TimedReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Close the reader; the connection closes its socket."""
+        """Close the reader, but not the socket, which the connection closes."""
         self._raw.close()
         super().close()
 
 
 class TimedHttp(HTTPConnection):
-    """A connection whose response headers must all arrive within the read timeout; `reader` can limit the body too."""
+    """A connection whose response headers must arrive within the read timeout; `reader.deadline` limits the body."""
 
     reader: TimedReader
 

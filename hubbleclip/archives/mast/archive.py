@@ -34,8 +34,8 @@ LONG_DAYS = 5 * 365.0
 Hubble releases about ten pages of rows per year.
 """
 PAGES_PER_SPAN = 10
-"""Largest number of result pages in one span of dates. A query that fails is repeated from the end of the last complete
-span.
+"""Largest number of result pages in one span (range of release dates). A query that fails is repeated from the end of
+the last complete span.
 """
 OBSERVATIONS_PER_PAGE = 1000
 """Number of observations that are yielded at a time. It is limited, because the records of observations take more
@@ -152,12 +152,12 @@ class MastArchive(ProcessLocal):
         complete = [item for item in observations if item.proposal_id not in incomplete]
         products, rejections = select_products(complete, rows, self.settings, self.mission, taken or {})
         for item in stale:
-            detail = f"the archive has no observation {item.obsid}: its day of release is queried again"
+            detail = f"the archive has no observation {item.obsid}: a later run queries its day of release"
             rejections.append(self._reject(item.obs_id, "products", reason=STALE_NUMBER, detail=detail))
         return products, rejections
 
     def _with_stale_number(self, observations: Sequence[Observation], rows: Sequence[CaomRow]) -> list[Observation]:
-        """Find the observations that have no product row, and whose number (`obsid`) the archive does not know."""
+        """Find the observations that have no product row, and whose number (`obsid`) does not exist in the archive."""
         listed = {str(row.get(name)) for row in rows for name in ("parent_obsid", "obsID")}
         unlisted = {item.obsid for item in observations if item.obsid is not None and str(item.obsid) not in listed}
         if not unlisted or self.settings.from_raw:
@@ -173,7 +173,7 @@ class MastArchive(ProcessLocal):
             etag = self.files.etag_of(item) if item.etag and not self.settings.from_raw else ""
             if etag is None:
                 unknown.append(item.uri)
-            # an ETag that differs in each response does not show whether the file has changed
+            # the ETag is requested twice, because some servers send a new ETag in each response for an unchanged file
             elif etag not in {"", item.etag} and etag == self.files.etag_of(item):
                 renewed.append(item.uri)
         return renewed, unknown

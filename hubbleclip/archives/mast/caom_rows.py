@@ -22,7 +22,7 @@ from hubbleclip.core.records import Observation
 from hubbleclip.missions.base import ProductRanking
 
 CaomRow = dict[str, Any]
-"""A row of MAST's table of observations or of products: values by the name of the column."""
+"""A row of MAST's table of observations or of products: a dictionary from column name to value."""
 
 MISSING = -999
 """Number that MAST writes for an unknown value in some columns, instead of null."""
@@ -61,12 +61,12 @@ def whole_number(value: Any) -> int | None:
 
 
 def plane_key(row: CaomRow) -> tuple[str, str]:
-    """Return the key of a row of MAST's observation table."""
+    """Return the unique key of a plane (a row of MAST's observation table): its `obsid` and its `objID`."""
     return str(row.get("obsid")), str(row.get("objID"))
 
 
 def fingerprint_of(plain: Mapping[str, Any]) -> str:
-    """Hash the columns of a row that are read, so that a later run can tell whether one of them has changed."""
+    """Hash a row's values in the columns of `COLUMNS`, so that a later run can detect a change of these values."""
     facts = {name: value for name, value in plain.items() if name in COLUMNS}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -125,7 +125,7 @@ def _in_range(value: Any, low: float, high: float) -> float | None:
 
 
 def _ra_deg(value: Any) -> float | None:
-    """Convert a right ascension in [-180, 360] degrees to one in [0, 360); return None for anything else."""
+    """Convert a right ascension in [-180, 360] degrees to the range [0, 360); return None for anything else."""
     number = _in_range(value, -180, 360)
     return None if number is None else number % 360
 

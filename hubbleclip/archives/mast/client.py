@@ -28,7 +28,7 @@ from hubbleclip.core.errors import ArchiveError, ArchiveTimeoutError, DownloadEr
 from hubbleclip.core.records import Observation
 
 Criteria = dict[str, Any]
-"""Accepted values of an observation by column name; for a column of `CONTINUOUS`, the range [low, high]."""
+"""Conditions of a query, by column name: a list of accepted values, or a range [low, high] for `CONTINUOUS` columns."""
 
 TOKEN_VARIABLE = "MAST_API_TOKEN"  # noqa: S105 - the name of a variable, as in astroquery, not a token
 OBSERVATIONS, PRODUCTS, COLUMNS = "Mast.Caom.Filtered", "Mast.Caom.Products", "Mast.Caom.Cone"
@@ -60,8 +60,9 @@ Name = TypeVar("Name", str, int)
 class PortalSession(requests.Session):
     """Session of one query, which sends astroquery's requests through a `Transport` and its limits.
 
-    astroquery polls a running query without a pause, so this session pauses before each poll, twice as long each time.
-    It refuses further pages from a server that announces them without end, and bodies that need too much memory.
+    astroquery polls a running query without a pause. This session therefore pauses before each poll, and each pause is
+    twice as long as the last, up to `LONGEST_POLL_S`. The session accepts at most `ANSWERS_PER_QUERY` results, because
+    a server could announce further pages without end. The session also refuses bodies that need too much memory.
     """
 
     def __init__(self, transport: Transport, limit_bytes: int) -> None:
@@ -120,15 +121,15 @@ class MastClient:
 
         def send() -> ResultPage:
             portal = PortalAPI(session=PortalSession(self.transport, rows_limit(pagesize)))
-            # set here, because the defaults of the class are fixed when its module is imported
+            # these values are set here, because the class's defaults are fixed when astroquery's module is imported
             portal.MAST_REQUEST_URL = f"{self.url}/api/v0/invoke"
             portal.COLUMNS_CONFIG_URL = f"{self.url}/portal/Mashup/Mashup.asmx/columnsconfig"
             portal.TIMEOUT = self.transport.fetch.timeout_s * POLL_PATIENCE
             try:
-                # astroquery loads its table of columns here, once per process; which columns it has does not matter
+                # astroquery loads its table of columns here, once per process; the content of the table is not used
                 with suppress(InvalidQueryError, AttributeError, TypeError):
                     portal.build_filter_set(COLUMNS, service, dataproduct_type="image")
-                # without a page, astroquery would request pages as long as a hostile server announces more
+                # `page` is given, because astroquery would otherwise request all pages that a hostile server announces
                 responses = portal.service_request_async(service, params, pagesize=pagesize, page=page)
             except requests.exceptions.JSONDecodeError as error:
                 raise _unreadable(error.doc) from error
@@ -143,7 +144,7 @@ class MastClient:
         return self.retried(send, tries)
 
     def retried(self, send: Callable[[], ResultPage], tries: int = 0) -> ResultPage:
-        """Send one query with retries, but at most `tries` times if it times out (0 means `RequestLimits.attempts`).
+        """Send one query with retries. The query fails after `tries` timeouts (0 means `RequestLimits.attempts`).
 
         `send` raises DamagedError for a response that is not valid. ArchiveError is raised if all tries failed.
         """
@@ -194,8 +195,8 @@ class MastClient:
     def _products(self, obsids: str) -> list[CaomRow]:
         """Request the products of observations in one request. `obsids` are numbers joined by commas.
 
-        A response may have repeated rows, and these may hide that other rows are missing. Such a response is therefore
-        accepted only if another response has the same set of rows.
+        If a response repeats rows, other rows may be missing although the number of rows is right. A response with
+        repeated rows is therefore accepted only if another response has the same set of rows.
         """
         seen: list[set[str]] = []
         for _ in range(self.transport.limits.attempts + 1):
@@ -227,7 +228,7 @@ class MastClient:
 
 
 def batches(names: Sequence[Name], size: int = OBSIDS_PER_REQUEST) -> list[Sequence[Name]]:
-    """Divide names or numbers of observations or proposals into slices for one request each."""
+    """Divide a sequence of names or numbers into slices of at most `size`; one request is sent per slice."""
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 

@@ -24,15 +24,15 @@ MJD_EPOCH = datetime.combine(MJD_ZERO, time(), UTC)
 NUMBERS_PER_QUERY = 200
 FIRST_MJD, LAST_MJD = 0.0, 100_000.0
 LONGEST_S = 1e9
-"""Upper end (s) of a range of exposure times that has no upper limit, because MAST's ranges must have both ends.
+"""Upper end (s) of a range of exposure times without an upper limit. MAST's ranges must have both ends.
 
-`FIRST_MJD` and `LAST_MJD` are the ends of a range of dates without limits, for the same reason.
+`FIRST_MJD` and `LAST_MJD` are the ends of a range of dates without limits.
 """
 MARGIN_DEG = 1e-6
 
 
 def mjd_of(text: str) -> float:
-    """Convert a day, or a date and time, in ISO 8601 (UTC) to MJD; ValueError for another text."""
+    """Convert a day, or a date and time, in ISO 8601 (UTC) to MJD; ValueError for any other text."""
     return (datetime.fromisoformat(text).replace(tzinfo=UTC) - MJD_EPOCH) / timedelta(days=1)
 
 
@@ -42,7 +42,7 @@ def mjd_now() -> float:
 
 
 def release_window(settings: ArchiveSettings, since_mjd: float, until_mjd: float | None) -> Window:
-    """Return the release dates to request. They end at `until_mjd` (None: now), or earlier with `archive.until`."""
+    """Return the release dates to request, up to `until_mjd` (None: now) or `archive.until`, whichever is earlier."""
     last_mjd = mjd_now() if until_mjd is None else until_mjd
     end_mjd = math.nextafter(mjd_of(settings.until) + 1, 0) if settings.until else last_mjd
     return Window(since_mjd, max(min(end_mjd, last_mjd), since_mjd))
@@ -72,7 +72,8 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
         for targets in one_wildcard_each(settings.targets)
         if collections
     ]
-    # images of press releases have no instrument, level, intent or target of the mission, and are not in the search API
+    # Images of press releases lack the mission's instruments, levels, intents and targets, so their query has no
+    # criteria for these columns. The search API does not list these images.
     if press in settings.collections and settings.listing == "caom":
         kinds.append({"obs_collection": [press]})
     numbered: list[Criteria] = [{"proposal_id": chunk} if chunk else {} for chunk in chunks]
@@ -81,15 +82,16 @@ def criteria_of(settings: ArchiveSettings, mission: Mission, numbers: Sequence[s
 
 
 def collections_of(settings: ArchiveSettings, mission: Mission) -> list[str]:
-    """Return the settings' collections without those of other missions; if none is left, the mission's first one."""
+    """Return the settings' collections, without other missions' collections; if none is left, the mission's first."""
     foreign = {name for other in MISSIONS.values() if other is not mission for name in other.collections}
     return [name for name in settings.collections if name not in foreign] or [mission.collections[0]]
 
 
 def instruments_of(settings: ArchiveSettings, mission: Mission) -> tuple[str, ...]:
-    """Return the settings' instruments without those of other missions; if none is left, all of the mission's.
+    """Return the settings' instruments, without other missions' instruments.
 
-    If the settings name no instrument, the result is empty, which means all instruments.
+    If none is left, all instruments of the mission are returned. If the settings have no instruments, the result is
+    empty, which means all instruments.
     """
     foreign = {_family(name) for other in MISSIONS.values() if other is not mission for name in other.instruments}
     own = tuple(name for name in settings.instruments if _family(name) not in foreign)
@@ -102,7 +104,7 @@ def _family(instrument: str) -> str:
 
 
 def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tuple[str, ...]:
-    """Choose the proposals that meet `archive.proposal_numbers` and `archive.cycles`; an empty result means all."""
+    """Return the proposals that `archive.proposal_numbers` and `archive.cycles` allow; empty if all are allowed."""
     if not settings.cycles or not settings.proposal_numbers:
         return tuple(in_cycles) or settings.proposal_numbers
     numbers = tuple(number for number in settings.proposal_numbers if number in set(in_cycles))
@@ -112,7 +114,7 @@ def proposal_numbers(settings: ArchiveSettings, in_cycles: Sequence[str]) -> tup
 
 
 def one_wildcard_each(names: Sequence[str]) -> list[list[str]]:
-    """Group names so that each pattern with a wildcard has its own group; drop names that another pattern covers."""
+    """Split names into groups with at most one wildcard pattern each; drop names that another pattern matches."""
     patterns: dict[str, str] = {}
     for name in filter(is_pattern, names):
         text = re.sub("[*%]+", "*", name)

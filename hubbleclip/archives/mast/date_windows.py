@@ -15,20 +15,20 @@ from hubbleclip.archives.mast.client import Criteria, MastClient, ResultPage
 from hubbleclip.core.errors import ArchiveTimeoutError, PartialResultError
 
 MIN_DAYS = 1 / 86400
-"""Shortest window that is halved: one second, in days. A shorter window is requested page by page, because its
-observations may all have the same release date.
+"""Length (days) of the longest window that is not halved: one second. The window is requested page by page, because
+its observations may all have the same release date.
 """
 FULL_SHARE = 0.8
-"""Share of a page. If half of a window's rows fill at most this share, each half of the window probably fits into one
-page. The halves are then requested without counting their rows first.
+"""If the halves of a window fill on average at most this share of a page, they are requested without a count of their
+rows. The rest of the page is a margin, because one half may have more rows than the other.
 """
 TIMEOUTS_PER_WINDOW = 2
 """Number of timeouts after which a window is halved, because a smaller query may be fast enough."""
 MAX_DENSE_PAGES = 1000
-"""Largest number of pages that are requested of a window that cannot be halved; a query with more pages fails."""
+"""Largest number of pages of a window that cannot be halved. If the window has more pages, the query fails."""
 MAX_ROUNDS = 5
-"""Maximum number of times that all pages of a window are requested, if the window cannot be halved. The requests end
-as soon as no row is missing.
+"""Maximum number of requests for each page of a window that cannot be halved. A page is requested again only while
+rows of the window are missing.
 """
 
 
@@ -53,7 +53,7 @@ class Window:
 class WindowedQuery:
     """A query over a span of release dates, which is split into windows of at most `page_size` rows.
 
-    `criteria` select observations of all release dates; the dates of a window are added to them.
+    The release dates of each window are added to `criteria`.
     """
 
     def __init__(self, client: MastClient, criteria: Criteria, page_size: int) -> None:
@@ -67,7 +67,7 @@ class WindowedQuery:
         return {**self.criteria, "t_obs_release": [window.low, window.high]}
 
     def _request(self, window: Window, page: int) -> ResultPage:
-        """Request one page of a window; pages are counted from 1. No row is repeated in the page."""
+        """Request one page of a window; pages are counted from 1. `MastClient` rejects a page with repeated rows."""
         tries = TIMEOUTS_PER_WINDOW if window.is_divisible else 0
         return self.client.observations(self._within(window), page=page, page_size=self.page_size, tries=tries)
 
@@ -78,7 +78,8 @@ class WindowedQuery:
         """
         self.num_rows = 0
         todo: list[tuple[Window, int | None]] = [(whole, promised)]
-        # far more rows than counted mean that the archive ignores the dates; a few more may be new since the count
+        # If far more rows arrive than were counted, the archive ignores the dates. A few more rows are normal, because
+        # observations may have been released since the count.
         while todo and (promised is None or self.num_rows <= 2 * promised + self.page_size):
             window, expected = todo.pop()
             if expected is not None and expected > self.page_size and window.is_divisible:
@@ -116,10 +117,10 @@ class WindowedQuery:
             return sum(self.num_in(half) for half in window.halves())
 
     def _split(self, window: Window, expected: int) -> list[tuple[Window, int | None]]:
-        """Split a window that has `expected` rows. Return a list of two pairs: each half, and its number of rows.
+        """Split a window that has `expected` rows; return each half, and its number of rows or None.
 
-        The later half is first in the list, because the last item is processed first. If each half probably fits into
-        one page, the numbers of rows are None. Otherwise, the rows of the earlier half are counted.
+        The later half is first in the list, because the last item is processed first. The rows are not counted if each
+        half probably fits into one page.
         """
         left, right = window.halves()
         if expected <= 2 * FULL_SHARE * self.page_size:
@@ -147,9 +148,9 @@ class WindowedQuery:
 
 
 def spans(whole: Window, queries: Sequence[WindowedQuery], max_rows: int) -> Iterator[tuple[Window, list[int]]]:
-    """Split a window so that all queries together have at most `max_rows` rows in each part, if possible.
+    """Split a window into parts in which all queries together have at most `max_rows` rows, if possible.
 
-    Yields each part, and a list with the number of its rows for each query.
+    Yields each part, and its number of rows in each query.
     """
     todo = [whole]
     while todo:

@@ -27,7 +27,7 @@ from hubbleclip.missions.archive import SearchColumns
 DATES = frozenset({"t_min", "t_obs_release"})
 """Columns that hold a date in the search API, and an MJD in CAOM."""
 MAX_PRODUCTS = 8_000
-"""Number of products that a response for `OBSIDS_PER_REQUEST` datasets may list; it limits the response's size."""
+"""Maximum number of products of `OBSIDS_PER_REQUEST` datasets. The size limit of a response is computed from this."""
 NUMBER_DIGITS = 17
 """Number of decimal digits of an observation's number; numbers of this size fit into 64 bits."""
 CAOM_ONLY = frozenset({"obs_collection"})
@@ -65,7 +65,7 @@ class MissionsClient(MastClient):
         return rows
 
     def known_numbers(self, obsids: Sequence[int]) -> set[str]:
-        """See `MastClient.known_numbers`. All numbers are known, because each is made from a name and never changes."""
+        """See `MastClient.known_numbers`. All numbers are known: a number is a hash of a name and never changes."""
         return set(map(str, obsids))
 
     def _search(self, params: dict[str, Any], tries: int = 0) -> ResultPage:
@@ -111,7 +111,7 @@ def read_search(body: Mapping[str, Any], params: Mapping[str, Any]) -> ResultPag
 
 
 def conditions_of(criteria: Criteria, columns: SearchColumns) -> list[dict[str, str]]:
-    """Convert criteria of CAOM's columns to conditions: a range `low..high` or comma-separated values per column."""
+    """Convert criteria on CAOM's columns to API conditions, such as a range `low..high` or comma-separated values."""
     conditions: dict[str, str] = {}
     for name, given in criteria.items():
         values = given if isinstance(given, list) else [given]
@@ -159,7 +159,7 @@ def mjd_of_date(text: object) -> float | None:
 
 
 def number_of(name: str) -> int:
-    """Make the number of an observation, of at most `NUMBER_DIGITS` digits, from its name."""
+    """Hash an observation's name to a number of at most `NUMBER_DIGITS` digits."""
     return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()) % int(10**NUMBER_DIGITS)
 
 
@@ -190,7 +190,7 @@ def caom_row(row: CaomRow, mission: Mission) -> CaomRow:
 
 
 def _instrument(row: CaomRow, instrument: object, columns: SearchColumns) -> object:
-    """Return the name of the instrument, with the detector that its aperture names, as in `ACS/WFC`."""
+    """Return the instrument's name, with the detector (as in `ACS/WFC`) if the row has a known detector."""
     pattern = columns.detectors.get(str(instrument))
     detector = pattern.match(str(row.get(columns.detector) or "")) if pattern else None
     return f"{instrument}/{detector[0]}" if detector else instrument

@@ -16,7 +16,7 @@ from hubbleclip.missions.base import Mission, ProductRanking
 
 COLOUR = re.compile(r"_?colou?r", re.IGNORECASE)
 THUMBNAIL = re.compile(r"thumb", re.IGNORECASE)
-"""`COLOUR` matches names and descriptions of previews in colour, `THUMBNAIL` those of thumbnails."""
+"""Patterns in names and descriptions of previews: `COLOUR` for previews in colour, `THUMBNAIL` for thumbnails."""
 SUFFIX = re.compile(r"_([a-z0-9]{3})\.(?:fits?|jpe?g)(?:\.gz)?$")
 
 
@@ -96,8 +96,9 @@ def _preview_from_row(row: CaomRow, ranking: ProductRanking) -> Candidate | None
 
 
 def refusal(candidate: Candidate, observation: Observation, mission: Mission, collections: Collection[str]) -> str:
-    """Explain why a file in an observation's product list must not be chosen for the observation; "" if it may be."""
-    # Hubble's lists have rows of the Hubble Legacy Archive, and of sky cells, which combine many proposals' exposures
+    """Explain why a file in an observation's product list must not be chosen; "" if the file may be chosen."""
+    # Hubble's product lists also contain files of the Hubble Legacy Archive, and mosaics that combine exposures of many
+    # proposals.
     if candidate.collection and candidate.collection not in collections:
         return f"is in the collection {candidate.collection}, which archive.collections does not name"
     if candidate.is_mosaic:
@@ -130,7 +131,7 @@ def _candidate(plain: CaomRow, name: str, origin: str, kind: str, ranking: Produ
     parsed = ranking.parse(stem)
     number = plain.get("proposal_id") or (parsed[1].groupdict().get("proposal") if parsed else None) or ""
     return Candidate(
-        # `parent_obsid` is 0 or missing in some responses; `obsID` then names the observation of the product.
+        # In some responses, `parent_obsid` is 0 or missing, and `obsID` is the number of the product's observation.
         obsid=whole_number(plain.get("parent_obsid")) or whole_number(plain.get("obsID")),
         owner=str(plain.get("obs_id", "")).casefold(),
         uri=str(plain["dataURI"]),

@@ -32,8 +32,8 @@ Reason = tuple[str, str]
 COLOUR = "COLOUR"
 BYTES_PER_MB = 1_000_000
 POINTING_ARCSEC = 60.0
-"""Observations of a proposal whose centres are less than this angle apart show the same field. The fields of Hubble's
-wide cameras are 130 to 200 arcseconds wide.
+"""Two observations of the same proposal count as one field if the angle between their centres is less than this. The
+fields of Hubble's wide cameras are 130 to 200 arcseconds wide.
 """
 FILTERS = 3
 """Position of the filters in a group's key."""
@@ -46,8 +46,8 @@ class Group:
     """The observations of one visit, camera, filter and target, and the candidate files of these observations.
 
     `refused` has the listed files that must not be chosen, each with the reason. `product` is the chosen file, or None.
-    All observations without a chosen file are rejected, usually for the reason `rejection`. If a better file than the
-    chosen one is too large, the reason for its observation is in `too_large`.
+    All observations without a chosen file are rejected, usually for the reason `rejection`. If a file is better than
+    the chosen file but too large, its observation is rejected for the reason in `too_large`.
     """
 
     key: Key
@@ -85,7 +85,7 @@ def select_products(
     mission: Mission,
     taken: Mapping[str, frozenset[str]],
 ) -> tuple[list[Product], list[Rejection]]:
-    """Choose the files to fetch, and reject each observation without one; for `taken` see `Archive.list_products`."""
+    """Choose the files to fetch; reject each observation without a file. For `taken` see `Archive.list_products`."""
     refused = {item.obs_id: rejection_reason(item, mission) for item in observations}
     usable = [item for item in observations if refused[item.obs_id] is None]
     read = READERS[settings.products]
@@ -128,12 +128,13 @@ def group_files(
 ) -> list[Group]:
     """Group observations and their files by visit, camera, filter and target; the best file of a group is first.
 
-    A file belongs to the observation that its `owner` names, or else to the observation for which it was listed.
+    A file belongs to the observation with the name `owner`. If there is no such observation, the file belongs to the
+    observation for which it was listed.
     """
     by_name = {item.obs_id.casefold(): item for item in observations}
     by_number = {item.obsid: item for item in observations}
-    # Names of legacy observations have only two letters of the visit. The full visit name is therefore taken from
-    # another observation with the same instrument.
+    # Names of legacy observations contain only the last two characters of the visit's name. The full name is therefore
+    # taken from another observation of the same proposal and instrument.
     visits = {
         (instrument_use(item), visit[-2:]): visit for item in observations if (visit := item.visit) and len(visit) > 2
     }
@@ -226,7 +227,7 @@ def _rejection_without_file(group: Group) -> Reason:
     if not refused:
         return group.rejection
     others = f", and {len(group.refused) - 1} others are refused" if len(group.refused) > 1 else ""
-    return "foreign_files", f"no file of its own is listed: {refused}{others}"
+    return "foreign_files", f"no file of this proposal is listed: {refused}{others}"
 
 
 def _reject_totals(groups: Iterable[Group]) -> None:
@@ -240,7 +241,7 @@ def _reject_totals(groups: Iterable[Group]) -> None:
 
 
 def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
-    """Keep the files of at most `limit` groups of a proposal, and reject the others."""
+    """Keep the chosen files of at most the first `limit` groups of a proposal, and reject the other groups."""
     names = {item.obs_id for group in groups for item in group.observations}
     for group in _in_order_of_draw(groups, taken)[max(limit - len(taken - names), 0) :]:
         group.product = None
@@ -248,10 +249,11 @@ def _draw(groups: Sequence[Group], taken: frozenset[str], limit: int) -> None:
 
 
 def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Group]:
-    """Sort the groups of a proposal that have a file by the order in which they are drawn.
+    """Return the groups of a proposal that have a chosen file, in the order in which they are drawn.
 
-    Groups that already have a file (`taken`) come first. Then comes one filter of each pointing, then a second filter
-    of each pointing, and so on. Repeat visits with the same filter are last. Ties are sorted by `draw`.
+    Groups with an observation in `taken` come first. Next come the groups with the first filter of each pointing,
+    then the groups with the second filter, and so on. Groups that repeat a pointing and a filter are last. Ties
+    are sorted by `draw`.
     """
     is_new = {group.draw: taken.isdisjoint(item.obs_id for item in group.observations) for group in groups}
     chosen = sorted((group for group in groups if group.product), key=lambda group: (is_new[group.draw], group.draw))
@@ -261,7 +263,7 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
     for group, pointing in zip(chosen, pointings_of(group.owner for group in chosen), strict=True):
         visit = num_visits[pointing, group.key[FILTERS]]
         num_visits[pointing, group.key[FILTERS]] += 1
-        # A repeat visit comes after all new filters. The new filters of a pointing are numbered from 0.
+        # `visit` is the number of earlier groups with the same pointing and filter.
         places[group.draw] = (is_new[group.draw], visit, num_bands[pointing] if visit == 0 else 0, group.draw)
         num_bands[pointing] += visit == 0
     return sorted(chosen, key=lambda group: places[group.draw])
@@ -270,7 +272,7 @@ def _in_order_of_draw(groups: Sequence[Group], taken: frozenset[str]) -> list[Gr
 def pointings_of(observations: Iterable[Observation]) -> list[int | str]:
     """Label the pointing of each observation of a proposal: a field's number, or the name of a moving target.
 
-    The centre of a field is that of its first observation, so that later observations do not change earlier labels.
+    A field's centre is the centre of its first observation, so that later observations do not change earlier labels.
     """
     nearest = math.cos(math.radians(POINTING_ARCSEC / 3600))
     centres = np.empty((0, 3))

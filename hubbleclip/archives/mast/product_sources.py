@@ -1,7 +1,8 @@
 """Sources from which a product's file can be downloaded: the archive's own server, or a public copy in the cloud.
 
-The public copy (s3://stpubdata) is read over HTTPS without credentials. A file's path in it is derived from the names
-of the file and its observation, or requested from MAST's service `path_lookup`, which astroquery.mast.cloud uses too.
+The public copy (s3://stpubdata) is read over HTTPS without credentials. The path of a file in the public copy is
+derived from the names of the file and its observation, or requested from MAST's service `path_lookup`, which
+astroquery.mast.cloud uses too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hubbleclip.missions.archive import PublicBucket
 LOG = logging.getLogger(__name__)
 MAX_RESPONSE_BYTES = 1_000_000
 SAFE_PATH = re.compile(r"(?!\.)[A-Za-z0-9_.+-]+(/(?!\.)[A-Za-z0-9_.+-]+)*")
-"""Matches a relative path without hidden files and without `..`, which would lead out of the mission's folder."""
+"""Matches a relative path whose parts do not begin with a dot. A part `..` would lead out of the mission's folder."""
 
 
 class FileSource(Protocol):
@@ -49,14 +50,14 @@ class FileSource(Protocol):
 
 
 def public_path(file_name: str, bucket: PublicBucket, obs_id: str = "") -> str | None:
-    """Derive a file's path in the mission's folder from lower-case names; None if they match no pattern."""
+    """Derive a path in the mission's folder from lower-case file and observation names; None if no pattern matches."""
     names = f"{obs_id}/{file_name}"
     matches = ((pattern.fullmatch(names), template) for pattern, template in bucket.paths)
     return next((match.expand(template) for match, template in matches if match), None)
 
 
 def looked_up_path(mast: MastClient, uri: str, bucket: PublicBucket) -> str | None:
-    """Request a file's path in the mission's folder from MAST; None without a valid response."""
+    """Request a file's path from MAST, relative to the mission's folder; None if there is no valid response."""
     try:
         response = mast.transport.ask(f"{mast.url}/api/v0.1/path_lookup/?uri={quote(uri, safe='')}", MAX_RESPONSE_BYTES)
         path = str(parse_json(response.content)[uri]["path"]).lstrip("/")
@@ -88,7 +89,7 @@ class S3Source:
         self.mast, self.bucket = mast, bucket
 
     def addresses(self, uri: str, obs_id: str) -> Iterator[str]:
-        """See `FileSource.addresses`. The URL made from the names comes first, then the URL that MAST gives."""
+        """See `FileSource.addresses`: a URL made from `uri` and `obs_id`, then a URL with a path from MAST."""
         if not uri.lower().startswith(self.bucket.uri_prefix):
             return
         named = public_path(uri.rpartition("/")[2].lower(), self.bucket, obs_id.lower())
@@ -122,8 +123,8 @@ class FileSources:
     def deliver(self, product: Product, *, is_kept: bool = True) -> Delivery:
         """Fetch a file from the first source that has it, and check it; see `Archive.fetch_product`.
 
-        A source that is down is not tried again by later calls, as long as another source works. Raises DownloadError
-        with the reasons of all sources, and ArchiveDownError if all of them are down.
+        Later calls skip a source that is down, as long as another source works. Raises DownloadError with the reasons
+        of all sources, or ArchiveDownError if all sources are down.
         """
         request = DownloadRequest(
             uri=product.uri,
@@ -138,7 +139,7 @@ class FileSources:
             try:
                 for url in source.addresses(product.uri, product.obs_id) if name not in failures else ():
                     try:
-                        # a source that does not respond is waited for only if no further source can be tried
+                        # only the last source is waited for if it does not respond
                         is_last = name == [other for other in self.sources if other not in self._down][-1]
                         file = fetch_file(self.transport, url, replace(request, is_waited_for=is_last))
                         return Delivery(_arrived(product, name, file, self.layout), file.data)
@@ -180,7 +181,7 @@ def _arrived(product: Product, source: str, file: FetchedFile, layout: Layout) -
 def _joined(failures: Mapping[str, ArchiveError]) -> ArchiveError:
     """Combine the errors of all sources.
 
-    The reason of the combined error is the first one that is not `missing`, or `missing` if every source gives it.
+    The reason of the combined error is the first reason other than `missing`, or `missing` if there is no other reason.
     """
     if len(failures) == 1:
         return next(iter(failures.values()))

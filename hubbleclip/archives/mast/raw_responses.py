@@ -44,7 +44,7 @@ class RawResponses:
             yield _read(path, 2)[1]
 
     def products(self, obsids: Sequence[int]) -> list[CaomRow]:
-        """Read the newest stored product rows of some observations; ArchiveError if one of them has none."""
+        """Read the newest stored product rows of some observations; ArchiveError if an observation is in no file."""
         if self._places is None:
             self._places = {about: path for path in self._files(PRODUCTS) for about in _read(path, 1)[0]}
         wanted: dict[Path, set[str]] = {}

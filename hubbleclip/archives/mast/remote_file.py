@@ -15,12 +15,12 @@ from hubbleclip.config.settings import FetchSettings
 from hubbleclip.core.errors import DownloadError
 
 BLOCK_BYTES = 40 * 2**10
-"""Number of further bytes that each request reads, so that later reads need fewer requests. With this number, reading
-512 rows of an ACS/WFC image takes 171 requests (6.1 MB)."""
+"""Number of bytes that each request reads ahead, so that later reads need fewer requests. With this number, reading 512
+rows of an ACS/WFC image takes 171 requests (6.1 MB)."""
 
 
 class RangeFile(io.RawIOBase):
-    """A file at a URL, read by HTTP ranges; DownloadError if `max_bytes` are too few, or the server sends no ranges."""
+    """A file at a URL, read by HTTP ranges; DownloadError after `max_bytes`, or if the server does not send ranges."""
 
     def __init__(self, transport: Transport, url: str, max_bytes: int) -> None:
         self._transport, self._url, self._left = transport, url, max_bytes
@@ -64,8 +64,8 @@ class RangeFile(io.RawIOBase):
             return 0
         found = next((one for one in self._parts if one[0] <= first and last <= one[0] + len(one[1])), None)
         if found is None:
-            # To read a box of pixels, one part of each row is read, and these parts begin `step` bytes apart. The
-            # request ends where a part ends, so that the rest of the last row is not requested.
+            # To get a box of pixels, the caller reads a part of each image row. The parts begin `step` bytes apart. The
+            # request ends with a part, because the rest of the last row is not needed.
             step = first - self._former
             ahead = BLOCK_BYTES // step * step if 0 < step < BLOCK_BYTES else BLOCK_BYTES
             found = first, self._fetch(ahead + len(buffer))

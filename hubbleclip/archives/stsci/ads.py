@@ -1,8 +1,8 @@
 """Client for NASA ADS, a source of proposal abstracts.
 
-ADS lists each accepted proposal under a bibcode `{year}{bibstem}{number}{initial}`. The API token is read from an
-environment variable, and is sent only to the host of ADS, in a request header. The API is documented at
-https://ui.adsabs.harvard.edu/help/api/
+ADS lists each accepted proposal under a bibcode `{year}{bibstem}{number}{initial}`; the initial is the first author's.
+The API token is read from an environment variable, and is sent only to the host of ADS, in a request header. The API
+is documented at https://ui.adsabs.harvard.edu/help/api/
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AdsClient:
         return None
 
     def _try(self, url: str) -> bytes:
-        """Send one request. If the token's quota is exhausted, RefusedError is raised, which is not retried."""
+        """Send one request; raise RefusedError, which ends all retries, if the token's quota is exhausted."""
         try:
             # redirects to other hosts are not followed, because the token must not reach another host
             response = self.transport.ask(url, headers=self._headers, redirect_hosts=(), is_waited_for=False)
@@ -69,7 +69,7 @@ class AdsClient:
             if status == requests.codes.too_many_requests:
                 raise RefusedError("the quota of the token is exhausted") from None
             raise
-        # the response to the last request of the quota is still valid
+        # the quota is now used up, but this response is still valid, so only later queries are stopped
         if response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
             self._stop("the quota of the token is exhausted")
         return response.content
@@ -91,7 +91,9 @@ def _read_token(url: str) -> str:
     if not token:
         raise SettingsError(f"archive.use_ads is set, but there is no token: set {TOKEN_VARIABLE}, or use_ads = false")
     if not re.fullmatch(r"[!-~]+", token):
-        raise SettingsError(f"the variable {TOKEN_VARIABLE} holds spaces or odd characters: copy the token again")
+        raise SettingsError(
+            f"the variable {TOKEN_VARIABLE} has invalid characters, such as spaces: copy the token again"
+        )
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise SettingsError(f"{url} would send the token unencrypted: use https://")
@@ -99,7 +101,7 @@ def _read_token(url: str) -> str:
 
 
 def ads_url(base: str, bibstem: str, number: str) -> str:
-    """Build the query for one proposal."""
+    """Build the URL of the query for one proposal."""
     # A bibcode has the number right-aligned in five characters, padded with dots. The year and the author's initial
     # are unknown, so the query has wildcards ("?") in their place.
     query = f"bibstem:{bibstem} bibcode:????{bibstem}{number:.>5}?"
@@ -107,7 +109,7 @@ def ads_url(base: str, bibstem: str, number: str) -> str:
 
 
 def parse_ads(data: bytes, number: str) -> ProposalText:
-    """Parse the response to a search, and use the record with the longest abstract."""
+    """Parse the response to a query, and return the proposal's record with the longest abstract."""
     try:
         docs = parse_json(decode(data).encode())["response"]["docs"]
         texts = [_to_text(doc) for doc in docs if isinstance(doc, dict)]
@@ -125,7 +127,7 @@ def _to_text(doc: dict[str, Any]) -> ProposalText:
         value = value[0] if isinstance(value, list) and value else value
         return value if isinstance(value, str) else ""
 
-    # "HST Proposal. Cycle 26, ID. #15677"
+    # `pub_raw` is a text such as "HST Proposal. Cycle 26, ID. #15677"
     publication = first_text("pub_raw")
     number = NUMBER_IN_BIBCODE.search(first_text("bibcode")) or NUMBER_IN_TEXT.search(publication)
     cycle = CYCLE_IN_TEXT.search(publication)

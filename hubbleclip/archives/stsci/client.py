@@ -1,8 +1,8 @@
 """Client that fetches proposals from STScI and NASA ADS.
 
-The bulk list is read first. If the list has no title or no abstract of a proposal, STScI's pages of this proposal are
-requested, then NASA ADS. Every raw response is stored as a file, so that proposals can be rebuilt without the network
-(`archive.from_raw`).
+The bulk list is read first. If the title or the abstract of a proposal is missing in the list, STScI's pages of this
+proposal are requested, then NASA ADS. Every raw response is stored as a file, so that proposals can be rebuilt without
+the network (`archive.from_raw`).
 """
 
 from __future__ import annotations
@@ -42,23 +42,24 @@ PROGRAMS_URL = "https://www.stsci.edu"
 ADS_URL = "https://api.adsabs.harvard.edu"
 DENIED_STATUS = frozenset({401, 403})
 MAX_DENIED = 5
-"""Maximum number of consecutive proposals whose pages the server may deny before the server counts as down."""
+"""Maximum number of consecutive proposals with a denied page; one more such proposal raises ArchiveDownError."""
 DAMAGED_TRIES = 3
-"""Maximum number of times that a response is requested if the responses cannot be parsed."""
+"""Number of times that a file is requested if every response is damaged, that is, cannot be parsed."""
 STAGE = "proposals"
-"""Name of the pipeline stage in rejections, and name of the folder in which raw responses are stored."""
+"""Name of this pipeline stage in the records of rejected proposals, and name of the folder of raw responses."""
 DASHES = re.compile(rb"^-{5,}", re.MULTILINE)
 BOTH = ("title", "abstract")
 APT, BULK, LISTING, PAGE, ADS = "apt", "abstracts.cat", "listing", "program page", "ads"
 """Names of the sources in the provenance."""
 MAX_PROVENANCE_CHARS = 120
-"""Length in characters to which the provenance truncates a value of a source that was not chosen."""
+"""Texts under the key `other` of the provenance are truncated to this number of characters; see `merge`."""
 
 
-# The APT file has the proposers' own text. The bulk list and the listing have broken its lines and lost characters. The
-# page has a copy of the text, and ADS has a copy of a copy.
+# In order of trust: the APT file has the proposers' own text. The bulk list and the listing wrap the lines of this text
+# and lack some characters. The page and ADS have copies of the text.
 TEXT = (APT, BULK, LISTING, PAGE, ADS)
-# The bulk list is STScI's own record of what was granted. APT files keep what was requested, or a template's value.
+# In order of trust: the bulk list is STScI's own record of what was granted. An APT file has the values that were
+# requested, or values of a proposal template.
 STATUS = (BULK, APT, LISTING, PAGE, ADS)
 FIELD_SOURCES = dict.fromkeys(("title", "abstract", "pi"), TEXT) | dict.fromkeys(
     ("cycle", "proposal_type", "category"), STATUS
@@ -77,7 +78,8 @@ class ProposalEndpoint:
 
     `provides` names the fields that the service can supply: a request is sent only if the proposal lacks one of them.
     `suffix` is the file suffix of stored responses. `url` builds the address for a proposal number. `download` returns
-    the response at an address, or None if there is none. `parse` makes a proposal text from a response and a number.
+    the response at an address; None means that there is no response. `parse` makes a proposal text from a response and
+    a number.
     """
 
     name: str
@@ -92,8 +94,8 @@ def merge(number: str, texts: Mapping[str, ProposalText]) -> tuple[ProposalText,
     """Merge the texts of one proposal: each field is from the most trusted source that has it.
 
     Returns the text, the source of its title, and the provenance: JSON with sorted keys, such as
-    `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. The key `from` has the source of the value, the key
-    `other` the differing values of other sources.
+    `{"cycle": {"from": "abstracts.cat", "other": {"apt": 20}}}`. `from` names the source of the merged value. If
+    other sources have different values, `other` maps these sources to their values.
     """
     values: dict[str, str | int] = {}
     provenance: dict[str, dict[str, object]] = {}
@@ -119,7 +121,7 @@ def _truncate(value: str | int) -> str | int:
 
 
 class ProposalSource:
-    """Source of proposals that queries all services of a mission. Threads may share one object."""
+    """Source of a mission's proposals: the bulk list and the services in `endpoints`. Threads may share one object."""
 
     def __init__(
         self, settings: ArchiveSettings, transport: Transport, layout: Layout, mission: Mission, ads: str = ADS_URL
@@ -151,7 +153,7 @@ class ProposalSource:
             (PAGE, ".html", ("title",), pages.page, parsers.parse_program_page),
         ]
         server = service_url(settings.mast_url, PROGRAMS_URL)
-        # a mission may lack one of the pages: only Hubble's programmes, for example, have text listings
+        # not every mission has all pages: for example, only Hubble's programmes have text listings
         endpoints = [
             ProposalEndpoint(name, suffix, provides, f"{server}/{path}".format, get, parse)
             for name, suffix, provides, path, parse in listed
@@ -167,8 +169,8 @@ class ProposalSource:
     def fetch(self, numbers: Sequence[str]) -> tuple[list[Proposal], list[Rejection]]:
         """Fetch proposals; see `Archive.fetch_proposals`. A proposal is rejected as `unanswered` if a source fails.
 
-        If the host goes down, the proposals that were not requested are in neither of the returned lists. Raises
-        ArchiveDownError if the host is down at the first proposal.
+        If a server goes down, the method returns the results so far. Raises ArchiveDownError if a server is down at
+        the first proposal.
         """
         proposals: list[Proposal] = []
         rejections: list[Rejection] = []
@@ -181,7 +183,7 @@ class ProposalSource:
             except ArchiveDownError as error:  # the requests for the other proposals would fail too
                 if not proposals and not rejections:
                     raise
-                LOG.warning("the other proposals wait for the next run: %s", error)
+                LOG.warning("the next run fetches the remaining proposals: %s", error)
                 break
             except ArchiveError as error:
                 rejections.append(self._rejection(number, "unanswered", str(error)))
@@ -221,8 +223,8 @@ class ProposalSource:
     def _fetch_one(self, number: str, records: Sequence[RawRecord] | None) -> Proposal | None:
         """Query the endpoints until no field is missing, and merge the texts. Returns None if no source has a title.
 
-        Raises DeniedError if title or abstract is missing and the server denied access to a page, and ArchiveDownError
-        if this happened for more than `MAX_DENIED` consecutive proposals.
+        Raises DeniedError if the title or the abstract is missing and the server denied access to a page. If this
+        happens for more than `MAX_DENIED` consecutive proposals, ArchiveDownError is raised.
         """
         digits = clean_number(number)
         texts = {BULK: parsers.parse_records(records)} if records else {}
@@ -276,7 +278,7 @@ class ProposalSource:
         result = _get_parsed(endpoint.download, url, parse)
         if result is None:
             return None
-        # the response is written before the file with its date, which marks the response as complete
+        # the file with the date is written last, because its existence marks the response as complete
         write_bytes(response_path, result[0])
         about = {"key": key, "url": url, "landed_at": datetime.now(UTC).isoformat()}
         write_text(about_path, json.dumps(about, sort_keys=True) + "\n")
@@ -298,8 +300,8 @@ class ProposalSource:
     def _newest_bulk(self, numbers: Sequence[str] | None) -> dict[str, list[RawRecord]]:
         """Return the records of the bulk list by proposal number.
 
-        If `numbers` is None, or one of them is not in the stored list, the list is refreshed first. This object
-        refreshes the list at most once.
+        If `numbers` is None or contains a number that is not in the stored list, the list is first refreshed, but only
+        once per object.
         """
         if not self._bulk and self.bulk_path.is_file():
             self._bulk = parsers.index_abstracts_cat(decode(self.bulk_path.read_bytes()))
@@ -383,6 +385,6 @@ def _is_fresh(about_path: Path, max_days: float) -> bool:
 
 
 def _is_complete(bulk: bytes) -> bool:
-    """Check whether a bulk list is complete: its last line must be a dashed line as long as the first dashed line."""
+    """Check whether a bulk list is complete: its last line must be equal to its first dashed line."""
     dashed_line = DASHES.search(bulk)
     return dashed_line is not None and bulk.rstrip().endswith(b"\n" + dashed_line[0])

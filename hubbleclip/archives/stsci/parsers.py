@@ -48,7 +48,7 @@ PAGE_LABELS = {
     "proposal category": "proposal_type",
 }
 """Field of ProposalText, by the label on a programme's web page."""
-# HTML elements that contain the labels of a programme's page, and HTML elements at which a value ends
+# On a programme's page, elements in LABEL_TAGS contain the labels, and a value ends at an element in BREAKS
 LABEL_TAGS = frozenset({"b", "strong", "th", "dt", "label"})
 BREAKS = frozenset({"br", "p", "div", "tr", "td", "th", "dt", "dd", "li", "table", "h1", "h2", "h3"})
 DASHED_LINE = "-----"
@@ -91,7 +91,7 @@ class ProposalText:
 
 
 def clean_proposal_text(values: Mapping[str, str]) -> ProposalText:
-    """Clean the raw texts of a proposal, given by field; a missing or empty text becomes None."""
+    """Clean the raw text of each field of a proposal; a missing or empty text becomes None."""
     return ProposalText(
         number=clean_number(values.get("number")),
         cycle=clean_cycle(values.get("cycle")),
@@ -110,9 +110,9 @@ def _long_categories() -> tuple[str, ...]:
 
 
 def clean_category(text: str | None) -> str | None:
-    """Clean the name of a scientific category, and complete it if exactly one known category begins with it."""
+    """Clean the name of a category. A truncated name is completed if exactly one known category begins with it."""
     category = clean_text(text)
-    # a truncated name is one character shorter if it ended with a space, because cleaning removes the space
+    # if the last character of a truncated name was a space, cleaning leaves CATEGORY_CHARS - 1 characters
     if category is None or not CATEGORY_CHARS - 1 <= len(category) <= CATEGORY_CHARS:
         return category
     prefix = category.casefold()
@@ -129,7 +129,7 @@ def parse_abstracts_cat(text: str) -> list[ProposalText]:
 
 
 def index_abstracts_cat(text: str) -> dict[str, list[RawRecord]]:
-    """Group the records of the bulk list by proposal number, without cleaning their texts, which is slow."""
+    """Group the records of the bulk list by proposal number. Texts are not cleaned, because cleaning is slow."""
     records: defaultdict[str, list[RawRecord]] = defaultdict(list)
     for lines in _records(text.splitlines()):
         record = _parse_record(lines)
@@ -139,12 +139,12 @@ def index_abstracts_cat(text: str) -> dict[str, list[RawRecord]]:
 
 
 def parse_records(records: Iterable[RawRecord]) -> ProposalText:
-    """Merge a proposal's records. Fields that the record with the longest abstract lacks are taken from the others."""
+    """Merge a proposal's records: the record with the longest abstract gets its missing fields from other records."""
     return reduce(_merge_two, map(clean_proposal_text, records))
 
 
 def _merge_two(one: ProposalText, other: ProposalText) -> ProposalText:
-    """Return the text with the longer abstract, in which missing fields have the values of the other text."""
+    """Choose the text with the longer abstract, and return it with missing fields filled from the other text."""
     if len(other.abstract or "") > len(one.abstract or ""):
         one, other = other, one
     return replace(one, **{f.name: getattr(other, f.name) for f in fields(one) if getattr(one, f.name) is None})
@@ -192,7 +192,7 @@ def _parse_record(lines: list[str]) -> RawRecord:
 
 
 def parse_apt(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's APT file of any year; ArchiveError if it is no APT file, or is of another programme."""
+    """Parse a programme's APT file of any year; ArchiveError if it is no APT file, or belongs to another programme."""
     root = _read_xml(_apt_xml(data, number), number)
     for element in root.iter():  # the namespace in JWST's files is removed; Hubble's files have no namespace
         element.tag = str(element.tag).rpartition("}")[2]
@@ -239,7 +239,7 @@ def _apt_xml(data: bytes, number: str) -> bytes:
 def _read_xml(data: bytes, number: str) -> ET.Element:
     """Parse XML and return the root. Control characters and a wrong encoding declaration are tolerated.
 
-    Untrusted data are safe, because expat 2.4.1 and later reject entity bombs and do not fetch external entities.
+    Untrusted XML is safe to parse: expat 2.4.1 and later reject entity expansion attacks and load no external entities.
     """
     if data.count(b"<") > MAX_APT_TAGS:
         raise ArchiveError(f"the APT file of proposal {number} has more than {MAX_APT_TAGS} tags")
@@ -269,7 +269,7 @@ def parse_program_page(data: bytes, number: str) -> ProposalText:
             # a value ends at the first line break or block element after some text
             is_complete = field is not None and any(map(str.strip, texts[field])) and node.name in BREAKS
             field = None if is_complete else field
-        elif type(node) is NavigableString:  # isinstance would also accept comments, which are a subclass
+        elif type(node) is NavigableString:  # isinstance would also accept HTML comments (subclasses)
             is_label = node.parent is not None and node.parent.name in LABEL_TAGS
             label = PAGE_LABELS.get(node.strip(": \r\n\t").lower()) if is_label else None
             if label is not None:

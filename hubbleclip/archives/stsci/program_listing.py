@@ -45,15 +45,15 @@ RPS2_KEYS = {
     "pi_name": "pi",
     "abstract": "abstract",
 }
-"""Field of ProposalText, by the key in the RPS2 form (1995)."""
+"""Field of ProposalText, by the key in the form of RPS2 (Remote Proposal Submission 2, 1995)."""
 RPSS_TITLE_CHARS = 57
-"""Length (characters) of the parts into which the RPSS form (before 1995) cuts a title. A cut may be within a word."""
+"""Maximum number of characters per line of a title in the form of RPSS (before RPS2). A line may end within a word."""
 
 Values = dict[str, str]
 
 
 def parse_listing(data: bytes, number: str) -> ProposalText:
-    """Parse a programme's text listing of any year; ArchiveError if it has no title, or is of another programme."""
+    """Parse a text listing of any year; ArchiveError if it has no title, or belongs to another programme."""
     text = decode(data)[:MAX_LISTING_CHARS]
     listing_number = NUMBER_IN_LISTING.search(text)
     if listing_number is not None and clean_number(listing_number[1]) != number:
@@ -73,7 +73,7 @@ def _read_printed(lines: list[str]) -> Values:
         for index, line in enumerate(block):
             names = ((cell.start(), ITEM.sub("", cell[0], count=1).rstrip(":").strip()) for cell in CELL.finditer(line))
             columns = [(start, HEADINGS.get(name.lower())) for start, name in names]
-            if columns and columns[0][1]:  # this line begins with a known heading, so it has the block's headings
+            if columns and columns[0][1]:  # the line with the block's headings: it begins with a known heading
                 _read_block(columns, block[index + 1 :], values)
                 break
     return values
@@ -104,7 +104,7 @@ def _read_block(columns: list[tuple[int, str | None]], body: list[str], values: 
         values.setdefault(field, "\n".join(body))
     else:
         for cell in CELL.finditer(next((line for line in body if line.strip()), "")):
-            # a cell belongs to the last heading that begins at the cell's position or to the left of it
+            # a cell belongs to the rightmost heading that begins at or before the start of the cell
             column = [name for start, name in columns if start <= cell.start()][-1:]
             for name in filter(None, column):
                 values.setdefault(name, cell[0])
@@ -150,7 +150,7 @@ def _read_rpss(lines: list[str]) -> Values:
     def joined(key: str) -> str:
         return " ".join(values.get(key, []))
 
-    # a part that is shorter than the full length was cut at a space, which is added again
+    # a title line shorter than RPSS_TITLE_CHARS was broken between two words, so a space is added to it
     parts = (part if len(part) >= RPSS_TITLE_CHARS else f"{part} " for part in values.get("coverpage.title", []))
     names = (joined(f"coverpage.pi_{part}") for part in ("fname", "mi", "lname"))
     return {

@@ -1,4 +1,4 @@
-"""Backends, which turn the abstract of a proposal into an answer that follows the schema.
+"""Backends, which read the abstract of a proposal and write an answer; `captions/schema.py` defines the answer.
 
 To add a backend, add a module to this folder and an entry to `BACKENDS`.
 """
@@ -14,7 +14,7 @@ from hubbleclip.core.id_prefixes import find_registered
 
 BACKENDS = {"embedded": "embedded:Embedded", "openai": "openai_compatible:OpenAICompatible", "rules": "rules:Rules"}
 """Module and class of each backend, by its name in `captions.backend`. The module is imported when the backend is
-opened, so that `hubbleclip status` does not wait for the HTTP client. Opening sends no request and loads no model.
+opened, so that `hubbleclip status` need not import the HTTP client. Opening sends no request and loads no model.
 """
 
 
@@ -26,11 +26,11 @@ def open_backend(settings: CaptionSettings) -> Backend:
 
 
 def writer_name(backend: Backend, seed: int) -> str:
-    """Compose a writer's name from its model, its version, the schema's version and a language model's seed."""
+    """Compose the `writer` stored with an answer: `MODEL-VERSION.SCHEMA_VERSION`, then `.SEED` for a language model."""
     name = f"{backend.model}-{backend.version}.{SCHEMA_VERSION}"
     return f"{name}.{seed}" if backend.is_model else name
 
 
 def writer_of(settings: CaptionSettings) -> str:
-    """Name the writer that the settings select; "" if they select no backend."""
+    """Compose the `writer` for the backend that the settings select; "" if `captions.backend` is empty."""
     return writer_name(open_backend(settings), settings.seed) if settings.backend else ""

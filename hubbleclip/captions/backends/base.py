@@ -1,4 +1,4 @@
-"""Interface of a caption backend: it takes a source text and returns an answer that follows the schema."""
+"""Interface of a caption backend, which takes a source text and returns an answer; see `captions/schema.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SourceText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer, with the numbers of tokens of prompt and answer; both are None for a backend without a model."""
+    """An answer, and the token counts of prompt and answer. A count is None if it is unknown or no model is used."""
 
     answer: Answer
     prompt_tokens: int | None = None
@@ -37,17 +37,17 @@ class Reply:
 
 
 class Backend(Protocol):
-    """A writer of answers. Threads may share one object."""
+    """A program that writes answers by rules or by a language model. Several threads may use the same object."""
 
     model: str
-    """Name of the model, which becomes part of the caption kind; letters, digits, `.`, `_` and `-`."""
+    """Name of the model: letters, digits, `.`, `_` and `-`. In a stored answer, `writer` begins with this name."""
     is_model: bool
-    """Whether a language model writes the texts, which are then marked as such."""
+    """Whether a language model writes the answers; each stored answer has this value in its column `is_model`."""
     version: int
-    """Version of the prompt or of the rules; another version is another caption kind."""
+    """Version of the prompt or the rules. If the version changes, all captions are written again."""
 
     def prompt(self) -> str:
-        """Return what determines the answers besides the source text; the digest of the returned text is recorded.
+        """Return the fixed text on which all answers depend. Each stored answer has the digest of this text.
 
         Returns
         -------
@@ -64,8 +64,8 @@ class Backend(Protocol):
         source
             The abstract.
         count_call
-            Function to call before each request to a model, including each retry. It returns the number of requests
-            that were sent about this abstract before, in this run and in earlier ones.
+            Function to call before each request to a model, including each retry. It returns the number of earlier
+            requests about this abstract, in this run and in all earlier runs.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""A small language model on this machine, so that the whole stage runs offline. Its texts are poor.
+"""Backend with a small language model that runs on this machine, without a network. Its answers are of poor quality.
 
 llama.cpp's server (package `xllamacpp`) runs on loopback in a process of its own. It is used like any other server,
 with constrained decoding. The model is SmolLM2-135M-Instruct in 4 bits (Apache-2.0), a GGUF file of the package
@@ -47,7 +47,7 @@ It runs in a process of its own, because the compiled module of `xllamacpp` conf
 
 
 class Embedded(OpenAICompatible):
-    """Backend that starts a server on this machine and asks it about one abstract at a time.
+    """Backend that starts a server on this machine and sends one abstract at a time to this server.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ from hubbleclip.core.io import from_json
 log = logging.getLogger(__name__)
 
 PROMPT_VERSION = 3
-"""Version of the prompt and of the schema that is sent with it; a test fails if these change and the version does not.
+"""Version of the prompt and of the JSON schema in a request. Raise it if one of them changes; a test checks this.
 The prompt has no example, because small models copy the objects of an example into their answers.
 """
 
@@ -56,12 +56,12 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 NUM_RANKED = 50
-"""Number of first search results that are sorted again, by the grades that a model gives to their pictures."""
+"""Number of top search results to re-rank: a model grades their pictures, and the results are sorted by grade."""
 MIDDLE_GRADE = 5
 Answered = TypeVar("Answered")
 
 WRONG_ADDRESS = frozenset((*REDIRECT_STATI, 401, 403, 404, 405))
-"""HTTP statuses of a wrong key, address or model name, with which every request would fail."""
+"""HTTP statuses that mean a wrong key, address or model name. All other requests would fail too."""
 RETRY_TEMPERATURE = 0.4
 LIMITS = RequestLimits(attempts=4, stall_bytes=0)
 """Limits of the requests about one abstract in one run. An answer is short, so no minimum speed is required."""
@@ -99,7 +99,7 @@ GRADE = Task(name="grade", schema=GRADE_SCHEMA, instructions=JUDGEMENT, parse=pa
 class OpenAICompatible:
     """Backend that sends each abstract to `{base_url}/chat/completions`.
 
-    Time limits, retries and circuit breaker are those of the archives' HTTP client.
+    The archives' HTTP client sends the requests, with time limits, retries and a circuit breaker.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class OpenAICompatible:
     def rank(self, text: str, pictures: Sequence[bytes]) -> list[int]:
         """Return the positions of pictures in order of falling grade; pictures of equal grade keep their given order.
 
-        A picture without an answer gets the middle grade. If none has one, AnswerError is raised.
+        A picture without an answer gets the grade `MIDDLE_GRADE`. If no picture has an answer, AnswerError is raised.
         """
 
         def grade_of(picture: bytes) -> int | AnswerError:
@@ -191,7 +191,7 @@ class OpenAICompatible:
     def _complete(
         self, task: Task[Answered], content: object, count_call: Callable[[], int]
     ) -> tuple[Answered, list[int | None]]:
-        """Send requests until one has a valid answer; return it with the numbers of tokens of prompt and answer."""
+        """Send requests until an answer is valid; return the answer, and the token counts of prompt and answer."""
         try:
             send = partial(self._send, task, content)
             return self._transport.retried(self._url, lambda: send(count_call()), is_waited_for=False)
@@ -201,7 +201,7 @@ class OpenAICompatible:
             raise self._explained(error) from None  # the original error could show the request with its key
 
     def _send(self, task: Task[Answered], content: object, num_before: int) -> tuple[Answered, list[int | None]]:
-        """Send one request and validate the answer; DamagedError is raised for an answer that a retry may correct."""
+        """Send one request and validate the answer; raise DamagedError, which causes a retry, for an invalid answer."""
         if self._key:
             confirm_address(self.settings.base_url)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -222,7 +222,7 @@ class OpenAICompatible:
             raise DamagedError("the response is no chat completion", "bad_response") from error
 
     def _body(self, task: Task[Any], content: object, num_before: int) -> dict[str, Any]:
-        """Compose the body of a request. A retry has another seed, because the same answer would fail again."""
+        """Compose the body of a request. A retry has a new seed, so that the model does not repeat a wrong answer."""
         schema = {"name": task.name, "schema": task.schema, "strict": True}
         return {
             "model": self.settings.model,
@@ -249,19 +249,19 @@ class OpenAICompatible:
 
 
 def number_of(value: object) -> int | None:
-    """Return the number of tokens that a server reports; None if it is not a plausible whole number."""
+    """Return the number of tokens that a server reports; None if it is not an integer from 1 to `MAX_TOKENS`."""
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else None
 
 
 def confirm_address(base_url: str) -> None:
-    """Ask the user whether the key may be sent to an address from a settings file; SettingsError if it may not."""
+    """Ask the user whether the key may be sent to an address from a settings file; SettingsError if not allowed."""
     with ASKING:
         if base_url not in UNCONFIRMED or urlsplit(base_url).hostname in LOOPBACK:
             return
-        question = f"Send the key in {KEY_VARIABLE} to {base_url}, which a file of settings names? [y/N] "
+        question = f"Send the key in {KEY_VARIABLE} to {base_url}, which comes from a settings file? [y/N] "
         if not (sys.stdin.isatty() and input(question).strip().lower() in {"y", "yes"}):
-            words = f"the key in {KEY_VARIABLE} is not sent to {base_url}, which only a file of settings names"
-            hint = "give it by --set or by HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
+            words = f"the key in {KEY_VARIABLE} is not sent to {base_url}, which comes from a settings file"
+            hint = "give the address by --set or by HUBBLECLIP_CAPTIONS__BASE_URL, or unset the key"
             raise SettingsError(f"{words}: {hint}")
         UNCONFIRMED.discard(base_url)
 
@@ -274,5 +274,5 @@ def read_key(base_url: str) -> str:
         words = f"captions.base_url begins with http:, which would send the key in {KEY_VARIABLE} unencrypted"
         raise SettingsError(f"{words}: use https:, or unset the variable")
     if not (key.isprintable() and key.isascii()):
-        raise SettingsError(f"the key in {KEY_VARIABLE} has characters that no header may have: set it again")
+        raise SettingsError(f"the key in {KEY_VARIABLE} has characters that no HTTP header may have: set it again")
     return key

@@ -1,4 +1,4 @@
-"""Write answers by rules and the vocabulary of the field, without a language model."""
+"""Write answers by rules and a vocabulary of astronomical terms, without a language model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hubbleclip.config.settings import CaptionSettings
 from hubbleclip.core.errors import AnswerError
 
 RULES_VERSION = 1
-"""Version of these rules and of the vocabulary. Raise it whenever the texts of existing abstracts would change."""
+"""Version of these rules and of the vocabulary. Raise it with any change that alters the answer about an abstract."""
 TITLE_WEIGHT = 3
 MAX_AIM_WORDS = 20
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -31,12 +31,12 @@ HINTS = {
     "Stars": "stellar physics|stars|stellar|star formation",
     "Galaxies": "galax",
 }
-"""Patterns of the science categories; the first that matches counts.
+"""Regular expression of each science category. If several expressions match, the first category is chosen.
 
-They are searched for in the archive's category, or in the title if the archive gives no category.
+The searched text is the proposal's category in the archive, or the title if the archive gives no category.
 """
 HINT_WEIGHT = 8
-"""Number of votes for the science category that `HINTS` gives; the terms found in the text vote too."""
+"""Number of votes for the category that is found by `HINTS`; a term in the abstract adds one vote for its category."""
 
 AIM_VERBS = (
     "address|assess|calibrate|catalog|characterize|characterise|check|compare|confirm|constrain|"
@@ -49,7 +49,7 @@ AIM = re.compile(rf"\b(?:to|will|and|we|shall|by|for)\s+((?:{AIM_VERBS})\b[^.;:?
 NOT_AN_AIM = re.compile(r"\b(?:able|used|difficult|impossible|failed|unable|known|thought|expected|hard)\s+to\s*$")
 CLAUSE_END = re.compile(r",|\b(?:which|that|because|while|whereas|so|thus|thereby|in order|using|with|as well as)\b")
 LAST_WORDS = re.compile(r"a|an|and|any|at|both|by|for|from|in|into|its|of|on|or|over|the|their|this|to|with|within")
-"""Matches the words that are removed from the end of an aim."""
+"""Matches articles, prepositions and similar words, which are removed from the end of a science aim."""
 
 GENERIC = {
     "Solar System": ("solar system object", "planetary surface", "small body"),
@@ -62,13 +62,14 @@ GENERIC = {
     "Large Scale Structure": ("distant galaxies", "galaxy cluster field", "deep extragalactic field"),
     "Calibration": ("calibration exposure", "detector test image", "instrument calibration"),
 }
-"""Search phrases by science category, which are added if fewer than three were found in a text."""
+"""Generic search phrases by science category. They are used if fewer than three search phrases come from the text."""
 
 
 def rank(title: Iterable[Term], abstract: Iterable[Term]) -> list[Term]:
-    """Sort terms by their weighted number of occurrences, and merge terms that contain one another.
+    """Sort terms by weighted number of occurrences, and drop terms that overlap with a better term.
 
-    Occurrences in the title, and terms with modifiers, have a higher weight.
+    Occurrences in the title, and terms with modifiers, have a higher weight. Two terms overlap if one has all words of
+    the other. If the better term is a single word, the longer term is kept and the single word is dropped.
     """
     weight: Counter[str] = Counter()
     first: dict[str, Term] = {}
@@ -106,7 +107,7 @@ def find_aims(text: str) -> list[str]:
 
 
 def classify(source: SourceText, terms: Iterable[Term]) -> str:
-    """Choose the science category by the categories of the terms found and by the archive's own category."""
+    """Choose the science category by votes of the terms and of the proposal's category in the archive."""
     votes: dict[str, float] = defaultdict(float, Counter(found.category for found in terms))
     given = (source.category or source.title).lower()
     hinted = next((name for name, pattern in HINTS.items() if given and re.search(pattern, given)), None)
@@ -131,7 +132,7 @@ def summarise(objects: list[str], phenomena: list[str], targets: list[str], aims
 
 
 def _joined(names: list[str]) -> str:
-    """Join names by commas, and the last one by "and"."""
+    """Join names by commas, with "and" before the last name."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1] if names else ""]))
 
 
@@ -149,7 +150,7 @@ def search_phrases(objects: list[str], phenomena: list[str], category: str) -> l
 
 
 def title_phrase(title: str) -> str:
-    """Return the first words of a title, at most 8. An answer names them as its object if nothing else is found."""
+    """Return the first words of a title, at most 8. They are used as `objects` if no term and no target is found."""
     return " ".join(re.split(r"[:;,.?!()]", title.strip())[0].split()[:8])[:80].strip()
 
 

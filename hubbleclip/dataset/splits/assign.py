@@ -1,4 +1,7 @@
-"""Assign tiles permanently to train, val and test: by proposal group, then by position on the sky, then by caps."""
+"""Assign tiles permanently to train, val and test: by proposal group, then by position on the sky, then by caps.
+
+A cap is a maximum number of tiles of one proposal or of one sky patch. Tiles that exceed a cap are excluded.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,15 @@ LATE_LINK = "late_link"
 """Exclusion reason of a tile whose proposal was later found to be linked by text to a proposal in another split."""
 PROPOSAL_CAP, PATCH_CAP = "proposal_cap", "patch_cap"
 CAPS = frozenset({PROPOSAL_CAP, PATCH_CAP})
-"""Exclusion reasons that may no longer hold after a cap was raised."""
+"""Exclusion reasons of tiles that exceed a cap. Such tiles are assigned again, because the cap may have been raised."""
 PATCH_ORDER = 10
 """HEALPix order of a sky patch, which has a side of 3.4 arcminutes, about the field of ACS/WFC."""
 PERMANENT = frozenset({GROUP_CONFLICT, LATE_LINK})
-"""Exclusion reasons that hold for a whole proposal, and for every tile that it gets later."""
+"""Exclusion reasons that apply to all tiles of a proposal, including tiles that are added later."""
 RANKS = {"test": 0, "val": 1, "train": 2}
 """Ranks of the splits: if linked proposals are in different splits, only those in the split of lowest rank are kept."""
 MIN_GROUPS = 3
-"""Minimum number of groups that is needed to have val and test. With fewer groups all groups are assigned to train."""
+"""Minimum number of groups for a division into three splits. If there are fewer groups, all are assigned to train."""
 Member = TypeVar("Member")
 
 
@@ -93,10 +96,10 @@ def assign_splits(
 
 
 def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
-    """Find the assigned proposals to exclude, because their text links them to a proposal in another split.
+    """Find the proposals that must be excluded, because text links them to a proposal in a split of lower rank.
 
     Two proposals may be in different splits already when their abstracts arrive. A proposal in train is then excluded
-    in favour of val or test, and a proposal in val in favour of test.
+    if it is linked to a proposal in val or test. A proposal in val is excluded if it is linked to a proposal in test.
     """
     # A proposal without a split has no tile in any split, so links to it and through it are ignored.
     known = {proposal_id: split for proposal_id, split in split_of.items() if split in RANKS}
@@ -105,7 +108,7 @@ def late_linked(split_of: Mapping[str, str], links: Sequence[Link]) -> set[str]:
 
 
 def _outranked(members: Sequence[tuple[str, str, Member]]) -> list[Member]:
-    """Return the members whose set also has a member in a split of lower rank; the tuples are (set, split, member)."""
+    """Find the members whose set also has a member in a split of lower rank; a tuple is (set id, split, member)."""
     best: dict[str, int] = {}
     for key, split, _ in members:
         best[key] = min(RANKS[split], best.get(key, RANKS[split]))
@@ -156,7 +159,7 @@ def _capped(
     limits = {PROPOSAL_CAP: settings.max_tiles_per_proposal, PATCH_CAP: settings.max_tiles_per_patch}
     if not any(limits.values()):
         return list(new)
-    places: dict[str, dict[str, str | int]] = {}  # proposal or patch, by tile id and cap
+    places: dict[str, dict[str, str | int]] = {}  # proposal or patch of each tile, by tile id and cap
     for tile, patch in zip(material.tiles, sky_patches(material.tiles), strict=True):
         of_tile = {PROPOSAL_CAP: tile.proposal_id, PATCH_CAP: patch}
         places[tile.tile_id] = {name: key for name, key in of_tile.items() if limits[name] and key is not None}
@@ -199,9 +202,10 @@ def split_proposals(
     known: Mapping[str, SplitAssignment],
     by_text: Sequence[Link],
 ) -> dict[str, SplitAssignment]:
-    """Determine the group and the split of every proposal that has a tile; the result's tile ids have no meaning.
+    """Determine the group and the split of every proposal that has a tile.
 
-    A group that has an existing split keeps it; for the other groups a split is drawn.
+    A group keeps its existing split. For a group without a split, a split is drawn. The returned assignments are for
+    proposals, so the caller must copy them for each tile and set the field `tile_id`.
     """
     split_of_group = _splits_of_groups(existing)
     by_field = field_links(material.observations.values())
@@ -226,9 +230,9 @@ def split_proposals(
 def known_splits(
     material: Material, existing: Mapping[str, SplitAssignment], former: Mapping[str, SplitAssignment]
 ) -> dict[str, SplitAssignment]:
-    """Determine group and split of every proposal that has or had an assigned tile; "" if the group has no split."""
+    """Find the group and the split ("" if none) of each proposal that has or had assigned tiles."""
     split_of_group = _splits_of_groups(existing)
-    # The last tile of a proposal decides, so tiles that were excluded for a permanent reason are sorted last.
+    # The last tile gives the assignment of the proposal, so tiles with a permanent exclusion reason are sorted last.
     order = sorted(
         (existing[tile.tile_id].reason in PERMANENT, tile.tile_id, tile.proposal_id)
         for tile in material.tiles
@@ -244,17 +248,17 @@ def known_splits(
 
 
 def _splits_of_groups(existing: Mapping[str, SplitAssignment]) -> dict[str, str]:
-    """Return the split of each group: that of its tiles that are not excluded."""
+    """Return the split of each group that has tiles in a split; excluded tiles are ignored."""
     return {plan.group_id: plan.split for plan in existing.values() if plan.split != EXCLUDED}
 
 
 class LinkedGroups:
-    """Connected components of linked proposals, with the groups of those proposals that have existing assignments.
+    """Connected components of linked proposals, and the existing groups of the proposals in each component.
 
     Attributes
     ----------
     roots
-        The root of each proposal's connected component, by proposal id; the root is the smallest proposal id in it.
+        Root of each proposal's component, by proposal id. The root is the smallest proposal id in the component.
     split_of_group
         Split of each group that has one, by group id.
     groups
@@ -280,11 +284,12 @@ class LinkedGroups:
 
 
 def _new_proposal_split(proposal_id: str, by_text: LinkedGroups, by_field: LinkedGroups) -> SplitAssignment:
-    """Return the group and the split of a new proposal, which joins the group of proposals that it is linked to.
+    """Assign a new proposal to the group and the split of the proposals that are linked to it.
 
-    A link by similar texts has priority over one by a shared field of the sky. If links by text lead to groups in
-    different splits, the proposal is excluded. If only links by fields do so, it becomes a group of its own, and
-    each of its tiles is compared later with the tiles of the other splits.
+    A link by similar texts has priority over a link by a shared field of the sky. If links by text lead to groups in
+    different splits, the proposal is excluded. If links by text lead to no group, and links by field lead to groups in
+    different splits, the proposal becomes a group of its own. The sky guard later compares each of its tiles with the
+    tiles of the other splits.
     """
     groups, splits = by_text.existing_groups(proposal_id)
     if len(splits) > 1:
@@ -308,7 +313,7 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
     """
     bounds = (0.0, settings.test_share, settings.test_share + settings.val_share, 1.0)
     ranges = {split: (bounds[i], bounds[i + 1]) for i, split in enumerate(("test", "val", "train"))}
-    # Train has the last of the three ranges, so that a smaller share of test or val moves no group out of train.
+    # Train has the last of the three ranges: if the share of test or val is reduced, the groups of train stay in train.
     hash_of = {group: unit_hash(f"{settings.salt}:{group}") for group in sorted(groups)}
     if len(split_of_group.keys() | hash_of.keys()) < MIN_GROUPS:
         return dict.fromkeys(hash_of, "train")
@@ -326,7 +331,9 @@ def draw_splits(groups: Iterable[str], split_of_group: Mapping[str, str], settin
 def leak_report(material: Material, links: Sequence[Link], settings: SplitSettings) -> dict[str, int]:
     """Count the train tiles that would leak if single tiles were assigned to splits at random.
 
-    Causes are proposals of one group, overlaps on the sky and moving targets; `num_leaking` counts each tile once.
+    A train tile leaks if it has the same proposal group or the same moving target as a tile in val or test, or if the
+    footprints of the two tiles overlap or are nearer than the guard distance. `num_leaking` counts a tile with several
+    causes once.
     """
     held_out_share = settings.val_share + settings.test_share
     hashes = np.array([unit_hash(f"{settings.salt}:{tile.tile_id}") for tile in material.tiles])

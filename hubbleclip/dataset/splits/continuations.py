@@ -17,7 +17,7 @@ from hubbleclip.core.records import Proposal
 from hubbleclip.dataset.captions import WORD, is_placeholder
 
 MIN_STEM_WORDS = 3
-"""Minimum number of words that a title without markers must have to identify a series.
+"""Minimum number of words that must remain in a title, after its markers are removed, to identify a series.
 
 Shorter titles such as `dark monitor` are used by unrelated proposals.
 """
@@ -28,9 +28,9 @@ _CONTINUES = r"(?:continu(?:ation|ed|es|ing|e)|carry-?over|repeat(?:ed|s)?|resub
 _NOT_AFTER_NAME = "".join(
     rf"(?<!\b{word}[ -])" for word in ("type", "class", "seyfert", "population", "[a-z]", "[a-z][a-z]")
 )
-"""Pattern that prevents a match after the first word of names such as `Type II`, `H II` and `Mg II`.
+"""Lookbehind pattern that excludes the Roman numerals in names such as `Type II`, `H II` and `Mg II`.
 
-The Roman numeral is part of such a name and is not the number of a part of a series.
+Such a numeral is part of the name and is not the number of a part of a series.
 """
 SERIES_MARKERS = tuple(
     re.compile(pattern)
@@ -98,7 +98,7 @@ def title_stem(title: str) -> str:
 
 
 def same_pi(one: Proposal, other: Proposal) -> bool:
-    """Determine whether two proposals have the same principal investigator; given names precede the surname."""
+    """Determine whether two proposals have the same PI; in the field `pi`, given names must precede the surname."""
     names = [re.findall(r"[^\W\d_]+", (proposal.pi or "").lower()) for proposal in (one, other)]
     names = [[name for name in parts if name not in {"jr", "sr", "ii", "iii"}] for parts in names]
     keys = [(parts[-1], parts[0][0]) if parts else None for parts in names]  # surname and first initial
@@ -106,7 +106,7 @@ def same_pi(one: Proposal, other: Proposal) -> bool:
 
 
 def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
-    """Find the numbers of the programmes that a text continues, and of those that it only mentions."""
+    """Find the numbers of the programmes that a text continues, and the numbers of programmes that it only mentions."""
     continued: set[str] = set()
     named: set[str] = set()
     for sentence in filter(DIGITS.search, SENTENCE_END.split(text)):
@@ -121,7 +121,7 @@ def referenced_programmes(text: str) -> tuple[set[str], set[str]]:
 def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
     """Find links between proposals that belong to the same series."""
     series: dict[tuple[str, str], str] = {}  # id of the first proposal for each pair of archive and title stem
-    successors: dict[str, list[str]] = defaultdict(list)  # ids of the proposals that continue each proposal id
+    successors: dict[str, list[str]] = defaultdict(list)  # ids of continuations, by id of the continued proposal
     for key, proposal in sorted(proposals.items()):
         stem = title_stem(proposal.title)
         if len(stem.split()) >= MIN_STEM_WORDS and not is_placeholder(stem):
@@ -136,7 +136,7 @@ def continuation_links(proposals: Mapping[str, Proposal]) -> Iterator[Link]:
             if other in proposals and same_pi(proposal, proposals[other]):
                 yield Link(one=other, other=key, reason="number", detail=f"names {number}, same PI")
     for parent, followers in sorted(successors.items()):
-        # If the continued proposal is missing, the proposals that continue it are linked to the first of them.
+        # If the continued proposal is missing, its first continuation is linked to all other continuations.
         first, *rest = [parent, *followers] if parent in proposals else followers
         for key in rest:
             # This wording is stored in datasets and must not change, so the line is exempt from the test of wording.

@@ -1,6 +1,7 @@
-"""Compute which footprints overlap on the sky, at any position and for millions of tiles.
+"""Compute which footprints overlap on the sky.
 
-The footprints that archives publish (`s_region`) are converted to convex quadrangles first.
+The method works at every position, including the poles, and is fast enough for millions of tiles. The footprints that
+archives publish (`s_region`) are converted to convex quadrangles first.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Ints = npt.NDArray[np.int64]
 
 ARCSEC = np.pi / 180 / 3600
 CHUNK = 8192
-"""Number of footprints per query of the k-d tree; it limits the memory."""
+"""Number of footprints per query of the k-d tree. A larger number would need more memory."""
 MIN_DEPTH = 0.1
-"""A gnomonic projection is used up to this distance from its centre: 84 degrees, given as a cosine."""
+"""Cosine of the largest angular distance (84 degrees) of a point from the centre of a gnomonic projection."""
 EPSILON_RAD = 1e-12
 """Lower bound of lengths, which avoids the logarithm of 0 and divisions by 0."""
 
@@ -57,7 +58,7 @@ class Footprints:
     centre
         Centre of each quadrangle, shape (n, 3).
     radius_rad
-        Angular radius of the circle around the centre that encloses the corners, in radians, shape (n,).
+        Angular distance of the farthest corner from the centre, in radians, shape (n,).
 
     """
 
@@ -154,14 +155,14 @@ def _to_sky(plane: Floats, middle: Floats) -> Quad:
 
 
 def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bools:
-    """Determine which footprints (n,) overlap, or are within the guard distance of, any footprint of another set.
+    """Return for each footprint (n,) whether any footprint in `others` overlaps it or is within the guard distance.
 
     Candidates are found with a k-d tree of the centres and are then compared exactly.
     """
     is_near = np.zeros(len(mine), dtype=np.bool_)
     guard_rad = guard_arcsec * ARCSEC
-    # Footprints of similar radius (within a factor of 2) are searched together, because the search radius depends on
-    # the largest footprint: one huge footprint would make all searches slow.
+    # Each k-d tree contains footprints whose radii differ by less than a factor of 2. The search radius depends on the
+    # largest footprint in the tree, so one huge footprint in a single tree would make all searches slow.
     octaves = np.floor(np.log2(np.maximum(others.radius_rad, EPSILON_RAD)))
     for octave in np.unique(octaves):
         peers = others.take(np.flatnonzero(octaves == octave))
@@ -178,12 +179,12 @@ def is_near_any(mine: Footprints, others: Footprints, guard_arcsec: float) -> Bo
 def _is_near_a_candidate(corners: Floats, others: Floats, candidates: Sequence[list[int]], guard_rad: float) -> Bools:
     """Determine which footprints `corners` (n, 4, 3) overlap or are near one of their candidates; shape (n,).
 
-    `candidates` lists for each footprint the indices of its candidates in `others`.
+    `candidates[i]` contains the indices in `others` of the candidates of footprint i.
     """
     is_near = np.zeros(len(corners), dtype=np.bool_)
     counts = np.array([len(indices) for indices in candidates], dtype=np.int64)
-    # First compare every footprint with its first candidate, then compare those that are not near it with their second
-    # candidate, and continue in this way. Most footprints are found to be near one of their first candidates.
+    # The first round compares every footprint with its first candidate. Each further round compares the footprints that
+    # are not near an earlier candidate with their next candidate. Most footprints are near one of the first candidates.
     for rank in range(counts.max(initial=0)):
         rows = np.flatnonzero((counts > rank) & ~is_near)
         if not rows.size:
@@ -200,10 +201,10 @@ def pairs_within(a: Floats, b: Floats, guard_rad: float) -> Bools:
     """
     middle = unit(a.sum(axis=1) + b.sum(axis=1))
     (a_xy, a_fits), (b_xy, b_fits) = _project(a, middle), _project(b, middle)
-    # Two convex shapes are disjoint exactly if a line parallel to an edge of one of them separates them.
+    # Two convex shapes are disjoint if and only if a line parallel to an edge of one shape separates the shapes.
     overlap = ~(_is_separated_along_edges(a_xy, a_xy, b_xy) | _is_separated_along_edges(b_xy, a_xy, b_xy))
     gap = np.minimum(_corner_to_edge_distance(a_xy, b_xy), _corner_to_edge_distance(b_xy, a_xy))
-    return np.asarray(overlap | (gap < guard_rad) | ~(a_fits & b_fits))  # a pair too large to project counts as near
+    return np.asarray(overlap | (gap < guard_rad) | ~(a_fits & b_fits))  # true also for pairs too large to project
 
 
 def _project(corners: Floats, middle: Floats) -> tuple[Floats, Bools]:
@@ -234,6 +235,6 @@ def _corner_to_edge_distance(a: Floats, b: Floats) -> Floats:
     edges = (np.roll(b, -1, axis=1) - b)[:, None]
     offsets = a[:, :, None] - b[:, None]
     length2 = np.maximum((edges**2).sum(axis=-1), EPSILON_RAD**2)
-    # Position on the edge that is nearest to the corner, as a fraction of the edge's length from 0 to 1.
+    # Fraction (0 to 1) of the edge's length at which the edge is nearest to the corner.
     along = np.clip((offsets * edges).sum(axis=-1) / length2, 0, 1)
     return np.asarray(np.linalg.norm(offsets - along[..., None] * edges, axis=-1).min(axis=(1, 2)))

@@ -15,8 +15,9 @@ class Material:
     """Tiles, observations by observation id, and proposals by proposal id.
 
     The observation or the proposal of a tile may be missing. There may be observations and proposals without tiles.
-    `summaries` holds, by proposal id and then by writer, the texts that the writer wrote about the proposal's abstract;
-    the key `""` is the writer that the settings select. `same_files` links proposals that share an identical file.
+    `summaries` maps a proposal id to the summaries of the proposal's abstract. The key of a summary is its field
+    `writer`. The key `""` gives the summary that the settings select. `same_files` links proposals that share an
+    identical file.
     """
 
     tiles: Sequence[Tile]
@@ -26,7 +27,7 @@ class Material:
     same_files: Sequence[Link] = ()
 
     def instrument_of(self, tile: Tile) -> str | None:
-        """Find the instrument of a tile: the one in its FITS header, or else the one in the archive's observation."""
+        """Find the instrument of a tile in its FITS header, or else in the archive's record of the observation."""
         observation = self.observations.get(tile.obs_id)
         return tile.instrument or (observation.instrument if observation else None)
 

@@ -55,7 +55,7 @@ def normalise_target_name(name: str) -> str:
 
 
 def as_shown(observation: Observation, tile: Tile) -> Observation:
-    """Return the observation of a tile, without the target if the tile shows the field of a parallel exposure."""
+    """Return the observation of a tile; the target is removed for a parallel exposure, which shows another field."""
     is_parallel = PARALLEL in (tile.note or "").split("; ")
     return replace(observation, target_name=None, target_class=None) if is_parallel else observation
 

@@ -1,4 +1,4 @@
-"""Group the proposals that must be in the same split: near-duplicate texts, and proposals that continue each other."""
+"""Group proposals that have near-duplicate texts or continue each other, so that they are in the same split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubbleclip.dataset.splits.continuations import Link, continuation_links
 
 SHINGLE_WORDS = 5
 MIN_CONTAINED = 10
-"""A text is a near-duplicate of every longer text that contains it, if it has at least this number of shingles.
+"""Minimum number of shingles of a text for which containment in a longer text is measured.
 
 Texts of fewer than 14 words, which have fewer than 10 shingles, consist of phrases that unrelated proposals share, such
 as "will be used to subtract the background".
@@ -46,7 +46,7 @@ def jaccard(a: Shingles, b: Shingles) -> float:
 
 
 def containment(a: Shingles, b: Shingles) -> float:
-    """Compute the share of the smaller set that the larger set contains; 0 if one has fewer than `MIN_CONTAINED`."""
+    """Compute the share of the smaller set that is in the larger set; 0 if a set is smaller than `MIN_CONTAINED`."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller >= MIN_CONTAINED else 0.0
 
@@ -54,8 +54,8 @@ def containment(a: Shingles, b: Shingles) -> float:
 def similarity(a: Shingles, b: Shingles) -> float:
     """Compute the similarity of two texts: the larger of Jaccard similarity and containment.
 
-    The Jaccard similarity alone misses an abstract that was extended by 60 % (similarity 0.62), and one in which 6 of
-    150 words were replaced (similarity 0.66).
+    With a threshold of 0.7, the Jaccard similarity alone misses an abstract that was extended by 60 % (similarity
+    0.62), and an abstract in which 6 of 150 words were replaced (similarity 0.66).
     """
     return max(jaccard(a, b), containment(a, b))
 
@@ -66,18 +66,18 @@ def near_duplicates(
     """Find all pairs of sets that have at least a given similarity; the search is exact.
 
     The search uses prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"). The
-    elements of each set are sorted from rare to frequent. If two sets are similar enough, the larger one contains at
-    least `ceil(min_similarity * n)` of the n elements of the smaller one, and therefore one of the smaller one's first
-    `n - ceil(min_similarity * n) + 1` elements. Only this prefix is looked up in the index of the larger sets.
-    Frequent phrases are rarely in a prefix, so the time grows about linearly with the number of texts.
+    elements of each set are sorted from rare to frequent. Let the smaller of two sets have n elements. If the sets are
+    similar enough, they share at least `k = ceil(min_similarity * n)` elements. The larger set therefore contains at
+    least one of the first `n - k + 1` elements of the smaller set. Only this prefix is looked up in the index of the
+    larger sets. Frequent phrases are rarely in a prefix, so the time grows about linearly with the number of texts.
     """
     document_frequency = Counter(item for items in sets.values() for item in items)
     index: dict[str, list[str]] = defaultdict(list)  # element -> keys of the larger sets that contain it
     # The sets are visited in descending order of size, so that the current set is the smaller one of each pair.
     for key in sorted(sets, key=lambda k: (len(sets[k]), k), reverse=True):
         current = sets[key]
-        # No other set contains an element that occurs in only one set. Such elements would be the first ones in the
-        # prefix, because they are the rarest. They are removed, and the prefix is shortened by their number.
+        # Elements that occur in only one set are removed, because two sets cannot share them. Without them, the prefix
+        # has fewer elements.
         common = [item for item in current if document_frequency[item] > 1]
         min_shared = math.ceil(min_similarity * len(current) - ROUNDING)
         prefix_length = max(0, len(common) - min_shared + 1)
@@ -105,7 +105,7 @@ def near_duplicate_links(proposals: Mapping[str, Proposal], min_similarity: floa
 
 
 def _evidence(one: Shingles, other: Shingles, min_similarity: float) -> str:
-    """Name the measure that makes two texts near-duplicates, with its value."""
+    """Return the name and the value of the measure that reaches `min_similarity`: Jaccard similarity or containment."""
     both = jaccard(one, other)
     return f"similarity {both:.2f}" if both >= min_similarity else f"containment {containment(one, other):.2f}"
 

@@ -34,7 +34,7 @@ Strata = dict[str, dict[str, dict[str, float]]]
 
 
 def lineage(settings: SplitSettings) -> str:
-    """Name the lineage of a dataset: within a lineage no tile ever changes its split."""
+    """Return the name of a dataset's lineage; within a lineage no tile ever changes its split."""
     return RANDOM if settings.scheme == RANDOM else f"{settings.scheme}-{settings.digest()}"
 
 
@@ -94,7 +94,7 @@ def split_tables(
 
 
 def leak_summary(leak: Mapping[str, int]) -> str:
-    """Describe the leakage of a random split of tiles in one sentence."""
+    """Return a sentence that describes how many tiles a random split would leak."""
     share = leak["num_leaking"] / max(leak["num_train"], 1)
     return (
         f"a random split of tiles would leak {share:.0%} of its {leak['num_train']} train tiles:"
@@ -106,8 +106,8 @@ def leak_summary(leak: Mapping[str, int]) -> str:
 def _strata(tiles: Sequence[Tile], plans: Sequence[SplitAssignment], values: Sequence[str]) -> Strata:
     """Count the tiles, proposals and groups for each value and split.
 
-    `values` contains the value of each tile, such as its instrument. `share` is the share of the value's tiles that
-    are in the split.
+    `values` contains the value of each tile, such as its instrument. In the result, `share` is the number of tiles with
+    the value in the split, divided by the number of all tiles with the value.
     """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)  # indices of the tiles, by value and split
     for index, (plan, value) in enumerate(zip(plans, values, strict=True)):
@@ -151,7 +151,7 @@ def released_splits(datasets_dir: Path, settings: SplitSettings) -> dict[str, Sp
         rows = [{**row, "reason": None} for row in packed] + [{**row, "split": EXCLUDED} for row in excluded]
         assignments += [SplitAssignment(**row) for row in rows]
     # Datasets are listed by digest and not by time, so it is not known which assignment of a tile is the newest. An
-    # assignment with a permanent reason has priority. One that a cap excluded is used only if there is no other.
+    # assignment with a permanent reason has priority. An exclusion by a cap is used only if no other assignment exists.
     assignments.sort(key=lambda plan: (plan.reason in PERMANENT) - (plan.reason in CAPS))
     return {plan.tile_id: plan for plan in assignments}
 

@@ -3,13 +3,13 @@
 A dataset with such a split is built on request; the catalog always contains the random split. A scheme decides for each
 tile whether it is held out for test. The rules are:
 
-1. A group that contains a held-out tile is a test group. Its other tiles are excluded, so that test contains only
-   held-out tiles and train contains no tile that is related to them.
-2. A hash draws val groups from the other groups; the rest is train.
+1. A group that contains a held-out tile is a test group. The other tiles of the group are excluded, so that test
+   contains only held-out tiles and train contains no tile that is related to a held-out tile.
+2. A hash assigns every other group to val or to train.
 3. A tile whose instrument, cycle or programme number is unknown is excluded.
 4. Existing assignments do not change, unless a later text links two proposals (`late_linked`). If a group is now in
-   another split than its existing tiles, its new tiles are excluded.
-5. Last, the sky guard excludes train tiles that overlap a val or test tile.
+   another split than the existing tiles of the group, the new tiles of the group are excluded.
+5. Finally, the sky guard excludes train tiles that overlap a val or test tile, and val tiles that overlap a test tile.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ UNKNOWN = "scheme:unknown"
 GROUP_CHANGED = "scheme:group_changed"
 """Exclusion reason of a new tile whose group is now in another split than the group's existing tiles."""
 BENCHMARK = "hubble-image-text-1"
-"""Name of the frozen benchmark, which is also the salt of its hash. A changed rule needs a new name."""
+"""Name of the frozen benchmark, and salt of the hash that selects its programmes. A new selection needs a new name."""
 BENCHMARK_SHARE = 0.1
-"""Share of the programmes that the benchmark draws."""
+"""Share of all programmes that belong to the frozen benchmark."""
 
 Scheme = Callable[[Material, Tile, SplitSettings], bool | None]
 """Function that returns whether a tile is held out for test, or None if a property that the scheme needs is unknown."""
@@ -56,7 +56,7 @@ def by_cycle(material: Material, tile: Tile, settings: SplitSettings) -> bool | 
 
 def is_benchmark_program(number: str) -> bool:
     """Return whether a programme belongs to the frozen benchmark; see `hubbleclip/evaluation/benchmarks/README.md`."""
-    # The rule never changes. It needs no list, so that it also holds for future programmes.
+    # This rule must never change. A hash needs no list of programmes, so the rule also applies to future programmes.
     return unit_hash(f"{BENCHMARK}:{number}") < BENCHMARK_SHARE
 
 
@@ -87,7 +87,7 @@ def plan_scheme(
     roots = group_proposals({tile.proposal_id for tile in tiles} | material.proposals.keys(), by_text)
     is_test = {tile.tile_id: scheme(material, tile, settings) for tile in tiles}
     held_out = {roots[tile.proposal_id] for tile in tiles if is_test[tile.tile_id]}
-    splits_of_root: dict[str, set[str]] = defaultdict(set)  # splits of existing tiles, by their group's root
+    splits_of_root: dict[str, set[str]] = defaultdict(set)  # splits of existing tiles, by root of the group
     for tile in tiles:
         if tile.tile_id in existing:
             splits_of_root[roots[tile.proposal_id]].add(existing[tile.tile_id].split)
@@ -102,7 +102,7 @@ def plan_scheme(
             reason = UNKNOWN
         elif split == "test" and not is_test[tile.tile_id]:  # the tile is related to held-out tiles
             reason = MIXED_GROUP
-        # Existing tiles keep their split. If it is not the group's split any more, the new tile is excluded.
+        # Existing tiles keep their split. If the group is now in another split, the new tile is excluded.
         elif splits_of_root[root] - {EXCLUDED, split}:
             reason = GROUP_CHANGED
         return SplitAssignment(

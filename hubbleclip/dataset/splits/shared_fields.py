@@ -1,8 +1,8 @@
 """Link proposals that observe the same field on the sky, so that they are in the same split.
 
-If the dozens of proposals that observe a deep field were assigned independently, some would be in val or test, and the
-sky guard would exclude the tiles of the others from train. Linked proposals form one group and are assigned to one
-split, so that nearly all tiles of the field can be used.
+Dozens of proposals may observe one deep field. If their splits were drawn independently, some of these proposals would
+be in val or test, and the sky guard would exclude all train tiles of the field. Linked proposals form one group and are
+assigned to one split, so that nearly all tiles of the field can be used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRID_SIZE = 1 << 13
 NEIGHBOUR_OFFSETS = np.array(
     [(i * GRID_SIZE + j) * GRID_SIZE + k for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]
 )
-"""Numbers (27,) to add to the packed index of a cell to get the packed indices of the 3x3x3 cells around it."""
+"""Offsets (27,) from the packed index of a cell to the packed indices of the 3x3x3 cells around this cell."""
 CENTRE = len(NEIGHBOUR_OFFSETS) // 2
 """Index in `NEIGHBOUR_OFFSETS` of the cell itself."""
 
@@ -37,9 +37,9 @@ CENTRE = len(NEIGHBOUR_OFFSETS) // 2
 def field_links(observations: Iterable[Observation]) -> list[Link]:
     """Link pairs of proposals that observe the same field.
 
-    Two proposals are linked if at least the share `FIELD_SHARE` of the observations of each proposal is near an
-    observation of the other. The condition holds for both proposals, so that a wide survey is not linked to every
-    proposal with a small field inside the survey.
+    Proposals A and B are linked if at least the share `FIELD_SHARE` of A's observations is near an observation of B,
+    and at least the same share of B's observations is near an observation of A. Both conditions are needed, so that a
+    wide survey is not linked to every proposal with a small field inside the survey.
     """
     placed = [one for one in observations if moving_target(one) or (one.ra_deg is not None and one.dec_deg is not None)]
     if not placed:
@@ -65,7 +65,7 @@ def field_links(observations: Iterable[Observation]) -> list[Link]:
 
 
 def _near_cells(placed: Sequence[Observation]) -> Ints:
-    """Return the packed indices (n, 27) of the cells around each observation; its own cell is in the middle.
+    """Return the packed indices (n, 27) of cells around each observation; column `CENTRE` is the observation's cell.
 
     For an observation of a moving target, all 27 entries are the same negative number, which identifies the target.
     """

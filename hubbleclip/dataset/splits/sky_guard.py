@@ -20,8 +20,8 @@ EXCLUDED = "excluded"
 PRIORITIES = (("test", (), ("train", "val")), ("val", ("test",), ("train",)), ("train", ("test", "val"), ()))
 """Priorities of the splits, in the order in which the splits are checked.
 
-An entry has three parts: a split, and two lists of splits. A new tile of the split is excluded if it conflicts with any
-tile of the first list, or with a frozen tile of the second list. A frozen tile has an existing assignment.
+Each entry is a split A, a list B of splits, and a list C of splits. A new tile in A is excluded if it conflicts with
+any tile in B, or with a frozen tile in C. A frozen tile is a tile that has an existing assignment.
 """
 
 Labels = npt.NDArray[np.object_]
@@ -72,7 +72,7 @@ def is_quad(corners_deg: Sequence[float]) -> bool:
 
 
 def find_conflicts(positions: SkyPositions, mine: Ints, others: Ints, guard_arcsec: float) -> dict[int, str]:
-    """Find the tiles of `mine` that show the same sky or moving target as a tile of `others`, each with the cause."""
+    """Find the tiles in `mine` that conflict with tiles in `others`; returns `overlap` or `moving_target` by index."""
     bodies = {positions.targets[index] for index in others} - {None}
     conflicts = {int(index): "moving_target" for index in mine if positions.targets[index] in bodies}
     my_rows, other_rows = (np.flatnonzero(np.isin(positions.tile_of_row, index)) for index in (mine, others))
@@ -101,8 +101,8 @@ def guard_sky(positions: SkyPositions, labels: Sequence[str], is_frozen: Bools, 
         for winner in winners:
             conflicts = find_conflicts(positions, mine, np.flatnonzero(current == winner), guard_arcsec)
             excluded |= {index: f"sky_guard:{cause}" for index, cause in conflicts.items()}
-        # Mark these tiles as excluded before the next split is checked: a tile that is already excluded must not cause
-        # others to be excluded.
+        # Mark the excluded tiles before the next split is checked: an excluded tile must not cause other tiles to be
+        # excluded.
         current[list(excluded)] = EXCLUDED
         reasons |= excluded
     return reasons

@@ -1,7 +1,8 @@
 """Score models by a catalogue of objects: find the tiles that show the objects, and rank tiles for each class.
 
 The query of a class is its name, filled into prompt templates. The candidates are the tiles that show an object of the
-catalogue, and other tiles that count as negatives. All tiles of an object are one group, which the bootstrap resamples.
+catalogue, and other tiles, which are negatives. The bootstrap resamples groups of tiles. All tiles of an object are in
+one group.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from hubbleclip.evaluation.metrics.zeroshot import recentred
 REQUIRED = ("ra_deg", "dec_deg", "class")
 RADIUS, VOTES = "radius_arcsec", "votes"
 MAJORITY = 0.5
-"""Minimum share of votes with which a tile is a right answer for a class; smaller shares count in nDCG only."""
+"""Minimum share of votes for a tile to be a positive of a class. nDCG uses the share itself as the gain."""
 EDGE_PX = 1e-6
 """Tolerance in pixels for rounding errors of a position on the edge of a tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkyObject:
-    """An object of a catalogue: position (ICRS), class in plain words, share of votes for it, radius or 0."""
+    """An object of a catalogue: ICRS position, class in words, radius (0 for a point), share of votes for the class."""
 
     ra_deg: float
     dec_deg: float
@@ -54,7 +55,7 @@ class SkyObject:
 
 
 def read_catalogue(path: Path) -> list[SkyObject]:
-    """Read a CSV file with ra_deg, dec_deg, class and, if given, radius_arcsec and votes; it may have other columns."""
+    """Read a CSV file with the columns `ra_deg`, `dec_deg` and `class`; `radius_arcsec` and `votes` are optional."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -111,21 +112,21 @@ def match_objects(objects: Sequence[SkyObject], samples: Sequence[Sample]) -> li
 
 
 def shows(sample: Sample, objects: Sequence[SkyObject]) -> list[bool]:
-    """Return for each object whether the tile shows its position, or any part of the circle of its radius."""
+    """Return for each object whether the tile overlaps the circle with the object's position and radius."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wcs = WCS(fits.Header.fromstring(sample.wcs, sep="\n"), naxis=2)
         corners_xy = _pixels(wcs, np.array(sample.corners_deg).reshape(-1, 2))
         at_xy = _pixels(wcs, np.array([[one.ra_deg, one.dec_deg] for one in objects]))
-    # The pixel coordinates of the corners are the edges of the tile, whatever its rotation on the sky.
+    # In pixel coordinates, the tile is a rectangle along the axes, for any rotation of the tile on the sky.
     outside_xy = np.maximum(np.maximum(corners_xy.min(axis=0) - at_xy, at_xy - corners_xy.max(axis=0)), 0)
     radius_px = np.array([one.radius_arcsec for one in objects]) / (sample.pixel_scale_arcsec or math.inf)
-    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # false for NaN, as far outside of a distorted image
+    is_shown = np.hypot(*outside_xy.T) <= radius_px + EDGE_PX  # false if the WCS gives NaN far outside the image
     return [bool(one) for one in is_shown]
 
 
 def _pixels(wcs: WCS, sky_n2: Floats) -> Floats:
-    """Convert positions (n, 2), ICRS in degrees, to pixel coordinates (n, 2), x and y from 0."""
+    """Convert positions (n, 2), ICRS in degrees, to pixels x and y (n, 2); the centre of the first pixel is (0, 0)."""
     return np.column_stack(wcs.world_to_pixel(SkyCoord(*sky_n2.T, unit="deg")))
 
 
@@ -134,7 +135,7 @@ TOPS = (1, 5, 10)
 """Numbers of top-ranked tiles for which the precision is measured."""
 NAMES = ("ap", "ndcg_at_10", *(f"precision_at_{top}" for top in TOPS))
 COMPARED = ("base", "bm25")
-"""Scorers whose mean average precision over the classes is subtracted from that of the model."""
+"""Scorers with which the model is compared. The comparison uses the mean average precision over the classes."""
 ALL, UNSEEN = "all", "unseen"
 """Scopes of an estimate: all candidate tiles, and only the tiles whose proposals have no tile in train."""
 
@@ -152,9 +153,9 @@ def make_object_set(
 ) -> ItemSet:
     """Select the tiles that show an object, and up to `num_others` other tiles, drawn by a hash of the tile id.
 
-    The texts are the classes of the objects. The grade of a tile for a class is the largest share of votes among its
-    objects of the class; a grade of at least `MAJORITY` makes it a positive. Tiles that show the same object are in one
-    group; a tile without an object is a group of its own.
+    The texts are the classes of the objects. The grade of a tile for a class is the largest share of votes among the
+    objects of the class that the tile shows. A tile with a grade of at least `MAJORITY` is a positive of the class.
+    Tiles that show the same object are in one group; a tile without an object is a group of its own.
     """
     if len({number for number, _ in pairs}) < 2:
         raise EvaluationError(
@@ -202,7 +203,7 @@ def class_metrics(
         kept_k: Bools = np.asarray(positive_kt.any(axis=1))
         _, group_t = np.unique(items.group_t[is_in_t], return_inverse=True)
         if len(np.unique(group_t[positive_kt.any(axis=0)])) < 2:
-            continue  # one group gives no interval
+            continue  # an interval needs at least two groups
         weights_bt = draw_weights(int(group_t.max()) + 1, num_resamples)[:, group_t]
         names = [name for name, is_kept in zip(items.texts, kept_k, strict=True) if is_kept]
         means: dict[tuple[str, str], Estimate] = {}
@@ -225,9 +226,10 @@ def class_metrics(
 
 
 def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Ints, weights_bt: Ints) -> list[Estimate]:
-    """Estimate the metrics of one class, with intervals from the groups that contain a positive.
+    """Estimate the metrics of one class.
 
-    Average precision and precision count positives; nDCG uses the grades as gains.
+    Average precision and precision use the positives, and nDCG uses the grades as gains. The number of groups, which
+    determines the width of the intervals, includes only groups that contain a positive.
     """
     positive_t = np.asarray(grade_t >= MAJORITY)
     _, sizes_g = np.unique(group_t[positive_t], return_counts=True)
@@ -245,7 +247,7 @@ def class_estimates(scorer: str, scores_t: Floats, grade_t: Floats, group_t: Int
 
 
 def mean_estimate(of_classes: Sequence[Estimate], group_t: Ints, positive_kt: Bools) -> Estimate:
-    """Average a metric over the classes, and do the same on each bootstrap resample."""
+    """Average a metric over the classes: once for all tiles, and once for each bootstrap resample."""
     _, sizes_g = np.unique(group_t[positive_kt.any(axis=0)], return_counts=True)
     value = float(np.mean([one.value for one in of_classes]))
     draws_b = np.mean([one.draws_b for one in of_classes], axis=0)
@@ -259,9 +261,10 @@ def class_counts(
     pairs: Sequence[tuple[int, int]],
     seen_proposals: frozenset[str],
 ) -> list[dict[str, Any]]:
-    """Count the objects of each class, and the tiles that are right answers for it.
+    """Count the objects of each class, and the tiles that are positives of the class.
 
-    The objects are counted in three ways: all, those in a tile, and those in a tile of a proposal used in training.
+    Three numbers of objects are given: all objects, the objects that are in a tile, and the objects that are in a tile
+    whose proposal has a tile in train.
     """
     tiles = dict(zip(items.texts, positives_of(items).sum(axis=1).tolist(), strict=True))
     in_tiles = {number for number, _ in pairs}

@@ -32,7 +32,7 @@ def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
     if len({sample.group_id for sample in chosen}) < 2:
         raise EvaluationError(
             f"the dataset has {len({sample.proposal_id for sample in chosen})} programmes of the benchmark"
-            f" {BENCHMARK} in fewer than 2 groups: build a dataset of more programmes"
+            f" {BENCHMARK}, in only 1 or no group: build a dataset of more programmes"
         )
     test_set = make_test_set(chosen, split=None)
     own_tc = test_set.caption_t[:, None] == np.arange(len(test_set.captions_c))
@@ -48,7 +48,7 @@ def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
 
 
 def test_set_of(items: ItemSet) -> TestSet:
-    """Make the test set of items whose images have one caption each."""
+    """Convert items to a test set; the own caption of an image is the caption with the highest grade."""
     caption_t = items.grades_tk.argmax(axis=1)
     group_c = np.zeros(len(items.texts), dtype=np.int64)
     group_c[caption_t] = items.group_t
@@ -56,10 +56,10 @@ def test_set_of(items: ItemSet) -> TestSet:
 
 
 def score(items: ItemSet, scores: Mapping[str, Floats], settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Estimate the retrieval metrics of each scorer in both directions, and those of text search and chance.
+    """Estimate the retrieval metrics of the given scorers, of text search and of chance, in both directions.
 
-    `scores` maps the name of each scorer, one of which is `model`, to scores (t, c). A scorer's own scores are used
-    only from text to image. From image to text, all scorers use the scores of `model`.
+    `scores` maps the name of each scorer to scores (t, c); one name is `model`. From text to image, each scorer uses
+    its own scores. From image to text, all scorers use the scores of `model`, because a reranker ranks only images.
     """
     test_set = test_set_of(items)
     weights_bg = draw_weights(test_set.num_groups, settings.bootstrap)

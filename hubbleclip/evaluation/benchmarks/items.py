@@ -29,9 +29,10 @@ HASHED = ("kind", "id", "sha256", "text", "group", "grades")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ItemSet:
-    """Images and texts, the grade (t, k), from 0 to 1, of each text for each image, and the group (t,) of each image.
+    """The t images and the k texts of a benchmark, and a grade from 0 to 1 for each pair of image and text.
 
-    Each text has an id. The bootstrap resamples groups. `dataset_digest` identifies the dataset of the images.
+    Each image belongs to a group, and the bootstrap resamples groups. `dataset_digest` identifies the dataset of the
+    images.
     """
 
     benchmark: str
@@ -49,7 +50,7 @@ class ItemSet:
 
     @property
     def digest(self) -> str:
-        """Hash of ids, pictures, texts, groups and grades; scores are comparable only on items of one digest."""
+        """Hash of ids, pictures, texts, groups and grades; scores are comparable only if the digests are equal."""
         return digest_of(self.to_table())
 
     def to_table(self) -> pa.Table:
@@ -78,7 +79,7 @@ def digest_of(table: pa.Table) -> str:
 
 
 def _content_digest(table: pa.Table, facts: Mapping[str, str]) -> str:
-    """Compute the digest of a table and of the facts that are stored in the metadata of its file."""
+    """Compute the digest of a table and of the facts in the metadata of the Parquet file."""
     return sha256_bytes(json.dumps([table.to_pylist(), facts], sort_keys=True).encode())
 
 
@@ -126,7 +127,7 @@ def unreadable(path: Path, error: Exception, hint: str) -> EvaluationError:
 
 
 def read_columns(path: Path, columns: Sequence[str], hint: str) -> list[Any]:
-    """Read columns of a Parquet file of another program: ids as text, other columns as arrays of floats."""
+    """Read columns of a Parquet file that another program wrote: ids as text, other columns as arrays of floats."""
     try:
         table = pq.read_table(path, columns=list(columns))
         lists = [table[name].to_pylist() for name in columns]
@@ -139,7 +140,7 @@ def read_columns(path: Path, columns: Sequence[str], hint: str) -> list[Any]:
 
 
 def read_embeddings(path: Path, items: ItemSet) -> tuple[Floats, Floats]:
-    """Read the vectors of all items from a Parquet file, and scale them to length 1; other ids are ignored."""
+    """Read the vectors of all items from a Parquet file, and scale them to length 1; unknown ids are ignored."""
     hint = "write Parquet with `id` and `vector`, lists of one common length"
     ids, vectors_nd = read_columns(path, ("id", "vector"), hint)
     row_of = {name: row for row, name in enumerate(ids)}
@@ -157,7 +158,7 @@ def read_embeddings(path: Path, items: ItemSet) -> tuple[Floats, Floats]:
 
 
 def read_scores(path: Path, items: ItemSet) -> Floats:
-    """Read the score (t, k) of each image and text from a Parquet file; pairs of other ids are ignored."""
+    """Read a score for each pair of image and text, (t, k), from a Parquet file; pairs with unknown ids are ignored."""
     hint = "write Parquet with `image`, `text` and `score`"
     images, texts, score_n = read_columns(path, ("image", "text", "score"), hint)
     row_of = {name: row for row, name in enumerate(items.image_ids)}
@@ -171,6 +172,6 @@ def read_scores(path: Path, items: ItemSet) -> Floats:
     if num_missing or is_known_n.sum() > scores_tk.size:
         problem = f"lacks {num_missing} of {scores_tk.size} finite scores" if num_missing else "gives a score twice"
         raise EvaluationError(
-            f"{path} {problem}: give one for each image and text that `hubbleclip benchmark --freeze FILE` lists"
+            f"{path} {problem}: give a score for each image and text that `hubbleclip benchmark --freeze FILE` lists"
         )
     return scores_tk

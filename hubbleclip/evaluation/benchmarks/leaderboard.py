@@ -1,4 +1,4 @@
-"""A leaderboard: a file of results, one JSON object per line, to which scores are appended, and its page."""
+"""A leaderboard: a file of results, to which JSON objects are appended as lines, and an HTML page of the results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MAIN = {
     "ap": "mean average precision",
     "ndcg_at_10": "nDCG at 10",
 }
-"""Labels of the metrics that the page shows; lines are sorted by the first metric that they have.
+"""Labels of the metrics that the page shows; each line is sorted by its first metric in this order.
 
 The last two metrics are means over the classes of a catalogue.
 """
 
 
 def append_result(path: Path, result: Mapping[str, Any], day: date) -> Path:
-    """Append a result to `path` as a line, write the page beside it with the suffix `.html`, and return its path."""
+    """Append a result to `path` as a line, write the page next to it as `.html`, and return the page's path."""
     metrics = {
         row["name"]: [row[part] for part in ("value", "low", "high")]
         for row in result["metrics"]
@@ -57,9 +57,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         for line in lines:
             is_line = {*FACTS, "date"} <= line.keys() and all(len(ends) == 3 for ends in line["metrics"].values())
             if not (is_line and line["metrics"].keys() & MAIN.keys()):
-                raise ValueError("a line lacks a fact or a metric")
+                raise ValueError("a line lacks a required key or a metric")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path} is no leaderboard ({error}): give another file, or mend its lines") from error
+        raise EvaluationError(f"{path} is not a leaderboard ({error}): give another file or correct it") from error
     return lines
 
 
@@ -73,5 +73,5 @@ def render(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def first_value(line: Mapping[str, Any]) -> float:
-    """Return the value by which a line is sorted: that of the first metric in `MAIN` that the line has."""
+    """Return the value by which a line is sorted: the value of the first metric in `MAIN` that the line has."""
     return float(next(line["metrics"][name][0] for name in MAIN if name in line["metrics"]))

@@ -21,7 +21,7 @@ NUM_EXAMPLES = 3
 """Number of items with the best BM25 scores whose features are added to the query (pseudo-relevance feedback). This
 number and `MODEL_WEIGHT` were chosen by `experiments/short_queries`."""
 SCORE_DECIMALS = 9
-"""Decimals to which a fused score is rounded, so that rounding errors of sums do not rank equal items."""
+"""Number of decimals of fused scores. Scores that differ only by rounding errors become equal."""
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -56,11 +56,11 @@ def bm25_scores(queries: Sequence[str], documents: Sequence[str]) -> Floats:
 def fused_scores(
     words_i: Floats, query_d: Floats, feat_id: npt.NDArray[np.floating], text_weight: float = 1.0
 ) -> Floats:
-    """Score items for a query by words and by a model, as the search ranks tiles.
+    """Score items for a query by BM25 and by a model together; the search ranks tiles by this score.
 
-    `words_i` has the BM25 scores of the items, and `feat_id` has their features. A query consists of weighted terms
-    (texts or images). `query_d` is the weighted sum of the features (of length 1) of the terms, and `text_weight` is
-    the sum of the positive weights of the terms that are texts.
+    `words_i` has the BM25 scores of the items, and `feat_id` has their features. A query consists of weighted terms,
+    which are texts or images. The features of the terms have length 1, and `query_d` is their weighted sum.
+    `text_weight` is the sum of the positive weights of the terms that are texts.
     """
     best = np.argsort(-words_i, kind="stable")[:NUM_EXAMPLES]
     sought_d = query_d + text_weight * unit(words_i[best] @ feat_id[best])
@@ -86,7 +86,7 @@ def oracle_scores(samples: Sequence[Sample], caption_t: Ints, num_captions: int)
         return None
     is_of_kc = np.zeros((len(classes), num_captions))
     is_of_kc[class_t, caption_t] = 1
-    is_of_kc[classes == ""] = 0  # a tile without a class scores all captions 0
+    is_of_kc[classes == ""] = 0  # for a tile without a class, all captions have the score 0
     return is_of_kc[class_t]
 
 

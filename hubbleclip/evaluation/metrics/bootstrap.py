@@ -1,4 +1,4 @@
-"""Compute metrics on resamples of whole proposal groups (cluster bootstrap), from which `intervals` makes intervals.
+"""Compute metrics on resamples of whole proposal groups (cluster bootstrap), as input of the module `intervals`.
 
 Tiles of one group share a caption and often a field of view, so these tiles are not independent. Resampling single
 tiles would give intervals that are too narrow. Every scorer gets the same resamples, so that differences between
@@ -34,7 +34,7 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int = BOOTSTRAP_SEED
 
 
 def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the mean of each metric over the queries of each resample; each copy of a group has all its queries."""
+    """Compute the mean of each metric over the queries of each resample; the result has the shape (b, m)."""
     num_groups = weights_bg.shape[1]
     # The values are first summed per group. One small matrix product then gives the means of all resamples.
     sums_gm = np.zeros((num_groups, values_qm.shape[1]))
@@ -44,7 +44,7 @@ def resampled_means(values_qm: Floats, group_q: Ints, weights_bg: Ints) -> Float
 
 
 def resampled_medians(values_qb: Floats, group_q: Ints, weights_bg: Ints) -> Floats:
-    """Compute the median over the queries of each resample; for an even number, the mean of the middle two."""
+    """Compute the median over the queries of each resample; the result has the shape (b,)."""
     order_qb = np.argsort(values_qb, axis=0, kind="stable")
     sorted_qb = np.take_along_axis(values_qb, order_qb, axis=0)
     copies_qb = np.take_along_axis(weights_bg.T[group_q], order_qb, axis=0)
@@ -61,8 +61,8 @@ def resampled_retrieval(
 ) -> dict[str, Floats]:
     """Compute mean hits and ranks on resamples of the groups; a resample has the queries and the items of its groups.
 
-    A group that a resample has twice is twice among the queries, and each of its items is twice among the items that
-    are ranked. The interval therefore also covers the random choice of the items of the test set.
+    If a resample contains a group twice, each query of the group counts twice, and each item of the group is ranked
+    twice. The interval therefore also covers the random choice of the items of the test set.
     """
     best_q1 = best_positive_scores(scores_qi, positive_qi)[:, None]
     is_tied_qi = scores_qi == best_q1

@@ -1,9 +1,9 @@
 """Compute 95 % confidence intervals of shares and of paired differences, from their variance over proposal groups.
 
-The variance is that of bootstrap resamples of whole groups. Near 0 and 100 % few groups differ from the others, and
-their variance says little. It is therefore averaged with the variance that follows from the sizes of the groups and the
-correlation of the values within a group. The methods were chosen by their simulated coverage and width: see
-`experiments/coverage/README.md`, which `make coverage` writes.
+The resampled variance is estimated from bootstrap resamples of whole groups. For shares near 0 or 100 %, few groups
+differ from the others, and this estimate is uncertain. It is therefore averaged with the modelled variance, which
+follows from the sizes of the groups and the correlation of the values within a group. The methods were chosen by their
+simulated coverage and width: see `experiments/coverage/README.md`, which `make coverage` writes.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from hubbleclip.evaluation.metrics.retrieval import Counts, Floats, Ints
 
 NORMAL_QUANTILE = 1.959964
 MODEL_WEIGHT = 12.0
-"""Weight of the modelled variance (from group sizes and correlation) in the mean with the resampled variance.
+"""Weight of the modelled variance in the weighted mean of the modelled and the resampled variance.
 
 The resampled variance has the weight n^2 / (n + 1). Here n is the effective number of misses: the number of independent
 misses that would give the same variance.
 """
 PRIOR_CORRELATION, PRIOR_WEIGHT = 0.525, 0.8
-"""Assumed correlation of the values in a group, and its weight.
+"""Assumed correlation of the values in a group, and the weight of the assumed correlation.
 
-The correlation that is used is the weighted mean of the assumed and the estimated one. The estimated one has the weight
-n^2 times the number of missed values, where n is the effective number of misses.
+The modelled variance uses the weighted mean of the assumed and the estimated correlation. The estimated correlation has
+the weight n^2 k. Here n is the effective number of misses, and k is the smaller of the numbers of misses and hits.
 """
 GRADED_WEIGHT = 0.4
-"""Weight of the modelled variance for graded values; the resampled variance has the weight n.
+"""Weight of the modelled variance for graded values, which are not only 0 and 1.
 
-The model for graded values (not only 0 and 1) is that each group counts as one value.
+The resampled variance has the weight n, the effective number of misses. The modelled variance is the variance that the
+metric would have if each group were a single value.
 """
 MIN_VARIANCE = 1e-6
-"""Values with a smaller variance count as equal, because such a variance is not informative."""
+"""Smallest informative variance of the values. Below it, the effective number of misses is set to 0."""
 PSEUDO_DIFFERENCES = 0.5
 """Number of groups that are added to each of the four outcomes of a pair of scorers (Agresti & Min 2005)."""
 
@@ -46,9 +47,9 @@ def variance_of(draws_b: Floats, num_groups: int) -> float:
 
 
 def correlation_of(hits_g: Counts, sizes_g: Ints) -> float:
-    """Estimate the correlation of the hits of a group; 0 if all values are equal.
+    """Estimate the correlation between values (hits or misses) of the same group; 0 if all values are equal.
 
-    It is 1 minus the ratio of the variance within groups to the variance of all values.
+    The estimate is 1 minus the ratio of the variance within groups to the variance of all values.
     """
     num_values, num_hits = int(sizes_g.sum()), float(hits_g.sum())
     total = (num_hits - num_hits**2 / num_values) / (num_values - 1)
@@ -59,14 +60,16 @@ def correlation_of(hits_g: Counts, sizes_g: Ints) -> float:
 def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: float | None = None) -> float:
     """Compute the ratio of a share's variance to the variance that it would have if each group were a single value.
 
-    The result is the weighted mean of the ratio for `variance` and of a modelled ratio, which is proportional to
-    1 + (m - 1) r (Kish 1965). Here m is the size of a value's group, averaged over the values, and r is the
-    correlation. The weights depend on the number of misses (or hits): if it is small, neither the variance nor the
-    correlation can be estimated. With a correlation, the variance is at least that of independent values. Without one,
-    as for graded values, the modelled ratio is 1.
+    The result is the weighted mean of two ratios. The first ratio is computed from `variance`. The second ratio is
+    modelled, and is proportional to 1 + (m - 1) r (Kish 1965). Here m is the size of a value's group, averaged over the
+    values, and r is the correlation. The weights depend on the number of misses (or hits): if this number is small,
+    neither the variance nor the correlation can be estimated. If a correlation is given, `variance` is raised to the
+    variance of independent values if necessary. If no correlation is given, as for graded values, the modelled ratio
+    is 1.
     """
     num_groups, num_values, product = len(sizes_g), int(sizes_g.sum()), value * (1 - value)
-    # The variance of few groups is uncertain, so it is enlarged as by Student's t.
+    # With few groups the variance is uncertain. It is enlarged by the squared ratio of a Student's t quantile to the
+    # normal quantile.
     variance *= (special.stdtrit(num_groups - 1, 1 - TAIL) / NORMAL_QUANTILE) ** 2
     if correlation is not None:
         variance = max(variance, product / num_values)
@@ -77,7 +80,8 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
         correlation = (certainty * correlation + PRIOR_WEIGHT * PRIOR_CORRELATION) / (certainty + PRIOR_WEIGHT)
         mean_group_of_value = float((sizes_g**2).sum()) / num_values  # averaged over the values
         weight, modelled = MODEL_WEIGHT, (1 + (mean_group_of_value - 1) * correlation) * num_groups / num_values
-        # With few misses the variance is uncertain: this enlarges it and lowers its weight.
+        # With few misses the resampled variance is uncertain. Reducing `misses` increases this variance and reduces
+        # the weight of this variance.
         misses *= misses / (misses + 1)
     return float((num_groups * product + weight * modelled) / (misses + weight))
 
@@ -85,12 +89,12 @@ def design_ratio(value: float, variance: float, sizes_g: Ints, correlation: floa
 def share_interval(
     value: float, variance: float, sizes_g: Ints, correlation: float | None = None
 ) -> tuple[float, float]:
-    """Compute the 95 % interval of a share; it has a width even if every value is a hit, or every value a miss.
+    """Compute the 95 % interval of a share; its width is above 0 even if all values are hits or all values are misses.
 
     The interval is the exact one of Clopper & Pearson 1934 for `num_groups / design_ratio` trials. The usual number of
     trials is p (1 - p) / variance, times a factor of Student's t (Korn & Graubard 1998, Survey Methodology 24, p. 193;
-    Parker et al. 2017, Vital and Health Statistics 2(175)). It is not used here: it is undefined if all values are
-    equal, and it gives too narrow an interval if few values differ.
+    Parker et al. 2017, Vital and Health Statistics 2(175)). This number is not used here: it is undefined if all values
+    are equal, and it gives too narrow an interval if few values differ.
     """
     num_trials = len(sizes_g) / design_ratio(value, variance, sizes_g, correlation)
     num_hits = num_trials * value
@@ -100,12 +104,13 @@ def share_interval(
 
 
 def difference_interval(value: float, variance: float, num_groups: int, ratio: float) -> tuple[float, float]:
-    """Compute the 95 % interval of the difference of two scorers' shares; it has a width even if they never differ.
+    """Compute the 95 % interval of the difference of two scorers' shares; its width is above 0 even if no hits differ.
 
     This is the adjusted Wald interval of Agresti & Min 2005 (Statistics in Medicine 24, p. 729). Half a group is added
-    to each of the four outcomes: both scorers hit, neither, only the first, only the second. All values of an added
-    group have the same outcome, but in a real group the two scorers differ on few values. The variance that the added
-    groups contribute is therefore multiplied by `ratio`. The interval is extended to contain `value` if necessary.
+    to each of the four outcomes: both scorers hit, neither scorer hits, only the first hits, only the second hits.
+    All values of an added group have the same outcome, but in a real group the two scorers differ on few values. The
+    variance that the added groups contribute is therefore multiplied by `ratio`. The interval is extended to contain
+    `value` if necessary.
     """
     padded_groups = num_groups + 4 * PSEUDO_DIFFERENCES
     centre = value * num_groups / padded_groups
@@ -117,9 +122,9 @@ def difference_interval(value: float, variance: float, num_groups: int, ratio: f
 def percentile_interval(draws_b: Floats, num_groups: int) -> tuple[float, float]:
     """Compute the 95 % interval of a metric that is not a share, by expanded percentiles of its resampled values.
 
-    Plain percentiles are too narrow if the number n of groups is small. The quantile of Student's t therefore replaces
-    that of the normal distribution, and the variance is multiplied by n / (n - 1) (Hesterberg 2015, arXiv 1411.5279,
-    section 5.3).
+    Plain percentiles are too narrow if the number n of groups is small. A quantile of Student's t distribution
+    therefore replaces the normal quantile, and the variance is multiplied by n / (n - 1) (Hesterberg 2015,
+    arXiv 1411.5279, section 5.3).
     """
     num_sigmas = math.sqrt(num_groups / (num_groups - 1)) * special.stdtrit(num_groups - 1, 1 - TAIL)
     tail = special.ndtr(-num_sigmas)

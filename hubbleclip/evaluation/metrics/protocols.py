@@ -6,7 +6,7 @@
   and their captions. A tile's only right answer is its own caption; another copy of the caption is a wrong answer. The
   cutoffs are 1, 5, 10 and 20 of 100 items.
 - `paperclip_equation` follows section 4.1 of the same paper. The captions of all |V| images are ranked for each image,
-  and a caption counts once for every image that has it. A rank of at most floor(k |V| / 100) is a hit.
+  and a caption that belongs to n images is ranked n times. A rank of at most floor(k |V| / 100) is a hit.
 
 The code and the equation of the paper differ in three ways. At 10 %, the code accepts the first 10 items of a batch
 of 100, and the equation accepts the first tenth of all items. The code measures text to image, and the equation
@@ -93,7 +93,7 @@ class Estimate:
 
     The resampled values give the interval of the metric, and the intervals of paired differences between scorers.
     `sizes_g` is the number of queries of each group; groups without queries are omitted. `correlation` is the
-    correlation of the hits within a group; None if the queries have other values than hits (1) and misses (0).
+    correlation of the hits within a group; None unless every query is a hit (1) or a miss (0).
     """
 
     protocol: str
@@ -121,18 +121,18 @@ class Estimate:
         low, high = percentile_interval(self.draws_b, self.num_groups)
         if self.name.endswith("median_rank"):
             low, high = math.floor(low), math.ceil(high)  # the true median is a whole rank
-        # The interval is extended to the value if necessary: all resamples of a median may lie on one side of it.
+        # The interval is extended to contain the value: all resampled medians may be above or below the value.
         return min(low, self.value), max(high, self.value)
 
     def row(self) -> dict[str, Any]:
-        """List scorer, name, value and interval, rounded to six decimal places; a single group gives no interval."""
+        """List scorer, name, value and interval, rounded to six decimals; the interval is None for a single group."""
         low, high = [round(end, 6) for end in self.interval()] if self.num_groups > 1 else (None, None)
         return {"model": self.scorer, "name": self.name, "value": round(self.value, 6), "low": low, "high": high}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Difference(Estimate):
-    """An accuracy or other share of one scorer minus that of another; `ratio` is the larger of their design ratios."""
+    """Difference between the shares of two scorers, such as accuracies; `ratio` is the larger of the design ratios."""
 
     ratio: float
 
@@ -143,7 +143,7 @@ class Difference(Estimate):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chance(Estimate):
-    """Estimate of a metric if the items are in random order; `draws_b` has its values for simulated orders."""
+    """Estimate of a metric if the items are in random order; `draws_b` has the metric's values for simulated orders."""
 
     def interval(self) -> tuple[float, float]:
         """Compute the range that contains the metric for 95 % of the simulated orders."""
@@ -155,10 +155,10 @@ class Chance(Estimate):
 class Values:
     """Values of metrics, one per query, for one direction of retrieval (image to text or text to image).
 
-    `means` has the metrics whose mean over the queries is estimated, and `medians` has those whose median is estimated.
+    The mean over the queries is estimated for the metrics in `means`, and the median for the metrics in `medians`.
     Both map the name of a metric to its values (q,). `group_q` is the proposal group of each query. `draws` maps the
-    name of a metric to its values (b,) on resamples of both queries and items; it has all medians. Metrics that are not
-    in `draws` are resampled by query only.
+    name of a metric to its values (b,) on resamples of both queries and items. Every metric in `medians` must be in
+    `draws`. A metric in `means` that is not in `draws` is resampled by query only.
     """
 
     means: Mapping[str, Floats]
@@ -183,7 +183,7 @@ def values_of(direction: str, scores_qi: Floats, positive_qi: Bools, group_q: In
 
 def bootstrap_estimates(protocol: str, scorer: str, values: Values, weights_bg: Ints) -> list[Estimate]:
     """Compute each metric of one direction over all queries, and over the queries of each bootstrap resample."""
-    # only groups with queries get a number here; the others add no information
+    # Groups without queries are omitted, because they add no information.
     _, group_q, sizes_g = np.unique(values.group_q, return_inverse=True, return_counts=True)
     means_bm = resampled_means(np.stack(list(values.means.values()), axis=1), values.group_q, weights_bg)
     draws = {**dict(zip(values.means, means_bm.T, strict=True)), **values.draws}
@@ -211,11 +211,11 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
     `t2i_found_at_10pct` is the share of a caption's own tiles that are among the top 10 % of tiles.
     `t2i_diversity_at_10` is the number of distinct proposal groups among the ten nearest tiles, divided by ten.
 
-    `i2t_accuracy_at_10pct_by_proposal` is the mean over proposals of the accuracy of their tiles;
-    proposals with the same caption count as one.
+    `i2t_accuracy_at_10pct_by_proposal` is averaged over the tiles of each proposal, and then over the proposals.
+    Proposals with the same caption are treated as one proposal.
 
-    The bootstrap resamples queries and candidates together, except for `recall_at_1`, `by_proposal`, `map`, `ndcg`,
-    `found` and `diversity`, for which the candidates are held fixed.
+    The bootstrap resamples queries and candidates together. Only the queries are resampled for `recall_at_1`, and for
+    the metrics whose names contain `by_proposal`, `map`, `ndcg`, `found` or `diversity`.
     """
     caption_t, group_t, group_c = test_set.caption_t, test_set.group_t, test_set.group_c
     positive_ct = np.arange(len(group_c))[:, None] == caption_t  # a caption's positives are its own tiles
@@ -247,8 +247,8 @@ def fair_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[
 def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_SEED) -> list[Estimate]:
     """Estimate the metrics of a random order of the items (scorer `random`) under the protocol `fair`.
 
-    The values are exact expectations, except for the median rank, which is simulated. The resampled values are
-    those of simulated random orders.
+    The values are exact expectations, except for the median rank, which is simulated. In place of bootstrap resamples,
+    `draws_b` has the values of the metric for simulated random orders.
     """
     group_t, num_tiles, num_captions = test_set.group_t, len(test_set.caption_t), len(test_set.group_c)
     num_draws = len(weights_bg)
@@ -279,7 +279,7 @@ def chance_estimates(test_set: TestSet, weights_bg: Ints, seed: int = BOOTSTRAP_
 def chance_metrics(
     direction: str, positives_q: Ints, num_items: int, num_draws: int, seed: int
 ) -> list[tuple[str, float, Floats]]:
-    """Compute the metrics of one direction if the items are in random order.
+    """Compute the metrics of one direction for random orders of the items.
 
     For average precision and nDCG, `NUM_CHANCE` random orders are simulated once for each number of positives. Each
     query draws from the orders that were simulated for its number of positives.
@@ -293,7 +293,7 @@ def chance_metrics(
     }
     pick_bq = np.random.default_rng(seed).integers(NUM_CHANCE, size=rank_bq.shape)
     exact_mq, drawn_mbq = np.empty((2, len(positives_q))), np.empty((2, *pick_bq.shape))
-    tied_1i = np.zeros((1, num_items))  # if all scores are equal, a metric is its expectation by chance
+    tied_1i = np.zeros((1, num_items))  # all items are tied: metrics are means over all orders
     for positives in np.unique(positives_q):
         is_same_q = positives_q == positives
         positive_1i = np.arange(num_items)[None] < positives  # only the number of positives matters
@@ -312,7 +312,7 @@ def chance_metrics(
 
 
 def diagonal_hits(scores_bb: Floats) -> Floats:
-    """Compute hit probabilities for a square batch of scores, in which only the diagonal holds right answers."""
+    """Compute hit probabilities for b queries and b items; item i is the only right answer to query i."""
     ranks = rank_best_positives(scores_bb, np.eye(len(scores_bb), dtype=np.bool_))
     return np.stack([hit_probability(ranks, top_count(k, len(scores_bb))) for k in PAPERCLIP_PERCENTS], axis=1)
 
@@ -321,8 +321,8 @@ def paperclip_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> 
     """Estimate the accuracies by the code of PAPERCLIP, which ranks within batches of 100 tiles and their captions.
 
     The paper is arXiv 2403.08851, and the code is models/eval_utils.py in its repository. The tiles are divided into
-    batches in order of tile id. Equal captions in a batch compete with each other, as in that code. A last batch of
-    fewer than ten tiles is dropped.
+    batches in order of tile id. Equal captions in a batch compete with each other. A last batch of fewer than ten
+    tiles is dropped.
     """
     tiles = np.arange(len(test_set.caption_t))
     batches = [tiles[start : start + PAPERCLIP_BATCH_SIZE] for start in range(0, len(tiles), PAPERCLIP_BATCH_SIZE)]
@@ -346,8 +346,8 @@ def paperclip_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> 
 def equation_estimates(scores: Scores, test_set: TestSet, weights_bg: Ints) -> list[Estimate]:
     """Estimate the accuracies by the equation of PAPERCLIP, which ranks the captions of all tiles for each tile.
 
-    The equation is in section 4.1 of arXiv 2403.08851. A caption counts as one item for each tile that has it. All
-    copies of a caption have the same score, and only one copy is the right answer.
+    The equation is in section 4.1 of arXiv 2403.08851. If several tiles share a caption, each tile adds a copy of the
+    caption to the ranking. All copies have the same score, and only one copy is the right answer.
     """
     caption_t, num_tiles = test_set.caption_t, len(test_set.caption_t)
     tiles_c = np.bincount(caption_t, minlength=len(test_set.group_c))

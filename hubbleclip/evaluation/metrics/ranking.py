@@ -1,7 +1,7 @@
 """Compute metrics of a whole ranking: average precision, nDCG and diversity.
 
-Every order of tied items counts as equally likely, as in the module `retrieval`. The value of a metric is its
-expectation over these orders.
+All orders of tied items are equally likely, as in the module `retrieval`. The value of a metric is its expectation
+over these orders.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def resampled_ranking_metrics(scores_i: Floats, positive_i: Bools, weights_bi: I
 
 
 def resampled_ndcg(scores_i: Floats, gains_i: Floats, weights_bi: Ints) -> Floats:
-    """Compute nDCG at `NUM_TOP` of one query, whose items have gains, on resamples; NaN without gains.
+    """Compute nDCG at `NUM_TOP` of one query on resamples of its items; NaN for a resample with only gains of 0.
 
-    In the best possible order, the items are sorted by gain.
+    `gains_i` is the gain of each item. In the best possible order, the items are sorted by gain.
     """
 
     def discounted(scores_i: Floats) -> Floats:
@@ -82,15 +82,16 @@ def resampled_precision(scores_i: Floats, positive_i: Bools, weights_bi: Ints, n
 def _tied_blocks(scores_i: Floats, gain_i: Bools | Floats, weights_bi: Ints) -> tuple[Ints, Ints, Any, Any]:
     """Find the blocks of tied items that contain a positive, on each resample, best first.
 
-    Returns four arrays (b, k). For each block, they have the number of items before it, the number of items up to its
-    end, the sum of gains before it, and the sum of gains in it. Positives are the items with a gain above 0. If all
-    gains are 0 or 1, the sums are numbers of positives.
+    Returns four arrays (b, k): the number of items before each block, the number of items up to the end of the block,
+    the sum of gains before the block, and the sum of gains in the block. Positives are the items with a gain above 0.
+    If all gains are 0 or 1, the sums are numbers of positives.
     """
     order_i = np.argsort(-scores_i, kind="stable")
     sorted_i, is_positive_i = scores_i[order_i], gain_i[order_i] > 0
     block_i = np.cumsum(np.r_[False, sorted_i[1:] != sorted_i[:-1]])  # a block begins where the sorted score changes
     # Only blocks of tied items that contain a positive (axis k) contribute to a metric. The copies of items are counted
-    # in these blocks and in the segments between them (axis s), because counting in every block would be slower.
+    # in segments (axis s): a segment is one such block, or all items between two such blocks. Counting in every block
+    # would be slower.
     blocks_k, first_k = np.unique(block_i[is_positive_i], return_index=True)
     starts_k, ends_k = (np.searchsorted(block_i, blocks_k, side) for side in ("left", "right"))
     starts_s = np.unique(np.r_[0, starts_k, ends_k[ends_k < len(block_i)]])
@@ -109,11 +110,12 @@ def diversity(scores_qi: Floats, group_i: Ints, num_top: int = NUM_TOP) -> Float
     threshold_q = -np.partition(-scores_qi, num_top - 1, axis=1)[:, num_top - 1]
     distinct_q = np.empty(len(scores_qi))
     for row, (scores_i, threshold) in enumerate(zip(scores_qi, threshold_q, strict=True)):
-        above_i = scores_i > threshold  # these items are among the first in every order of the tied items
+        above_i = scores_i > threshold  # items that are among the first `num_top` in every order of ties
         certain = np.unique(group_i[above_i])
         tied_i = scores_i == threshold
         tied_groups, count_g = np.unique(group_i[tied_i], return_counts=True)
-        # A group that occurs only in the tie at the cutoff counts with the probability that one of its items is drawn.
+        # Some groups have tied items but no certain item. Each such group counts with the probability that at least
+        # one of its tied items is among the first `num_top` items.
         new_g = count_g[~np.isin(tied_groups, certain)]
         tie = TiedRanks(
             above_q=np.full(len(new_g), above_i.sum()),

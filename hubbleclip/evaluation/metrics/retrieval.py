@@ -1,8 +1,9 @@
 """Compute retrieval metrics from the rank of each query's best positive among all items.
 
-A positive is an item that is a right answer to the query; each query has at least one, and the best one has the highest
-score. Items with equal scores count as if they were in random order: metrics are expectations over all orders of tied
-items. A scorer that gives every item the same score therefore gets exactly the metrics of chance.
+A positive is an item that is a right answer to the query. Each query has at least one positive. The best positive is
+the positive with the highest score. Items with equal scores count as if they were in random order: metrics are
+expectations over all orders of tied items. A scorer that gives every item the same score therefore gets exactly the
+metrics of chance.
 
 The suffix of an array's name gives its axes: q for queries, i for items, t for tiles, c for captions, g for groups,
 b for resamples, and d for feature dimensions.
@@ -40,8 +41,8 @@ class TiedRanks:
     """The rank of each query's best positive among `num_items` items, described by three counts of shape (q,).
 
     `above_q` is the number of items that score higher than the best positive. `tied_q` is the number of items that have
-    the same score as the best positive, itself included. `positives_q` is the number of positives among the tied
-    items. On resamples, the counts have shape (q, b) and `num_items` has shape (b,).
+    the same score as the best positive, including the best positive. `positives_q` is the number of positives among the
+    tied items. On resamples, the counts have shape (q, b) and `num_items` has shape (b,).
     """
 
     above_q: Counts
@@ -59,7 +60,7 @@ def cosine_scores(feat_qd: Floats, feat_id: Floats) -> Floats:
 def top_count(percent: int, num_items: Number) -> Number:
     """Compute the number of items in the top `percent` %.
 
-    The number is rounded down, because rounding up would make the metric too high. It is at least one.
+    The number is rounded down, because rounding up would make the metric too high. The result is at least 1.
     """
     count: Number = np.maximum(1, percent * num_items // 100)
     return count
@@ -76,7 +77,7 @@ def best_positive_scores(scores_qi: Floats, positive_qi: Bools) -> Floats:
     best_q: Floats = np.where(positive_qi, scores_qi, -np.inf).max(axis=1)
     is_bad_q = ~np.isfinite(best_q) | np.isnan(scores_qi).any(axis=1)
     if is_bad_q.any():
-        raise EvaluationError(f"the scores of query {np.argmax(is_bad_q)} are not finite: its features are not numbers")
+        raise EvaluationError(f"the scores of query {np.argmax(is_bad_q)} are not finite: check its features")
     return best_q
 
 
@@ -104,7 +105,8 @@ def hit_probability(ranks: TiedRanks, num_top: int | Ints) -> Floats:
     """
     drawn_q = np.clip(num_top - ranks.above_q, 0, ranks.tied_q)  # tied items that are among the first num_top
     negatives_q = ranks.tied_q - ranks.positives_q
-    # If no item is drawn, the query misses. If more are drawn than there are negatives, one is certainly a positive.
+    # If no tied item is drawn, the query misses. If more tied items are drawn than there are negatives, at least one
+    # drawn item is a positive.
     is_open_q = (drawn_q > 0) & (drawn_q <= negatives_q)
     drawn, negatives, tied = (
         counts_q[is_open_q].astype(np.float64) for counts_q in (drawn_q, negatives_q, ranks.tied_q)
@@ -133,7 +135,8 @@ def expected_recall(scores_qi: Floats, positive_qi: Bools, num_top: int) -> Floa
         ascending_i = np.sort(scores_i)
         below_p = np.searchsorted(ascending_i, scores_i[positive_i], side="left")
         upto_p = np.searchsorted(ascending_i, scores_i[positive_i], side="right")
-        # The probability that a positive is among the first items is the number of places that remain for its tie,
-        # divided by the number of items in the tie.
+        # The items with higher scores come first. The tied items, including the positive, are in random order in the
+        # next places. The probability that the positive is among the first `num_top` items is the number of these
+        # places that are among the first `num_top`, divided by the number of tied items.
         share_q[row] = np.clip((num_top - (len(scores_i) - upto_p)) / (upto_p - below_p), 0.0, 1.0).mean()
     return share_q

@@ -59,7 +59,7 @@ def class_terms(sample: Sample) -> list[str]:
 
 def category_terms(sample: Sample) -> list[str]:
     """List the science category of a tile's proposal, in one common spelling."""
-    # Observing cycles write the same category as "Galaxies & Clusters" or "GALAXIES AND CLUSTERS".
+    # The spelling depends on the observing cycle: "Galaxies & Clusters" or "GALAXIES AND CLUSTERS".
     return [sample.category.lower().replace("&", "and")] if sample.category else []
 
 
@@ -85,14 +85,14 @@ def make_labels(samples: Sequence[Sample], group_t: Ints) -> dict[str, Labels]:
     """Collect the labels of each zero-shot task that has enough labels to be measured.
 
     A task needs at least two phrases, and each phrase must be a label of some tiles but not of all tiles. The labelled
-    tiles must be in at least two proposal groups, because one group gives no interval.
+    tiles must be in at least two proposal groups, because an interval needs two groups.
     """
     labels = {}
     for task, (terms_of, prompts) in TASKS.items():
         terms, has_term_kt = term_matrix(samples, terms_of)
         is_kept_k = np.asarray(~has_term_kt.all(axis=1))
         phrases, is_positive_kt = tuple(compress(terms, is_kept_k)), has_term_kt[is_kept_k]
-        groups = np.unique(group_t[is_positive_kt.any(axis=0)])  # tiles whose only phrase was dropped do not count
+        groups = np.unique(group_t[is_positive_kt.any(axis=0)])  # groups of the tiles that have a kept phrase
         if len(phrases) > 1 and len(groups) > 1:
             labels[task] = Labels(phrases=phrases, prompts=prompts, is_positive_kt=is_positive_kt)
     return labels
@@ -141,10 +141,10 @@ def classification_estimates(
 
 
 def recentred(protocol: str, scorer: str, name: str, value: float, *, draws_b: Floats, sizes_g: Ints) -> Estimate:
-    """Make an estimate of a share. Its values on resamples are shifted, so that their mean is `value`.
+    """Make an estimate of a share. The values on resamples are shifted, so that their mean is `value`.
 
-    The shifted values are clipped to [0, 1]. A resample without a positive, which has the value NaN, first gets the
-    mean of the others.
+    The shifted values are clipped to [0, 1]. A resample without a positive has the value NaN, which is first replaced
+    by the mean of the other resamples.
     """
     # A resample contains copies of tiles, and all copies of a tile have the same score and label. This biases all
     # resamples in the same direction, and the shift removes the bias.

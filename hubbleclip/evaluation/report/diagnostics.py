@@ -23,7 +23,7 @@ NUM_SQUARES = 8
 MAX_POINTS = 600
 """Maximum number of tiles on the map of the feature space."""
 NUM_COLOURS = 9
-"""Number of categories that have their own colour; the page's style sheet has one more colour for all others."""
+"""Number of categories that have their own colour; all other categories share one colour."""
 PLOT_SIZE_PX = (900, 520)
 """Largest width and height of the map of the feature space, in pixels."""
 MARGIN_PX = 12
@@ -57,7 +57,7 @@ def own_ranks(test_set: TestSet, scores_tc: Floats) -> Floats:
 
 
 def worst_ranked_tiles(test_set: TestSet, scores_tc: Floats, count: int) -> list[tuple[int, int, float]]:
-    """Find the tiles whose own caption ranks worst, one per proposal group: tile, top-ranked caption, own rank."""
+    """Find the tiles whose own captions rank worst, one per group: (tile, top-ranked caption, rank of own caption)."""
     rank_t = own_ranks(test_set, scores_tc)
     worst: dict[int, int] = {}
     for tile in np.argsort(-rank_t, kind="stable"):

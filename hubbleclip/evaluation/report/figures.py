@@ -16,7 +16,7 @@ from hubbleclip.core.records import Metric
 from hubbleclip.evaluation.metrics.retrieval import PERCENTS, Floats
 from hubbleclip.evaluation.names import SCORERS
 
-# Colour, line style and marker of each scorer. Oracle and chance have no marker, because they are bounds.
+# Colour, line style and marker of each scorer. The class oracle and chance are references, and have no marker.
 STYLES: dict[str, tuple[str, str, str]] = {
     "oracle": ("#8a8d93", "--", ""),
     "fine_tuned": ("#0b5cad", "-", "o"),
@@ -50,7 +50,7 @@ RC: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
-# The value None removes the date and the version of matplotlib, which would make the bytes differ.
+# By default, matplotlib writes the date and its own version. They are omitted, so that the bytes are reproducible.
 METADATA = {"Date": None, "Creator": None}
 
 
@@ -65,7 +65,7 @@ def svg_bytes(figure: Figure) -> bytes:
 
 
 def curve(metrics: Sequence[Metric], model: str, direction: str) -> list[Metric]:
-    """Select the points of a scorer's retrieval curve under the protocol `fair`."""
+    """Select the points of a scorer's retrieval curve under the protocol `fair` (see `metrics.protocols`)."""
     names = [f"{direction}_accuracy_at_{percent}pct" for percent in PERCENTS]
     by_name = {metric.name: metric for metric in metrics if metric.protocol == "fair" and metric.model == model}
     return [by_name[name] for name in names if name in by_name]
@@ -99,9 +99,7 @@ def retrieval_figure(metrics: Sequence[Metric]) -> Figure:
 
 
 def similarity_figure(pairs: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """Plot histograms of the cosine similarities of true and mismatched pairs, with one panel per model
-    and equal axes.
-    """
+    """Plot histograms of cosine similarities of true and mismatched pairs: one panel per model, with shared axes."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, len(pairs), sharex=True, sharey=True))

@@ -17,15 +17,15 @@ from hubbleclip.evaluation.names import SCORERS
 TEXT = Path(__file__).with_name("model_card.md")  # a template for `str.format`
 COLUMNS = {
     "i2t_accuracy_at_10pct": "image to text, top 10 %",
-    "i2t_accuracy_at_10pct_by_proposal": "the same, mean over proposals",
+    "i2t_accuracy_at_10pct_by_proposal": "top 10 %, proposal mean",
     "t2i_accuracy_at_10pct": "text to image, top 10 %",
     "i2t_recall_at_1": "image to text, R@1",
     "i2t_median_rank": "median rank",
 }
 NOT_EVALUATED = "This run was not evaluated: run `hubbleclip evaluate`, then export it again.\n"
 FORGOTTEN = {PHOTOGRAPHS: "photographs of things on Earth", DIGITS: "handwritten digits of 8 x 8 pixels"}
-"""For each metric of forgetting, the words by which the model card describes its test images."""
-NO_OPEN_CLIP = "open_clip refuses this folder, because it cannot compute the long context of the text tower."
+"""How the model card describes the test images of each metric that measures forgetting."""
+NO_OPEN_CLIP = "open_clip cannot load this folder, because it does not support the text tower's long context."
 OTHERS = {
     "open_clip": """```python
 import sys
@@ -43,8 +43,9 @@ with torch.no_grad():
     text = model.encode_text(tokenizer(["a spiral galaxy"]), normalize=True)
 similarity = image @ text.T
 ```""",
-    "transformers": """With transformers 4.57 or 5, where `use_fast=False, resample=4` averages over areas. The default
-processor, which `pipeline` uses, is bicubic: image features of tiles of 512 px had a cosine down to 0.917 with these:
+    "transformers": """With transformers 4.57 or 5. The options `use_fast=False, resample=4` resize with a box filter.
+The default processor, which `pipeline` uses, is bicubic: on 512 px tiles, the cosine between its features
+and the features of the code below fell to 0.917:
 
 ```python
 import torch
@@ -81,12 +82,12 @@ pixels = preprocess(Image.open("tile.png"))[None]
 similarity = image_features @ text_features.T
 ```""",
 }
-"""What the card says about each exported format."""
+"""Markdown instructions on how to use the model, for each exported format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a model card says about a model: the run, and facts that the run does not contain.
+    """Input of `model_card`: the record of the run, and facts that are not in this record.
 
     `report` is the content of a report's `metrics.json`, and `description` is the content of the training dataset's
     `dataset.json`; each is None if the file does not exist. `formats` are keys of `OTHERS`.
@@ -153,8 +154,8 @@ def results(report: Mapping[str, Any]) -> str:
     said = (
         f"Forgetting, by zero-shot accuracy on images of other domains: {'. '.join(forgotten)}."
         if forgotten
-        else "Forgetting was not measured: a model that was trained from scratch has nothing to forget, and others need"
-        " the extra `hubbleclip[forgetting]`."
+        else "Forgetting was not measured: a model that was trained from scratch has nothing to forget; other models"
+        " need the extra `hubbleclip[forgetting]`."
     )
     return (
         f"On the test split of dataset `{report['dataset_digest']}`: {report['num_tiles']:,} tiles and"

@@ -44,13 +44,13 @@ from hubbleclip.evaluation.test_set import TestSet, pair_similarities
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 192
 POINT_THUMBNAIL_PX = 72
-"""Side, in pixels, of the thumbnail that appears when the pointer is on a point of the map of the feature space."""
+"""Side in pixels of a tile's thumbnail on the feature-space map, shown while the pointer is over the tile's point."""
 NUM_PHRASES = 5
-"""Number of nearest phrases that are shown for each example tile, model and list of the vocabulary."""
+"""Number of nearest phrases that are shown per example tile, model and list of phrases (such as `object_classes`)."""
 NUM_TILES = 4
-"""Number of nearest fields that are shown for each query and model."""
+"""Number of nearest fields of sky that are shown per query and per model."""
 NUM_FAILURES = 4
-"""Number of worst-ranked tiles that are shown."""
+"""Number of tiles that are shown because their own captions rank worst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +106,7 @@ def render(info: DatasetInfo, results: Results) -> str:
 
 
 def pictures_of(info: DatasetInfo, results: Results) -> dict[str, Any]:
-    """Make the template variables that show tiles; each tile is read once."""
+    """Make the template variables that contain pictures; a tile is read at most once for each thumbnail size."""
     test_set, features = results.test_set, results.features
     examples = list(results.occlusions)
     answers = {name: nearest_fields(results, name) for name in results.shown}
@@ -151,7 +151,7 @@ def svg_uri(figure: Any) -> str:
 
 
 def scores_of(features: ModelFeatures) -> Floats:
-    """Compute the similarities of the test tiles and the captions by one model."""
+    """Compute the cosine similarity of each test tile and each caption, (t, c), from a model's features."""
     return cosine_scores(features.tiles_td, features.captions_cd)
 
 
@@ -167,7 +167,7 @@ def failure_card(
     test_set: TestSet, tile: int, first: int, rank: float, pictures: Mapping[str, Thumbnail]
 ) -> dict[str, Any]:
     """Make the template variables of a tile whose own caption ranks badly."""
-    # Several proposals may share a caption; the title of the last tile with the caption is used.
+    # Proposals may share a caption. The dict then keeps the title of the last tile that has this caption.
     titles = {int(own): sample.title for sample, own in zip(test_set.samples, test_set.caption_t, strict=True)}
     return {
         **tile_card(test_set.samples[tile], pictures),
@@ -205,7 +205,7 @@ def example_card(
 def query_rows(
     results: Results, answers: Mapping[str, list[list[Field]]], pictures: Mapping[str, Thumbnail]
 ) -> list[dict[str, Any]]:
-    """Make the template variables of each example query, with the nearest fields by each model."""
+    """Make the template variables of each example query, with the nearest fields according to each model."""
     samples = results.test_set.samples
     return [
         {

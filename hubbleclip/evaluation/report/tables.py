@@ -1,4 +1,4 @@
-"""Format the metrics of a report: headline, tables of scorers, paired differences, and how two runs differ."""
+"""Format the metrics of a report: headline, tables of scorers, paired differences, and differences between runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTS = {
     "best_step": "step",
     "samples_seen": "training samples seen",
 }
-"""Facts of a run that are compared, and their names."""
+"""Facts that are compared between two runs: the key of each fact, and the name that the page shows."""
 
 
 def value_text(metric: Metric) -> str:
@@ -59,7 +59,7 @@ def table(metrics: Sequence[Metric], protocol: str, rows: Sequence[tuple[str, st
 
 
 def control_text(metrics: Sequence[Metric]) -> str:
-    """Say whether the control is shown to differ from chance, and what that means; empty without a control."""
+    """Describe how the control (trained on shuffled pairs) compares with chance; "" without a control."""
     by_scorer = {metric.model: metric for metric in metrics if metric.protocol == "fair" and metric.name == HEADLINE}
     control, chance = by_scorer.get("shuffled"), by_scorer["random"]
     if control is None or control.low is None or control.high is None:
@@ -67,18 +67,18 @@ def control_text(metrics: Sequence[Metric]) -> str:
     state = "above" if control.low > chance.value else "below" if control.high < chance.value else "not shown to differ"
     return (
         f"The control reaches {value_text(control)} ({interval_text(control)}) from image to text, where chance is "
-        f"{value_text(chance)}: {state}. It is one training on one shuffle, which by luck pairs some tiles with texts "
-        "of their own class, so it may be above or below chance by more than its interval, which holds the training "
-        "fixed. A leak would lift it towards this model; the verdicts compare the two, pair by pair."
+        f"{value_text(chance)}: {state}. It was trained once, on one shuffle. By luck, some tiles get texts of their "
+        "own class, so the control may differ from chance by more than its interval, which ignores variation between "
+        "trainings. A leak would raise the control towards this model; the verdicts compare the two."
     )
 
 
 def equal_rows(num_items: int) -> str:
-    """Say which recall has the same cutoff as the accuracy at the top 10 %, and so equals it; "" if there is none."""
+    """State which recall has the same cutoff as the accuracy at the top 10 %; "" if no recall has this cutoff."""
     num_top = top_count(HEADLINE_PERCENT, num_items)
     if num_top not in RECALLS:
         return ""
-    return f"The top 10 % of {num_items} candidates are {num_top}: this accuracy is the recall at {num_top} once more."
+    return f"The top 10 % of {num_items} candidates are {num_top}: this accuracy equals the recall at {num_top}."
 
 
 def verdicts(metrics: Sequence[Metric]) -> list[dict[str, str]]:
@@ -114,7 +114,7 @@ def chance_text(num_tiles: int, num_captions: int) -> str:
 
 
 def run_differences(this: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, str]]:
-    """List the facts and settings that differ between two runs, as texts; "" for a run that lacks the value."""
+    """List the facts and settings that differ between two runs. Values are texts; a missing value is ""."""
     rows = [(name, this.get(key), other.get(key)) for key, name in FACTS.items()]
     mine, theirs = _settings(this["training"]), _settings(other["training"])
     rows += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]

@@ -1,4 +1,4 @@
-"""Parts of the report about one tile or one field of sky: picture, scale bar, position, links, right or wrong."""
+"""Cards of the report. A card shows a tile or a field of sky, its scale and position, links, and a right/wrong mark."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hubbleclip.fits.positions import compass_of_corners, sexagesimal
 from hubbleclip.missions.links import Link, archive_links
 
 SEARCH_PAGE = "http://127.0.0.1:8765/tiles/{}"
-"""Page of a tile while `hubbleclip serve` runs with its default port on the machine of the reader."""
+"""URL of a tile's page. It works if `hubbleclip serve` runs on the reader's own machine at the default port."""
 
 
 class Thumbnail(NamedTuple):
@@ -91,15 +91,15 @@ QUERY_CLASSES = {
     "a comet with its coma and tail": r"comet",
     "a deep field of faint distant galaxies": r"deep field|blank (sky|field)|high[- ]redshift",
 }
-"""For each example query of the vocabulary, the pattern of the target classes that are right answers."""
+"""Regular expressions that match the target classes of correct answers, by example query of the vocabulary."""
 SAME_FIELD_SHARE = 0.5
 """Largest distance between the centres of two tiles of one field, as a share of a tile's side."""
 MAX_RANKED = 200
-"""Number of tiles nearest to a query that are grouped by field of sky."""
+"""For each query, the number of nearest tiles that are grouped by field of sky."""
 
 
 Field = list[int]
-"""Indices of the tiles that show one field of sky, nearest to the query first."""
+"""Indices of the tiles that show one field of sky, in descending order of their similarity to the query."""
 
 
 def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) -> list[Field]:
@@ -115,7 +115,7 @@ def fold_fields(samples: Sequence[Sample], ranked: Iterable[int], count: int) ->
 
 
 def is_same_field(one: Sample, other: Sample) -> bool:
-    """Test whether two tiles show one field: the same target of one proposal, or nearly the same piece of sky."""
+    """Test whether two tiles have the same proposal and target, or nearly the same position on the sky."""
     if one.target_name and (one.proposal_id, one.target_name) == (other.proposal_id, other.target_name):
         return True
     if one.is_moving or other.is_moving or len(one.corners_deg) != 8 or len(other.corners_deg) != 8:
@@ -125,12 +125,12 @@ def is_same_field(one: Sample, other: Sample) -> bool:
 
 
 def _corners(sample: Sample) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return the corners (4, 3) of a tile as vectors of length 1."""
+    """Convert the four corners of a tile to unit vectors (4, 3) in the equatorial frame."""
     return unit_vectors(*np.reshape(sample.corners_deg, (4, 2)).T)
 
 
 def mark_of(query: str, sample: Sample) -> str:
-    """Return "right" or "wrong": whether a tile has the class of object that a query seeks; "" if unknown."""
+    """Return "right" if a tile's target class matches a query, else "wrong"; "" if the class or query is unknown."""
     pattern = QUERY_CLASSES.get(query)
     if not (pattern and sample.target_class):
         return ""
@@ -140,7 +140,7 @@ def mark_of(query: str, sample: Sample) -> str:
 def field_card(
     query: str, field: Field, samples: Sequence[Sample], pictures: Mapping[str, Thumbnail]
 ) -> dict[str, Any]:
-    """Make the template variables of a field that answers an example query."""
+    """Make the template variables of a field of sky that was found for an example query."""
     best, *others = (samples[tile] for tile in field)
     filters = sorted({sample.filter or "" for sample in others} - {best.filter or "", ""})
     also = f" ({', '.join(filters)})" if filters else ""

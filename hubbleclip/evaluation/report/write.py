@@ -1,4 +1,4 @@
-"""Evaluate a run on a dataset, then render the report and put it in its folder in one atomic step."""
+"""Evaluate a run on a dataset, render the report, and write the report's folder in one atomic step."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def evaluate(
 ) -> list[Metric]:
     """Evaluate a run and its baselines on the test split, and write a report.
 
-    `others` has the folders of the control (`shuffled`) and of a run that is compared (`other`), if there are any. The
-    report consists of `index.html` and `metrics.json`. The bytes of these files depend only on the dataset, the runs,
-    the settings and the code. The page shows the other run, or else the base model, beside the evaluated run. Raises
-    TrainingError if a folder is not a finished run.
+    `others` has up to two keys. `shuffled` gives the folder of a control run, which was trained on shuffled pairs.
+    `other` gives the folder of a second run for comparison. The report consists of `index.html` and `metrics.json`. The
+    bytes of these files depend only on the dataset, the runs, the settings and the code. The page shows the evaluated
+    run beside the run `other`, or beside the base model if there is no run `other`. Raises TrainingError if a folder is
+    not a finished run.
     """
     info = read_dataset(dataset_dir)
     run = read_run(run_dir).run
@@ -103,7 +104,7 @@ def evaluate(
 
 
 def occlusions(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, features: ModelFeatures) -> dict[int, Floats]:
-    """Compute the occlusion maps of the example tiles, each for the tile's own caption."""
+    """Compute the occlusion map of each example tile, from the similarity of the tile and its own caption."""
     tiles = open_split(info, "test")
     return {
         tile: occlusion_map(loaded, tiles, tile, features.captions_cd[test_set.caption_t[tile]])
@@ -114,7 +115,7 @@ def occlusions(loaded: LoadedModel, info: DatasetInfo, test_set: TestSet, featur
 def report_facts(
     info: DatasetInfo, run: Run, test_set: TestSet, settings: EvaluationSettings, code_version: str
 ) -> dict[str, Any]:
-    """Collect facts about the data, the run, the settings and the code, which a reader needs to judge the metrics."""
+    """Collect what a reader needs to judge the metrics: facts about the data, the run, the settings and the code."""
     return {
         **run_facts(run),
         "dataset_digest": info.digest,
@@ -129,7 +130,7 @@ def report_facts(
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """Collect the facts about a run."""
+    """Collect facts about a run: id, model, initial weights, loss, best step, samples seen, dataset and settings."""
     names = ("run_id", "model", "pretrained", "loss", "best_step", "samples_seen")
     facts = {name: getattr(run, name) for name in names}
     return facts | {"trained_on_digest": run.dataset_digest, "training": json.loads(run.settings)}

@@ -1,6 +1,6 @@
-"""Turn the failure of one item into a Rejection, so that the run continues with the other items.
+"""Convert the failure of an item into a Rejection record, so that the run continues with the other items.
 
-Later runs retry some of the failed items.
+Depending on the reason, the failure is final, or a later run tries the item again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from hubbleclip.pipeline.engine.stage import Stage, log, open_stage
 
 Result = TypeVar("Result")
 Batch = dict[str, list[Any]]
-"""Rows of each table, by table name; the key `failure` holds Rejections of items that a later run retries."""
+"""Rows of each table, by table name. The key `failure` holds the Rejection records of items to retry."""
 MACHINE, UNEXPECTED, UNANSWERED = "machine", "unexpected", "unanswered"
-"""Reasons that are never final: the machine failed, this code has a fault, or no answer about the item arrived."""
+"""Reasons that never make a failure final: fault of the machine, fault of this code, no response from a server."""
 OUTSIDE = frozenset({MACHINE, UNEXPECTED, "dataset"})
-"""Reasons that are not caused by the item; `dataset` means that a store cannot be reached."""
+"""Reasons of failures that the item did not cause; `dataset` means that a remote store cannot be reached."""
 RETRIED = (
     *("product/fetch", "product/tiles", "proposal/products", "proposal/proposals"),
     *("visit/colour", "abstract_summary/captions"),
 )
-"""Kinds of items and stages (`entity/stage`) whose rejections the function `retry` can delete."""
+"""Pairs of an item kind and a stage (`entity/stage`); `retry` deletes only the rejections of these pairs."""
 FAILED = """
 SELECT reason, count(*) AS num
 FROM (SELECT reason FROM rejection WHERE list_contains(?, entity || '/' || stage) UNION ALL SELECT error FROM attempt)
@@ -39,7 +39,7 @@ MAX_RUNS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One kind of work of a stage, such as fetching files, and how failures of its items are recorded."""
+    """One kind of work of a stage, such as fetching files, with the rules for recording failures of its items."""
 
     name: str
     """Name in the log and beside the progress bar, such as `cut-products`."""
@@ -57,16 +57,17 @@ class Step:
     connections: int = 0
     """Maximum number of items that all workers together process at a time; 0 means one per worker."""
     is_local: bool = False
-    """Whether threads of this process do the work with every runner, because the work only sends requests."""
+    """Whether threads of this process do the work for every `flows.runner`. True for work that only sends requests."""
     suspects: frozenset[str] = frozenset()
     """Ids of items at which the machine failed in an earlier run, e.g. for lack of memory.
 
-    If the machine fails at one of these items again, the stage continues.
+    If the machine fails at one of these items again, the failure is recorded and the stage continues. If the machine
+    fails at any other item, the stage stops.
     """
 
 
 def archive_step(settings: Settings, name: str, stage: str, entity: str, **further: Any) -> Step:
-    """Describe work whose items are requested from the archive; `further` has other fields of the step."""
+    """Make a Step for items that are requested from the archive; `further` sets other fields of the Step."""
     further["connections"] = settings.fetch.connections
     return Step(name=name, stage=stage, entity=entity, digest=settings.archive.digest(), **further)
 
@@ -113,7 +114,8 @@ def rejection_of(step: Step, entity_id: str, error: Exception) -> Rejection:
 def write_with_retries(stage: Stage, batch: Batch) -> None:
     """Write a batch's rows, and schedule its failed items for later runs.
 
-    Failure number `MAX_RUNS` of an item becomes a rejection, unless its reason is never final.
+    After `MAX_RUNS` failures, an item is rejected, unless the reason of the last failure is in `OUTSIDE` or is
+    `UNANSWERED`.
     """
     failures: list[Rejection] = batch.pop("failure", [])
     with stage.catalog.transaction():

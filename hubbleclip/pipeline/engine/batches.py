@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class ChunkResult(NamedTuple):
-    """Results of a chunk of items, each with the position of its item, and the error that stopped the work, if any."""
+    """Results of a chunk, as pairs (position in the chunk, result), and the error that stopped the work, if any."""
 
     numbered: list[tuple[int, Any]]
     error: HubbleclipError | None
@@ -44,11 +44,11 @@ def map_unordered(
 ) -> Iterator[tuple[Item, Result]]:
     """Call `work` for each item on the workers of a stage, and yield each item and its result in order of completion.
 
-    A thread gets one item at a time; a worker in another process gets `size` items at a time. About `size` items wait
-    for a free worker, which limits the memory and keeps the workers busy. The result of a failed item is the record of
-    the failure.
-    After an error that stops the stage, no further item is started; the items already started are yielded, and then the
-    error is raised.
+    A thread gets one item at a time. A worker in another process gets a chunk of `size` items at a time. To keep the
+    workers busy, about `size` further items are submitted in advance. The result of a failed item is a Batch with the
+    record of the failure.
+    After an error that stops the stage, no further item is started. The results of items already started are yielded,
+    and then the error is raised.
     """
     settings = stage.settings
     runner = RUNNERS["threads"] if step.is_local else runner_of(settings)
@@ -104,7 +104,7 @@ def map_ordered(
 
 
 def work_on(step: Step, work: Callable[[Item], Result], items: Sequence[Item], num: int) -> ChunkResult:
-    """Call `work` for each item of a chunk in a worker process, for at most `num` items at a time."""
+    """Call `work` for each item of a chunk in a worker process, with `num` threads."""
     with ThreadPoolExecutor(num) as pool:
         return outcomes(step, items, {pool.submit(work, item): number for number, item in enumerate(items)})
 
@@ -131,9 +131,9 @@ def outcomes(step: Step, items: Sequence[Item], futures: dict[Future[Any], int])
 def _write_finished(
     stage: Stage, step: Step, write: Callable[[Stage, Batch], None], progress: Progress, finished: Finished
 ) -> None:
-    """Write the rows of finished items, and delete earlier records of failures of the items that succeeded.
+    """Write the rows of finished items, and delete outdated records of failures.
 
-    The list `finished` is empty afterwards.
+    The list `finished` is emptied.
     """
     rows: Batch = {}
     for name, some in chain.from_iterable(found.items() for _, found in finished):
@@ -159,10 +159,10 @@ def run_batches(
     write: Callable[[Stage, Batch], None] = write_with_retries,
     weigh: Callable[[Item], int] | None = None,
 ) -> None:
-    """Call `work` for each item on a worker, and write the rows of each `flows.batch_size` items in one transaction.
+    """Call `work` for each item on a worker, and write the rows in transactions of `flows.batch_size` items.
 
-    If each item is a group, such as several observations, `weigh` returns the size of the group, and the rows of each
-    group are written in one transaction.
+    If an item is itself a group, such as a list of observations, `weigh` returns the size of the group. Then the rows
+    of each group are written in a transaction of their own.
     After an error that stops the stage, the finished items are written before the error is raised.
     """
     if not total:
@@ -173,7 +173,7 @@ def run_batches(
     step = replace(step, suspects=frozenset(row["entity_id"] for row in suspects))
     flush = partial(_write_finished, stage, step, write, progress)
     finished: Finished = []
-    alone: Finished = []  # items at which the machine failed in this run and in an earlier one
+    alone: Finished = []  # items at which the machine failed in an earlier run and again in this run
     stopped: HubbleclipError | None = None
     try:
         for number, (item, rows) in enumerate(map_unordered(stage, step, work, items, 1 if weigh else size), 1):
@@ -184,7 +184,7 @@ def run_batches(
                 flush(finished)
     except HubbleclipError as error:
         stopped = error
-        if isinstance(error, MachineError):  # the machine failed elsewhere too: `alone` is not recorded
+        if isinstance(error, MachineError):  # the machine failed at another item too: items in `alone` are not at fault
             alone = [(None, {"failure": [error.suspect]})] if error.suspect else []
     if finished or alone:
         flush(finished + alone)
@@ -202,7 +202,7 @@ def run_batches(
 def num_counted(rejections: Iterable[Rejection]) -> int:
     """Count the rejections that are compared with `flows.max_rejected_share`.
 
-    Tiles that were rejected for their content do not count, because the limit is a share of the products, and one
-    product can have many rejected tiles. A tile that breaks its data contract counts.
+    A tile that was rejected for its content does not count, because the setting limits the share of rejected products,
+    and one product can have many rejected tiles. A tile that breaks its data contract counts.
     """
     return sum(row.entity != "tile" or row.reason.startswith("contract:") for row in rejections)

@@ -13,7 +13,7 @@ live = logging.getLogger("hubbleclip.live")
 live.propagate = False
 LOG_EVERY_S = 10.0
 WINDOW_S = 60.0
-"""Time over which the rate is measured; an earlier pause, such as a compilation, does not change the rate."""
+"""Length (s) of the time window of the rate. A pause before the window, such as a compilation, has no effect."""
 MIN_POINTS = 3
 
 
@@ -21,7 +21,7 @@ MIN_POINTS = 3
 class Pace:
     """Rate of finished items over the last minute, and the estimated remaining time.
 
-    `points` are pairs of a time, in seconds of the monotonic clock, and the number of items finished by then.
+    `points` are pairs of a time, in seconds of the monotonic clock, and the number of items finished up to this time.
     """
 
     points: deque[tuple[float, int]] = field(default_factory=deque)
@@ -42,7 +42,7 @@ class Pace:
         return (last - first) / max(last_s - first_s, 1e-3)
 
     def left(self, total: int) -> str:
-        """Text of the time until `total` items are finished, such as `40 s left`; empty if unknown."""
+        """Format the estimated time until `total` items are finished, such as `40 s left`; empty if unknown."""
         if not self.points or (self.rate <= 0 and self.points[-1][1] < total):
             return ""
         return f"{duration((total - self.points[-1][1]) / max(self.rate, 1e-9))} left"
@@ -62,7 +62,7 @@ def report_live(name: str, done: int, total: int, text: str) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """Counts of finished items, and of those that were rejected or wait for a later run.
+    """Numbers of finished items, of rejected items, and of failed items that wait for a later run.
 
     `logged` is the time of the last log line, in seconds of the monotonic clock.
     """
@@ -101,5 +101,5 @@ class Progress:
 
     def log(self) -> None:
         """Log the counts, the rate and the estimated remaining time."""
-        # A terminal with a progress bar shows only the last of these log lines.
+        # A terminal with a progress bar shows only the last line, because it hides lines whose `is_step` is true.
         log.info("%s: %s", self.name, self.text, extra={"is_step": self.done < self.total})

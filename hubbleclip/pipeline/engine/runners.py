@@ -24,30 +24,30 @@ log = logging.getLogger("hubbleclip.pipeline")
 Submit = Callable[..., Any]
 """`submit(work, *args)` starts `work(*args)` on a worker and returns a future with `result` and `add_done_callback`.
 
-For a worker outside this process, `work` must be a module-level function or a `partial` of one, because `work` and
-`args` are pickled.
+For a worker outside this process, `work` must be a module-level function or a `partial` of a module-level function,
+because `work` and `args` are pickled.
 """
 DASK_CONFIG = {
     f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": None for library in ("OMP", "MKL", "OPENBLAS")
 }
-"""Keeps Dask from setting these environment variables to 1, which would limit a later training to one thread."""
+"""Keeps Dask from setting OMP_NUM_THREADS etc. to 1, which would limit a later training to one thread."""
 CLUSTERS: dict[str, Any] = {}
-"""Dask clusters that this process has started, by the names of their classes; they end with the process."""
+"""Dask clusters that this process has started, by the dotted name of their class. They end with the process."""
 CLUSTER_ERRORS = {
     "distributed.scheduler": "KilledWorker",
     "distributed.client": "FutureCancelledError",
     "distributed.comm.core": "CommClosedError",
     "ray.exceptions": "RayError",
 }
-"""Errors, by module, with which a cluster reports that it is lost or that the same batch killed several workers."""
+"""Error classes by module. They report that the cluster is lost, or that a batch has killed several workers."""
 
 
 class Runner(NamedTuple):
     """One kind of worker.
 
     `open` starts or joins workers for a `with` block; its arguments are the settings and the number of workers.
-    `is_separate` is true for workers in separate processes. `address` names the setting in the section `flows` that
-    holds the address of a cluster, whose workers may run on other machines.
+    `is_separate` is true for workers in separate processes. `address` is the name of the setting in the section
+    `flows` that holds the address of a cluster; empty for threads and processes.
     """
 
     open: Callable[[FlowSettings, int], AbstractContextManager[Submit]]
@@ -57,7 +57,7 @@ class Runner(NamedTuple):
 
 @contextmanager
 def _threads(settings: FlowSettings, num: int) -> Iterator[Submit]:
-    # The threads get the context variables of this thread, from which Prefect reads the flow run of a log line.
+    # The threads get this thread's context variables, which tell Prefect to which flow run a log line belongs.
     context = copy_context()
     with ThreadPoolExecutor(num) as pool:
         yield lambda work, *args: pool.submit(context.copy().run, work, *args)
@@ -71,8 +71,8 @@ def _processes(settings: FlowSettings, num: int) -> Iterator[Submit]:
     except BrokenExecutor as error:
         used_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
         raise MachineError(
-            f"a worker process was killed, perhaps for its memory (the largest had {used_mb} MB): lower flows.workers "
-            "or add memory, then run again, which resumes"
+            f"a worker process was killed, perhaps for lack of memory (the largest used {used_mb} MB): lower flows."
+            "workers or add memory, then run again to resume"
         ) from error
 
 
@@ -91,12 +91,12 @@ def _dask(settings: FlowSettings, num: int) -> Iterator[Submit]:
         place = {"address": cluster}
     with Client(**place) as client:  # type: ignore[no-untyped-call]
         if not client.nthreads():
-            log.warning("no worker is connected to the Dask scheduler: the batches wait for one")
+            log.warning("no worker is connected to the Dask scheduler: the batches wait for a worker")
         yield partial(client.submit, pure=False)
 
 
 def _cluster(name: str) -> Any:
-    """Start a Dask cluster only once per process, because each start may wait in a batch queue."""
+    """Return the running Dask cluster of the class `name`, or start one, which may have to wait in a batch queue."""
     if name not in CLUSTERS or CLUSTERS[name].status.name != "running":
         cluster_class: Any = locate(name)
         if cluster_class is None:
@@ -132,12 +132,12 @@ def runner_of(settings: Settings) -> Runner:
 
 @contextmanager
 def open_workers(runner: Runner, settings: FlowSettings, num: int) -> Iterator[Submit]:
-    """Start or join workers for a `with` block; the errors of a cluster become ClusterErrors."""
+    """Start or join workers for a `with` block; an error of a cluster is raised as ClusterError."""
     address = getattr(settings, runner.address) if runner.address else ""
     try:
         with runner.open(settings, num) as submit:
             yield submit
-    except _cluster_errors() as error:  # evaluated only after an error, when the modules are loaded
+    except _cluster_errors() as error:  # evaluated after an error, so the cluster's modules are loaded
         raise ClusterError(
             f"the {settings.runner} cluster lost a batch ({error}): check its scheduler and the memory of its workers, "
             "then run the same command again to resume"
@@ -165,8 +165,8 @@ def is_remote(settings: Settings) -> bool:
 def fetch_share(settings: Settings) -> FetchSettings:
     """Return the fetch settings of one worker.
 
-    Separate processes cannot share a rate limiter. Each of them therefore gets 1/`flows.workers` of the connections (at
-    least one connection) and 1/`flows.workers` of the requests per second. Threads share all connections.
+    Separate processes cannot share a rate limiter. Therefore each process gets 1/`flows.workers` of the connections (at
+    least one) and 1/`flows.workers` of the requests per second. Threads share all connections.
     """
     fetch, num = settings.fetch, settings.flows.workers if runner_of(settings).is_separate else 1
     limits = {"connections": max(fetch.connections // num, 1), "requests_per_s": fetch.requests_per_s / num}

@@ -44,7 +44,7 @@ class Stage:
 def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
     """Open the catalog for writing during a `with` block, and publish a snapshot of the catalog at the end.
 
-    If another process is writing the catalog, a scheduled run waits.
+    If another process is writing the catalog, a scheduled run waits, and any other run raises CatalogLockedError.
     """
     layout = layout_of(settings)
     with synchronised_catalog(layout), ExitStack() as opened:
@@ -66,7 +66,7 @@ def open_stage(name: str, settings: Settings) -> Iterator[Stage]:
 
 @contextmanager
 def served_archive(settings: Settings) -> Iterator[ArchiveSettings]:
-    """Serve the simulated archive on loopback during a `with` block, unless it is served already or not needed.
+    """Serve the simulated archive on loopback during a `with` block, if the settings require this.
 
     The context manager yields the archive's settings with the address in use.
     """

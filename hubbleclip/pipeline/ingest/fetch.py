@@ -1,4 +1,4 @@
-"""Fetch new files, new versions of known files, and files that failed and whose next attempt is due."""
+"""Fetch new files, new versions of known files, and failed files whose next attempt is due."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fetch_file(product: Product, archive: Archive, layout: Layout, settings: Set
 
 
 def fetched_rows(before: Product, fetched: Product) -> Batch:
-    """Return the rows of a fetched file; new content, such as after reprocessing, becomes the next version."""
+    """Return the rows of a fetched file; changed content (e.g. after reprocessing) becomes the next version."""
     if fetched.sha256 == before.sha256:
         return {"product": [replace(fetched, version=before.version)], "product_version": []}
     if fetched.sha256 is None or fetched.size_bytes is None or fetched.source is None or fetched.fetched_at is None:
@@ -48,7 +48,7 @@ def fetched_rows(before: Product, fetched: Product) -> Batch:
 
 
 def fetch_step(settings: Settings, name: str) -> Step:
-    """Describe work that fetches products; a product that fails is fetched again by a later run."""
+    """Make the Step that fetches products; a later run retries the products that failed."""
     return archive_step(settings, name, "fetch", "product", key="uri", is_retried=True)
 
 
@@ -58,7 +58,7 @@ def fetch_pending(stage: Stage, archive: Archive) -> None:
     step = fetch_step(settings, "fetch-products")
     work = partial(fetch_file, archive=archive, layout=stage.layout, settings=settings)
     run_batches(stage, step, work, products_of(stage, pending), total=len(pending), write=write_fetched)
-    # The history of all products is examined, so that files that a killed run did not remove are removed too.
+    # All products are checked, because a killed run may have left files of older versions.
     for row in stage.catalog.named_query("old_contents"):
         stage.layout.product(row["sha256"], row["file_name"]).unlink(missing_ok=True)
 
@@ -69,10 +69,9 @@ def products_of(stage: Stage, uris: Sequence[str]) -> Iterator[Product]:
 
 
 def write_fetched(stage: Stage, batch: Batch) -> None:
-    """Synchronise the files of fetched products and of their tiles to the disk, then write their rows.
+    """Flush the files of products and tiles to disk, then write the rows of the batch to the catalog.
 
-    When a product has new content, the record of an earlier failure to cut tiles from the product is deleted, so that
-    the product is cut again.
+    A product with new content is cut again, even if no tiles could be cut from the former content.
     """
     files = [*batch.get("product", []), *batch.get("tile", [])]
     sync_files(stage.layout.absolute(file.path) for file in files if file.path)
@@ -94,8 +93,8 @@ def remove_strays(stage: Stage) -> None:
 def is_intact(product: Product, layout: Layout) -> bool:
     """Return whether the disk has a product's file with the content that was fetched.
 
-    The file was hashed when it was fetched. It is hashed again only if it was written since then, or if its size is not
-    the listed one; the size is not compared if extensions may have been skipped.
+    The file was hashed when it was fetched. It is hashed again only if it was modified after the fetch, or if its size
+    differs from the listed size. The sizes are not compared if extensions of the file may have been skipped.
     """
     if product.path is None or product.fetched_at is None:
         return False
@@ -109,7 +108,7 @@ def is_intact(product: Product, layout: Layout) -> bool:
 
 
 def forgotten(product: Product, layout: Layout) -> Product:
-    """Make a product pending again, because its file is missing or changed; the file is removed."""
+    """Reset a product whose file is missing or changed, so that it is fetched again; the changed file is removed."""
     return replace(dropped(product, layout), path=None, fetched_version=None)
 
 
@@ -120,7 +119,7 @@ def is_on_disk(product: Product, layout: Layout) -> bool:
 
 
 def dropped(product: Product, layout: Layout) -> Product:
-    """Remove the complete or partial file of a product; a file outside the profile's folder is kept."""
+    """Remove a product's complete or partial file, and return the product; a file outside `layout.products` is kept."""
     part = layout.part(product.uri)
     for path in part.parent.glob(f"{part.stem}.*"):
         path.unlink()

@@ -22,7 +22,7 @@ from hubbleclip.pipeline.engine.batches import run_batches
 from hubbleclip.pipeline.engine.stage import Stage
 
 OBSERVATIONS_PER_BATCH = 4
-"""A batch has about this number times `flows.batch_size` observations, because one request lists many of them."""
+"""Ratio of the number of observations in a batch to `flows.batch_size`; one request lists many observations."""
 
 
 UNCHECKED = """
@@ -30,9 +30,9 @@ SELECT p.uri FROM product p JOIN listing l USING (obs_id)
 WHERE p.superseded_at IS NULL AND list_contains($proposal_ids, p.proposal_id)
   AND slot_of(p.uri, greatest(l.listed_at, p.fetched_at), 365) < slot_of(p.uri, $now::TIMESTAMP, 365)
 """
-"""Query for the files, in given proposals, whose ETag is due to be requested again with the next list.
+"""Query for the files whose ETag must be checked when the given proposals are listed.
 
-This happens once a year, on a day that depends on the file.
+The ETag of each file is checked once a year, on a day that is derived from the file's URI.
 """
 
 
@@ -40,7 +40,7 @@ LISTED = "SELECT obs_id, listed_at FROM listing WHERE list_contains(?, obs_id)"
 
 
 class ProposalGroup(NamedTuple):
-    """All known observations of some proposals, their products in use, and the files whose ETag is to be requested."""
+    """Observations of some proposals, the products in use (not superseded), and URIs of files due for an ETag check."""
 
     observations: list[Observation]
     in_use: list[Product]
@@ -48,7 +48,7 @@ class ProposalGroup(NamedTuple):
 
     @property
     def taken(self) -> dict[str, frozenset[str]]:
-        """The ids of the observations that have a product in use, by proposal id."""
+        """The ids of the observations that have a product in use (not superseded), by proposal id."""
         names: dict[str, set[str]] = {}
         for product in self.in_use:
             names.setdefault(product.proposal_id, set()).add(product.obs_id)
@@ -56,7 +56,7 @@ class ProposalGroup(NamedTuple):
 
 
 def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
-    """List the products of whole proposals, and select the files to fetch.
+    """List the products of all observations of some proposals, and select the files to fetch.
 
     If a request for several proposals fails, each proposal is requested separately, so that one failing proposal does
     not affect the others.
@@ -75,7 +75,7 @@ def list_products(group: ProposalGroup, archive: Archive, digest: str) -> Batch:
     same = [item for item in old if versions.get(item.uri) == item.fetched_version]
     compared = attempt(step, observations[0].proposal_id, lambda: archive.renewed_files(same))
     renewed, unknown = ([], [item.uri for item in same]) if isinstance(compared, Rejection) else compared
-    # if an ETag stays unknown, the listing gets the date of the fetch, so that the next run requests the ETag again
+    # If the ETag of a file is unknown, the listing gets the date of the fetch, so that the check is repeated.
     dates = {item.obs_id: item.fetched_at for item in same if item.fetched_at and item.uri in unknown}
     now = datetime.now(UTC)
     proposal_ids = {item.obs_id: item.proposal_id for item in observations}
@@ -138,12 +138,12 @@ def products_in_use(catalog: Catalog, proposal_ids: Sequence[str]) -> list[Produ
 
 
 def write_listing(stage: Stage, batch: Batch) -> None:
-    """Write the product lists of whole proposals in one transaction.
+    """Write the product lists of proposals in one transaction. Each list covers all observations of its proposal.
 
     Products that are no longer selected are marked as superseded. A superseded file that was already fetched is kept.
     """
     products, stale, renewed = (batch.pop(name, []) for name in ("product", "stale", "renewed"))
-    if stage.settings.archive.from_raw:  # nothing is requested, so known listings keep their dates
+    if stage.settings.archive.from_raw:  # no request is sent, so listings in the catalog keep their `listed_at`
         listings = batch.get("listing", [])
         rows = stage.catalog.rows(LISTED, [[item.obs_id for item in listings]])
         dates = {row["obs_id"]: row["listed_at"] for row in rows}

@@ -1,11 +1,12 @@
 """Query new and changed observations, and write them to the catalog.
 
-When all rows of a day of release have been received, their number is recorded. Then observations of this day that the
-archive no longer lists are marked as withdrawn.
+When all rows of a day of release have been received, the number of rows is recorded. Then observations of this day that
+the archive no longer lists are marked as withdrawn.
 
-An archive adds rows to old days of release, withdraws rows and renumbers them. A query for what was released lately
-does not see this. Each year of release is therefore counted once every `archive.relist_days` days, each in another
-night. Where the count differs, the year is halved again and again until one request can return the rows of a part.
+An archive also adds, withdraws and renumbers rows of old days of release. A query for recent releases does not return
+these changes. Therefore the rows of each year of release are counted once every `archive.relist_days` days; different
+years are counted in different nights. If the count differs from the recorded number, the year is divided by bisection
+into parts, until one request can return all rows of a part.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hubbleclip.pipeline.engine.progress import LOG_EVERY_S
 from hubbleclip.pipeline.engine.stage import Stage, log
 
 OVERLAP_DAYS = 7.0
-"""Days before the newest known release that each run queries again, because some observations appear late."""
+"""Number of days of release that a query repeats, because the archive lists some observations late."""
 
 
 def query_observations(stage: Stage, archive: Archive) -> int:
@@ -67,15 +68,15 @@ def query_observations(stage: Stage, archive: Archive) -> int:
 
 
 def has_counts(stage: Stage, archive: Archive) -> bool:
-    """Return whether rows are counted by day of release; the rows of local files and stored responses are not."""
+    """Return whether rows are counted by day of release; rows of local files and stored responses are not counted."""
     return not (stage.settings.archive.from_raw or archive.is_local)
 
 
 class ObservationWriter:
     """Writes the pages of a query over a range of days of release (MJD).
 
-    When all rows of a day have been received, their number is recorded, and observations of that day that only an
-    earlier query returned are marked as withdrawn.
+    When all rows of a day have been received, the number of rows is recorded. Observations of that day that an earlier
+    query returned, but this query did not, are marked as withdrawn.
     """
 
     def __init__(self, stage: Stage, archive: str, first_day: int) -> None:
@@ -89,7 +90,7 @@ class ObservationWriter:
         self._logged = time.monotonic()
 
     def write(self, page: ObservationPage) -> None:
-        """Write the new and changed observations of a page, and its new rejections."""
+        """Write the new and changed observations of a page, and the new and changed rejections."""
         catalog, digest = self.stage.catalog, self.query["query_digest"]
         own = [replace(item, query_digest=digest) for item in page]
         batch = reject_broken_rows({"observation": own}, "observations", "observation", digest)
@@ -181,7 +182,7 @@ class Days(NamedTuple):
 def changed_parts(
     span: Days, num: int, known: Mapping[int, int | None], count: Callable[[Days], int], max_rows: int
 ) -> Iterator[Days]:
-    """Find, by bisection, the parts of a range in which the archive's count of rows differs from the known count."""
+    """Find, by bisection, the parts of a range in which the archive's number of rows differs from the known number."""
     rows = [known.get(day, 0) for day in range(*span)]
     if None not in rows and num == sum(filter(None, rows)):
         return
@@ -195,10 +196,11 @@ def changed_parts(
 
 
 def verify_counts(stage: Stage, archive: Archive, end_day: int) -> None:
-    """Count the rows of each due year of release before `end_day` (MJD), and query again where the counts differ.
+    """Count the archive's rows of each year of release before `end_day` (MJD), and query changed parts of a year again.
 
-    A year that is not due is counted only from the first to the last day whose number of rows is no longer recorded.
-    If the archive fails to count or return a year, this is logged, and the next run counts the year again.
+    A year is counted when its count is due. In other years, only the range of days whose recorded numbers of rows were
+    deleted is counted. If the archive fails to count or return rows, a warning is logged, and the next run counts the
+    year again.
     """
     settings, now = stage.settings.archive, datetime.now(UTC)
     query = {"archive": archive.name, "query_digest": settings.digest()}

@@ -59,14 +59,15 @@ def poll(settings: Settings) -> bool:
 
 
 def update_observations(stage: Stage, archive: Archive) -> None:
-    """Query what was released lately, then what the archive has changed in older days of release."""
+    """Query recent releases, then older releases that the archive has changed."""
     verify_counts(stage, archive, end_day=query_observations(stage, archive))
 
 
 def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
-    """Fetch the pending proposals of the observations.
+    """Fetch the pending proposals.
 
-    A proposal is pending when it is not in the catalog, or when it has been there for a long time without an abstract.
+    A proposal is pending if it is not in the catalog. A proposal without an abstract becomes pending again about every
+    `archive.relist_days` days.
     """
     settings = stage.settings
     pending = pending_proposals(stage.catalog, settings.archive, again=archive.is_local)
@@ -77,11 +78,11 @@ def fetch_pending_proposals(stage: Stage, archive: Archive) -> None:
     try:
         run_batches(stage, step, work, numbers, total=len(pending), write=write, weigh=len)
     except ArchiveDownError as error:  # the ingest continues, because files come from another server
-        log.warning("ingest: the other proposals wait for the next run: %s", error)
+        log.warning("ingest: the remaining proposals wait for the next run: %s", error)
 
 
 def write_proposals(stage: Stage, batch: Batch, dated: Collection[str] = ()) -> None:
-    """Write the proposals that are new, changed or named in `dated`, and schedule a retry of failed proposals."""
+    """Write new and changed proposals, renew the fetch dates of the proposals in `dated`, and schedule retries."""
     found = batch.get("proposal", [])
     changed = {*stage.catalog.changed_rows("proposal", found)["proposal_id"].to_pylist(), *dated}
     rows = [proposal for proposal in found if proposal.proposal_id in changed]

@@ -1,4 +1,4 @@
-"""The stage `tiles`, which cuts every fetched product into tiles, and visits in three filters into colour tiles."""
+"""The stage `tiles`: cut every fetched product into tiles, and make colour tiles of visits in three or more filters."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ PRODUCT = tuple(Product.__slots__)
 
 
 def cut_product(product: Product, layout: Layout, settings: TileSettings, data: bytes | None = None) -> Batch:
-    """Write the tiles of a product, whose file is on the disk unless its bytes are given as `data`.
+    """Write the tiles of a product from its file on the disk, or from the file's bytes if `data` is given.
 
-    A file that the disk has lost is fetched again by the next ingest.
+    If the file on the disk is missing or changed, the next ingest fetches it again.
     """
     now = datetime.now(UTC)
     with local_files(layout, [product.path] if product.path else []):
@@ -60,7 +60,7 @@ def cut_product(product: Product, layout: Layout, settings: TileSettings, data: 
 
 
 def cutting(settings: TileSettings) -> Step:
-    """Describe the work that cuts products."""
+    """Make the Step that cuts products into tiles."""
     return Step(name="cut-products", stage="tiles", entity="product", digest=settings.digest(), key="uri")
 
 
@@ -79,8 +79,8 @@ def fetch_cut_drop(product: Product, archive: Archive, layout: Layout, settings:
             else:
                 rows = fetch_file(product, archive, layout, settings)
             (product,) = rows["product"]
-        # Products with equal content share a file. If it was deleted after another of them was cut, no tile is cut; see
-        # `without_repeated`.
+        # Products with equal content share a file, but only one of them needs tiles (see `without_repeated`). After the
+        # file has been cut for one product and deleted, the other products get no tiles.
         work = partial(cut_product, product, layout, settings.tiles, data)
         cut = attempt(cutting(settings.tiles), product.uri, work)
     finally:
@@ -94,10 +94,10 @@ def tiles(settings: Settings) -> None:
     """Cut all files that were not yet cut with the current tile settings.
 
     With `fetch.keep_fits = true`, the files that the stage ingest has fetched are cut. With `fetch.keep_fits = false`,
-    each file is fetched, cut and deleted in one step. At most `fetch.connections` steps run at a time, so the disk
-    never holds more than `fetch.connections` complete or partial files. Files that a killed run has left are removed
-    before anything is fetched. Files that earlier runs with `fetch.keep_fits = true` have fetched are kept until they
-    are cut again.
+    each file is fetched, cut and deleted in one step. At most `fetch.connections` files are processed at a time, so a
+    run never stores more than `fetch.connections` complete or partial files. Before the first fetch, files that a
+    killed run has left are removed. A file that an earlier run with `fetch.keep_fits = true` has kept is deleted
+    only when it is cut again.
     """
     with open_stage("tiles", settings) as stage:
         if stage.catalog.rows("SELECT 1 FROM rejection WHERE entity = 'product' AND reason = 'repeated' LIMIT 1"):
@@ -140,8 +140,8 @@ class Visit(NamedTuple):
 def pending_visits(catalog: Catalog, settings: TileSettings) -> list[Visit]:
     """List the visits whose colour tiles are pending.
 
-    A visit is pending when it has products in at least three filters and was never cut or rejected, or when one of the
-    three chosen products was fetched after the visit was last cut or rejected.
+    Only a visit with products in at least three filters can be pending. It is pending if it was never cut or rejected,
+    or if one of the three chosen products was fetched after the visit was last cut or rejected.
     """
     rows = catalog.named_query("colour_parts", settings_digest=settings.digest(), now=datetime.now(UTC))
     visits = []
@@ -161,7 +161,7 @@ def _pick(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
-    """Write the colour tiles of a visit; a file that the disk has lost is fetched again by the next ingest."""
+    """Write the colour tiles of a visit; if a file on the disk is missing or changed, the next ingest fetches it."""
     now = datetime.now(UTC)
     with local_files(layout, (part.path for part in visit.parts if part.path)):
         if lost := [forgotten(part, layout) for part in visit.parts if not is_intact(part, layout)]:
@@ -189,7 +189,7 @@ def store_tiles(
     *,
     part_uris: list[str] | None = None,
 ) -> Batch:
-    """Write the tile files of a product, or of a visit, and make the rows of its tiles and rejected tiles.
+    """Write the tile files of a product or a visit, and make the rows of the tiles and of the rejected tiles.
 
     `part_uris` lists the URIs of the products of a visit; it is None for a product.
     """
@@ -211,7 +211,7 @@ def store_tiles(
 def without_repeated(stage: Stage, batch: Batch) -> Batch:
     """Reject all but one of the products with equal content, because their tiles would have the same ids.
 
-    A product that already has tiles is kept, or else the product that is first in order of proposal and URI.
+    A product that already has tiles is kept. If no product has tiles, the first in order of proposal and URI is kept.
     """
     tiles, digest = batch.get("tile", []), stage.settings.tiles.digest()
     contents = {product.uri: product.sha256 for product in batch.get("product", []) if product.sha256}
@@ -231,7 +231,7 @@ def without_repeated(stage: Stage, batch: Batch) -> Batch:
 
 
 def write_cut(stage: Stage, batch: Batch) -> None:
-    """Synchronise the files of tiles to the disk, then write their rows to the catalog."""
+    """Flush the files of tiles to disk, then write the rows of the tiles to the catalog."""
     if batch.get("product"):
         num = len(batch["product"])
         log.warning("%s: %d files are missing or changed: the next ingest fetches them again", stage.name, num)

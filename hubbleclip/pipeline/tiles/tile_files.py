@@ -36,7 +36,7 @@ ECSV, JSON = "index.ecsv", "index.json"
 OWN_COLUMNS = (
     Column("picture", pa.string(), "File of the tile in this folder; empty for a rejection"),
     Column("file", pa.string(), "File that was cut"),
-    Column("extension", pa.int64(), "FITS extension of the image, plus 1000 per plane of a cube; 0 in a JPEG file"),
+    Column("extension", pa.int64(), "Index of the FITS extension + 1000 x index of the plane; 0 for JPEG"),
     Column("reason", pa.string(), "Code of the reason of a rejection"),
     Column("detail", pa.string(), "Reason of a rejection in words"),
 )
@@ -44,7 +44,7 @@ CONTRACT_COLUMNS = (
     *("view", "ra_deg", "dec_deg", "pixel_scale_arcsec", "size_px", "y0", "x0", "shrink", "valid_share"),
     *("instrument", "filter", "unit", "black", "white", "softening"),
 )
-"""Columns whose type, unit and description are those of the catalog's table of tiles."""
+"""Columns whose type, unit and description are copied from the data contract of the catalog's table `tile`."""
 
 
 def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> Iterator[str]:
@@ -53,7 +53,7 @@ def tile_files(paths: Sequence[Path], out_dir: Path, settings: TileSettings) -> 
     step = Step(name="tile", stage="tiles", entity="product", digest=settings.digest())
     out_dir.mkdir(parents=True, exist_ok=True)
     shown = []
-    counted: Counter[str] = Counter()  # files by stem; equal stems are made unique by numbers
+    counted: Counter[str] = Counter()  # number of files by stem; a repeated stem gets a suffix such as -2
     rows: list[Row] = [{"file": name, "reason": SKIPPED, "detail": why} for name, why in skipped.items()]
     yield from (f"{name}: skipped, {why}" for name, why in skipped.items())
     for path, name in files:
@@ -90,26 +90,26 @@ def rejection_words(rejections: Sequence[TileRejection]) -> Iterator[str]:
 
 
 def given_files(paths: Sequence[Path], out_dir: Path) -> tuple[list[tuple[Path, str]], dict[str, str]]:
-    """List the files to cut, which are given directly or are in given folders, each with its name for messages.
+    """List the files to cut, as pairs (path, short name). `paths` lists files, and folders to search for files.
 
-    The second returned value gives, for each file that is skipped, the reason.
+    The second returned value maps the name of each skipped file to the reason.
     """
     files: list[tuple[Path, str]] = []
     skipped: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # `READERS` has no key for .fz files
+            read, others = scan_folder(path, (*READERS, ".fits.fz"), out_dir)  # `READERS` has no key .fits.fz
             files += [(file, file.relative_to(path).as_posix()) for file in read]
             skipped |= others
         elif path.is_file():
             files.append((path, path.name))
         else:
-            raise HubbleclipError(f"there is no file {path}: give paths of FITS or JPEG files, or of folders of them")
+            raise HubbleclipError(f"there is no file or folder {path}: give FITS or JPEG files, or folders of them")
     return files, skipped
 
 
 def tile_row(tile: CutTile, file: str, stem: str) -> Row:
-    """Make the row of a tile in the index of files."""
+    """Make the row of a tile in `index.ecsv` and `index.json`."""
     place = f"y{tile.y0}_x{tile.x0}" if tile.view == "native" else tile.view
     facts = asdict(tile.geometry) if tile.geometry else {}
     own: Row = {"picture": tile_file_name(stem, tile.chip, place, tile.suffix), "file": file, "extension": tile.chip}
@@ -128,7 +128,7 @@ def rejection_row(rejection: TileRejection, file: str) -> Row:
 
 
 def picture_bytes(tile: CutTile, row: Row) -> bytes:
-    """Return a tile's image with its position as AVM metadata; a PNG also has the known values of its row as texts."""
+    """Return a tile's image with its position as AVM metadata. A PNG also has text chunks with the values of `row`."""
     picture = with_avm(tile.encoded, row)
     if tile.suffix != ".png":
         return picture
@@ -149,6 +149,6 @@ def write_index(folder: Path, rows: Sequence[Row], settings: TileSettings) -> No
 
 
 def _column(field: pa.Field) -> Column:
-    """Describe a column of the contract."""
+    """Convert a field of the data contract of tiles to a column."""
     text = {name.decode(): value.decode() for name, value in field.metadata.items()}
     return Column(field.name, field.type, text["description"], unit=text.get("unit"))

@@ -25,7 +25,7 @@ MAX_IMAGES = 1000
 
 
 class StrictParams(WebParams):
-    """Parameters of a search by a program, which must omit a parameter instead of sending it empty; see `is_strict`."""
+    """Search parameters from a program, for which an empty value is an error; see `SearchTerms.is_strict`."""
 
     is_strict = True
 
@@ -38,7 +38,7 @@ class ApiParams(StrictParams):
 
 
 def schema_of(columns: Iterable[Column], *links: str) -> dict[str, Any]:
-    """Describe, as a JSON schema, an object of facts (each may be null) and of addresses."""
+    """Make the JSON schema of an object with a nullable field for each column and a URL field for each of `links`."""
     types = {TEXT: "string", REAL: "number", INTEGER: "integer"}
     facts = {one.name: {"type": [types[one.kind], "null"], "description": one.description} for one in columns}
     return {
@@ -52,7 +52,7 @@ TileBody = Annotated[dict[str, Any], WithJsonSchema(schema_of(FACTS, "picture"))
 
 
 class SearchResult(BaseModel):
-    """One page of hits, best first; `understood` has the parameters with what was recognised in the texts."""
+    """One page of hits, best first; `understood` has the search parameters, including those recognised in the texts."""
 
     hits: list[HitBody]
     num_hits: int = Field(description="Hits on all pages, or a lower bound if not `is_counted`.")
@@ -83,7 +83,7 @@ def respond(hits: Hits, form: Format) -> Response:
 
 
 def attachment(name: str) -> dict[str, str]:
-    """Make the headers by which a browser saves a response as a file."""
+    """Return the headers that make a browser save a response as a file."""
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
@@ -100,7 +100,7 @@ async def _images(params: ApiParams, service: SearchService) -> Response:
 
 
 async def _answer(params: ApiParams, service: SearchService) -> Response:
-    """Answer a search; a table or a long page waits in a queue of its own, so that it does not delay other searches."""
+    """Answer a search; tables and long pages use a separate queue, so that they do not delay other searches."""
     if params.format == "images":
         return await _images(params, service)
     queue = service.queue if params.format == "json" and params.k <= MAX_K else service.tables
@@ -115,21 +115,21 @@ async def upload_of(request: Request, service: SearchService) -> WebParams:
         picture = form.get("picture")
         if not isinstance(picture, UploadFile):
             raise ParameterError("the form has no file `picture`")
-        # A large file is still on disk; reading it in the queue limits how many files are in memory at once.
+        # A large upload is on disk. It is read in the search queue, which limits the number of uploads in memory.
         digest = await service.run(lambda: service.uploads.add(picture.file.read()))
         fields = FormData([(name, value) for name, value in form.multi_items() if name != "picture"])
         return params_of(fields, WebParams).model_copy(update={"image": [digest]})
 
 
 MEANINGS = {
-    400: "The search is not possible; as text, if the address is above 64 KiB",
+    400: "The search is not possible; the body is plain text if the URL exceeds 64 KiB",
     401: "A token is needed",
     403: "The request is from a page of another site",
     408: "The body came too slowly",
     413: "The body is too large",
     421: "The server answers to localhost only",
     422: "A parameter is wrong",
-    503: "Busy: see Retry-After; or the index or the catalog is damaged",
+    503: "The server is busy (see Retry-After), or the index or catalog is damaged",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANINGS.items()
@@ -160,7 +160,7 @@ def api_routes(service: SearchService) -> APIRouter:
         "/search",
         response_model=SearchResult,
         responses=EXPORTS,
-        summary="Search by a picture, or by the parameters of a URL as JSON",
+        summary="Search by a picture, or by the search parameters as JSON",
         openapi_extra={"requestBody": {"content": POSTED}},
     )
     async def search_posted(request: Request) -> Response:
@@ -173,7 +173,7 @@ def api_routes(service: SearchService) -> APIRouter:
             raise ParameterError(first_fault(error.errors())) from error
         return await _answer(body, service)
 
-    @router.get("/tiles/{tile_id}", responses=NOT_FOUND, summary="Everything known of a tile, or of a start of its id")
+    @router.get("/tiles/{tile_id}", responses=NOT_FOUND, summary="Facts of a tile, by its id or the start of the id")
     async def tile(tile_id: str) -> TileBody:
         record = await service.run(service.search.tile, tile_id)
         facts = {name: plain(value) for name, value in record.facts.items()}
@@ -187,7 +187,7 @@ def api_routes(service: SearchService) -> APIRouter:
 
 
 def add_posted_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the JSON body of a posted search to an OpenAPI schema; FastAPI knows only bodies of one media type."""
+    """Add the JSON body of a POST search to an OpenAPI schema; FastAPI can declare only one media type per body."""
     body = ApiParams.model_json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"].update(body.pop("$defs") | {"SearchBody": body})
     return schema

@@ -37,11 +37,11 @@ STATIC = Path(__file__).parent / "pages/static"
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STATUS: dict[type, int] = {NotFoundError: 404, UploadError: 422, ParameterError: 422}
 STATUS |= dict.fromkeys((BusyError, CatalogError, DamagedIndexError), 503)
-"""HTTP status by class of error, also for its subclasses; 400 for all others."""
+"""HTTP status of each class of error and its subclasses; all other errors have the status 400."""
 
 
 class Health(BaseModel):
-    """Whether searches are answered, and the proof that the server is the registered one."""
+    """Status of the server, and proof (`proof_of`) that the server knows the secret of the `RunningServer` record."""
 
     status: str
     proof: str

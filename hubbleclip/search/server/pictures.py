@@ -1,6 +1,6 @@
-"""Pictures of tiles: whole files, thumbnails for pages of hits, and cut-outs of the FITS files, with WCS.
+"""Pictures of tiles: stored files, thumbnails for pages of hits, and cut-outs of the FITS files, with WCS.
 
-Requests for pictures take no place in the queue of the searches.
+Requests for stored pictures and thumbnails do not wait in the search queue.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DRAWING = ThreadPoolExecutor(1, thread_name_prefix="thumbnails", initializer=LOW
 
 
 def kept_by_browsers(response: Response, request: Request) -> Response:
-    """Let a browser keep a picture. It never changes, because the tile's id is a hash of where its pixels come from."""
+    """Let browsers cache a picture for a year; its URL contains a hash of all data that determine the pixels."""
     if FILES.is_not_modified(response.headers, request.headers):
         response = NotModifiedResponse(response.headers)
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
@@ -59,7 +59,7 @@ def thumbnail(path: Path) -> bytes:
 
 
 def cut_tile(service: SearchService, record: TileRecord) -> bytes:
-    """Cut the pixels of a tile out of its FITS file on this machine, or else in the archive."""
+    """Make the FITS cut-out of a tile from the local FITS file; without a local file, use the file in the archive."""
     uri = str(record.facts["product_uri"])
     try:
         if record.product and record.product.is_file():
@@ -68,16 +68,16 @@ def cut_tile(service: SearchService, record: TileRecord) -> bytes:
             return cut_out(service.open_remote(uri), record.facts)
         reason = "the FITS file is not on this machine"
     except (HubbleclipError, OSError, ValueError, TypeError, LookupError) as error:
-        reason = f"the FITS file cannot be cut ({error})"
+        reason = f"the cut-out cannot be made ({error})"
     links = [link.url for link in archive_links(record.facts) if link.url.startswith(DOWNLOAD)]
     raise NotFoundError(f"{reason}: see {links[0] if links else uri}")
 
 
 def cut_out(file: Path | BinaryIO, facts: Mapping[str, Any]) -> bytes:
-    """Return the part of a FITS file that a tile shows, as a FITS image in full resolution.
+    """Cut the region of a tile out of a FITS file, and return it as a FITS image in full resolution.
 
-    Pixels beyond the edges of the file's image are NaN, or 0 in an image of integers. `facts` has `chip`, `y0`, `x0`,
-    `size_px`, `shrink`, and `product_uri` as in the catalog.
+    Pixels beyond the edges of the original image are NaN, or 0 if the image has integers. `facts` has the catalog's
+    values of `chip`, `y0`, `x0`, `size_px`, `shrink` and `product_uri`.
     """
     plane, extension = divmod(facts["chip"], PLANE_STEP)
     side, y0, x0 = round(facts["size_px"] * (facts["shrink"] or 1)), facts["y0"], facts["x0"]
@@ -103,12 +103,10 @@ def cut_out(file: Path | BinaryIO, facts: Mapping[str, Any]) -> bytes:
 
 
 def picture_routes(service: SearchService) -> APIRouter:
-    """Make the routes of the pictures, whose functions FastAPI calls in threads of its own."""
+    """Make the routes of the pictures; FastAPI runs functions that are not `async` in worker threads."""
     router = APIRouter(prefix="/api/v1/tiles/{tile_id}", responses=NOT_FOUND)
 
-    @router.get(
-        "/image.png", response_class=Response, responses=PICTURES, summary="Picture of a tile; as stored, or with AVM"
-    )
+    @router.get("/image.png", response_class=Response, responses=PICTURES, summary="Tile picture, optionally with AVM")
     def image(tile_id: str, request: Request, form: Form = None) -> Response:
         path = service.search.picture(tile_id)
         if form:
@@ -120,7 +118,7 @@ def picture_routes(service: SearchService) -> APIRouter:
             return Response(content, headers=attachment(f"{tile_id}.{form}"), media_type=MEDIA_TYPES[form])
         return kept_by_browsers(FileResponse(path, stat_result=path.stat()), request)
 
-    @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="Pixels of a tile in the archive")
+    @router.get("/cutout.fits", response_class=Response, responses=FITS, summary="FITS cut-out of a tile")
     async def cutout(tile_id: str) -> Response:
         record = await service.run(service.search.tile, tile_id)
         content = await service.run(cut_tile, service, record, queue=service.cutouts)

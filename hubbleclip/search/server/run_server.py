@@ -1,4 +1,4 @@
-"""Run the server, with connections bounded in number and in time, so that slow clients cannot keep the others out."""
+"""Run the server with time limits and a maximum number of connections, so that slow clients cannot block others."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SHUTDOWN_S, BACKLOG = 1, 1024
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Address at which this machine reaches a server that listens on all addresses."""
+"""Loopback address for each wildcard address; clients on this machine connect to the loopback address."""
 MAX_CONNECTIONS = 512
 """Largest number of open connections; each needs a file descriptor, and a process can often open only 1,024."""
 HEADERS_S, EXCHANGE_S = 10.0, 90.0
-"""Time limits in seconds: the first until the headers of a connection's first request are complete; the second for each
-response, and from its end until the headers of the next request are complete."""
+"""Time limits in seconds. `HEADERS_S` is for receiving the headers of a connection's first request. `EXCHANGE_S` is for
+receiving the rest of a request and sending the response, and also for the wait until the next request's headers."""
 FULL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}\r\n"
     "Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -39,7 +39,7 @@ FULL = (
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 on a connection that is aborted at a time limit, so that no slow client can hold it."""
+    """HTTP/1.1 protocol that aborts a connection at a time limit, so that a slow client cannot keep it open."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -54,14 +54,14 @@ class BoundedProtocol(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Read data, and start a new time limit when the headers of a request are complete (there is a new `cycle`)."""
+        """Read data. A new `cycle` of uvicorn means that a request's headers are complete: a new time limit starts."""
         former = self.cycle
         super().data_received(data)
         if self.cycle is not former:
             self._restart(EXCHANGE_S)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer a client that has closed its half of the connection after a whole request."""
+        """If a client half-closes a connection after a complete request, keep it open until the response is sent."""
         is_waiting = bool(self.cycle and not self.cycle.more_body and not self.cycle.response_complete)
         if is_waiting:
             self.cycle.keep_alive = False

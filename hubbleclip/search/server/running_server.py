@@ -1,4 +1,4 @@
-"""The running server of a data folder: the file by which commands find it, and the client that sends it requests."""
+"""The running server of a data folder: the file in which commands find its address, and a client for requests to it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ CONNECT_S, ANSWER_S = 1.0, 60.0
 class RunningServer:
     """Where the server of a data folder listens.
 
-    Clients read it from a file that the server writes. The file contains a secret, `instance`. A client sends its token
-    only to a server that proves to know this secret, because the port may meanwhile belong to another user's server.
+    The server writes this record to a file that clients read. The record contains the access token, `token`, and a
+    secret, `instance`. Another user's server may have taken the port. Therefore a client sends the token only to a
+    server that proves that it knows the secret.
     """
 
     host: str
@@ -34,13 +35,13 @@ class RunningServer:
 
 
 def proof_of(instance: str, challenge: str) -> str:
-    """Compute the answer to a challenge by which a server proves that it knows the secret `instance`."""
+    """Compute the HMAC-SHA256 of a challenge, which proves that a server knows the secret `instance`."""
     return hmac.new(instance.encode(), challenge.encode(), "sha256").hexdigest()
 
 
 @contextmanager
 def registered(path: Path, server: RunningServer) -> Iterator[None]:
-    """While the block runs, keep a file that says where a server listens; only the file's owner can read it."""
+    """Until the `with` block ends, keep a file that says where a server listens; only the file's owner can read it."""
     with atomic_write(path, is_synced=False) as part:
         part.touch(0o600)
         part.write_text(json.dumps(asdict(server)), encoding="utf-8")
@@ -52,7 +53,7 @@ def registered(path: Path, server: RunningServer) -> Iterator[None]:
 
 
 def find_server(path: Path) -> RunningServer | None:
-    """Find the running server of a data folder; None unless a server proves that it is the registered one."""
+    """Find the running server of a data folder; None if no server proves that it knows the secret in the file."""
     challenge = secrets.token_hex(16)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

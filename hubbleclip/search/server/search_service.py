@@ -1,6 +1,6 @@
-"""What all routes of the server share: the search, the uploads, and the bounded queue in which requests wait for them.
+"""The search engine, the uploads and the work queues that all routes of the server share.
 
-The queue answers a request within a time limit, or refuses it.
+A queue answers a call within a time limit, or refuses the call. The number of waiting calls is limited too.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 NUM_WORKERS, MAX_WAITING, MAX_S, RETRY_AFTER_S = 2, 64, 20.0, 2
 START_S = 85.0
-"""Maximum time of a call while the model is loaded, which takes seconds, and longer on a machine with other work."""
+"""Time limit of a call in seconds while the model is loading, which can be slow on a busy machine."""
 REMOTE_S = 60.0
-"""Maximum time of a cut-out, which may send 260 requests at 10 requests per second."""
+"""Time limit of a cut-out in seconds; a cut-out may need 260 requests to the archive, at 10 requests per second."""
 OK, LOADING = "ok", "loading the model"
 MAX_K, MAX_RECEIVING, MAX_NAMES = 200, 8, 3
-"""Largest numbers of hits per page, of uploads that are being received at one time, and of names looked up per call."""
+"""Maximum numbers: hits per page, uploads received at the same time, and names looked up per call."""
 
 
 class BusyError(HubbleclipError):
@@ -41,7 +41,7 @@ class BusyError(HubbleclipError):
 
 
 class WorkQueue:
-    """Runs functions in a few threads, with limits of the number and of the time of calls.
+    """Runs functions in a few threads, and limits the number of calls and the time of each call.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ class WorkQueue:
 
 
 class WebParams(SearchParams):
-    """A search in a URL, which has no access to the files of the server."""
+    """Search parameters from a request; `image` has digests, not paths: a request can use only uploaded files."""
 
     image: list[TileId] = Field([], description="Digest of an uploaded picture.")
     k: Whole = Field(24, ge=1, le=MAX_K, description="Hits per page.")
 
 
 class PageParams(WebParams):
-    """Parameters in the address of a page: unknown names are ignored; values recognised in a text replace others."""
+    """Parameters of a page URL. Unknown parameters are ignored. Filters in the text override the URL's filters."""
 
     model_config = ConfigDict(extra="ignore")
     prefers_text = True
@@ -108,26 +108,26 @@ class PageParams(WebParams):
 
 @dataclass(slots=True, kw_only=True)
 class SearchService:
-    """The search, and the queue and the uploads that the routes use with it.
+    """The search engine, work queues and uploads that all routes use.
 
     Attributes
     ----------
     search
-        The search, which opens a new index after the index is replaced.
+        Search engine, which notices a replaced index and opens it.
     explain
         Function that returns the lineage of a tile.
     queue
-        Queue through which every use of the search goes.
+        Queue of searches, and of all calls that have no other queue.
     tables
-        Queue of the long tables, such as a cone of the whole sky.
+        Queue of searches with long results, such as a cone of the whole sky.
     names
-        Queue of the names for which Sesame is asked.
+        Queue of requests to the name resolver Sesame.
     cutouts
-        Queue of the cut-outs from the archive.
+        Queue of FITS cut-outs.
     model_state
-        What `health` says until the model is loaded.
+        Text that `health` returns until the model is loaded.
     open_remote
-        Function that opens a FITS file in the archive, by its URI; None if the archive is not asked.
+        Function that opens a FITS file in the archive by its URI; None if cut-outs must not use the archive.
     uploads
         Uploaded pictures.
     receiving
@@ -147,7 +147,7 @@ class SearchService:
     receiving: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_RECEIVING))
 
     async def run(self, function: Callable[..., Result], *arguments: Any, queue: WorkQueue | None = None) -> Result:
-        """Run a function in a queue. If it needs the position of an unknown name, ask Sesame and run it again."""
+        """Run a function in a queue; after UnaskedNameError, ask Sesame for the position and run the function again."""
         queue = queue or self.queue
         for _ in range(MAX_NAMES):
             try:
@@ -158,7 +158,7 @@ class SearchService:
         return await queue.run(unasked.run, function, *arguments)
 
     def load_model(self) -> None:
-        """Load the model; until then, calls may wait longer."""
+        """Load the model; while it is loading, the time limit of the search queue is `START_S` seconds."""
         self.model_state, self.queue.max_s = LOADING, START_S
         try:
             self.search.load_model()
@@ -171,18 +171,18 @@ class SearchService:
             self.queue.max_s = MAX_S
 
     def health(self) -> str:
-        """Return `OK`, `LOADING`, or why searches fail; a damaged index is opened again."""
+        """Return `OK`, `LOADING`, or the reason why searches fail; a damaged index is first opened again."""
         if self.search.is_damaged:
             return "a file of the index is damaged"
         return OK if self.search.has_model else self.model_state
 
     def answer(self, params: SearchParams, finish: Callable[[Hits], Result]) -> Result:
-        """Run a search, and return what `finish` makes of the hits; a route calls this in a thread of the queue."""
+        """Run a search, and return `finish(hits)`; a route calls this method in a thread of a queue."""
         hits = self.search.run(self.with_paths(params))
         return finish(replace(hits, params=hits.params.model_copy(update={"image": params.image})))
 
     def with_paths(self, params: SearchParams) -> SearchParams:
-        """Replace the digests of uploads by the paths of their files; a request can name no other file."""
+        """Replace the digests of uploads by the paths of the uploaded files."""
 
         def with_path(text: str) -> str:
             digest, _ = split_weight(text)
@@ -191,7 +191,7 @@ class SearchService:
         return params.model_copy(update={"image": list(map(with_path, params.image))})
 
     def close(self) -> None:
-        """Stop the queue and delete the uploads."""
+        """Stop the queues and delete the uploads."""
         for queue in (self.queue, self.tables, self.names, self.cutouts):
             queue.close()
         self.uploads.close()

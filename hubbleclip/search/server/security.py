@@ -1,4 +1,4 @@
-"""Who may ask the server: hosts, tokens, sizes of requests, and what a page may load."""
+"""Access control of the server: checks of host, site, token and request size, and the content security policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::\d+)?")
 """Matches a Host header; the group is the host without the port."""
 COOKIE = "hubbleclip_token"
 MAX_UPLOAD_BYTES, MAX_JSON_BYTES, MAX_BODY_S = 64 * 2**20, 2**20, 30.0
-"""Limits of a request's body: bytes of a form (its files go to disk), bytes of any other body, and time in seconds."""
+"""Maximum bytes of a multipart form (files go to disk) and of any other body; maximum seconds to receive a body."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -39,7 +39,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may ask.
+    """Who may send requests to the server.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Access:
     token
         Token that each request needs; None with `--public`, or on loopback if no token is set.
     is_public
-        Whether everybody may search, but not change the selections.
+        If True, everybody may search, and nobody may change the selections.
 
     """
 
@@ -74,7 +74,7 @@ def check_access(host: str, token: str | None, is_public: bool) -> Access:
 
 
 class SecurityMiddleware:
-    """Refuses requests that the access does not allow, and adds headers that restrict what a browser may do."""
+    """Refuses requests that `Access` does not allow, and adds headers that restrict what a browser may do."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -115,7 +115,7 @@ class SecurityMiddleware:
         return None if scope["path"] in OPEN_PATHS else self._without_token(scope, headers)
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
-        """Check the token: return None if the request may pass, a refusal, or a redirect to a URL without the token."""
+        """Return a 401 response if no token is valid, a redirect that drops a URL's token, or None to allow access."""
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         given = headers.get("authorization", "").removeprefix("Bearer ")
         pairs = parse_qsl(scope["query_string"].decode("latin-1"))
@@ -133,17 +133,17 @@ class SecurityMiddleware:
         return response
 
     def _is_token(self, text: str) -> bool:
-        """Return whether a text is the token, or none is needed."""
+        """Return whether a text is the access token; True for every text if the server needs no token."""
         return self.access.token is None or hmac.compare_digest(text.encode(), self.access.token.encode())
 
 
 def _is_from_another_site(headers: Headers, method: str) -> bool:
-    """Return whether a page of another site sent a request, unless the person followed a link.
+    """Return whether a page of another site sent a request; False if a user followed a link from the other site.
 
     Without this check, any page that is open in the browser could upload files here, or keep the model and Sesame busy.
     """
     site = headers.get("sec-fetch-site")
-    if site is None:  # sent by a program, or by a browser from before 2023, whose forms have an Origin
+    if site is None:  # the client is a program, or a browser older than 2023, which sends Origin with a form
         origin = headers.get("origin")
         return method not in READING and origin is not None and urlsplit(origin).netloc != headers.get("host")
     is_link = method in READING and headers.get("sec-fetch-dest") == "document" and "sec-fetch-user" in headers
@@ -151,20 +151,20 @@ def _is_from_another_site(headers: Headers, method: str) -> bool:
 
 
 def _max_bytes(headers: Headers) -> int:
-    """Return the largest size of a request's body."""
+    """Return the maximum allowed size of a request's body in bytes."""
     is_form = headers.get("content-type", "").startswith("multipart/form-data")
     return MAX_UPLOAD_BYTES if is_form else MAX_JSON_BYTES
 
 
 def _bounded(receive: Receive, max_bytes: int) -> Receive:
-    """Limit a request's body in bytes and in time, also if its length is not stated."""
+    """Limit a request's body in bytes and in time, even if the request has no Content-Length."""
     num_bytes, deadline = 0, None
 
     async def receive_bounded() -> Message:
         nonlocal num_bytes, deadline
         now = asyncio.get_running_loop().time()
         deadline = deadline or now + MAX_BODY_S
-        if num_bytes < 0:  # the body is complete; the next message is that the client has disconnected
+        if num_bytes < 0:  # -1 means that the body is complete; only the message http.disconnect can follow
             return await receive()
         try:
             async with asyncio.timeout_at(deadline):

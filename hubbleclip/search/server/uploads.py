@@ -1,4 +1,4 @@
-"""Pictures and FITS files that people upload to search with: checked, bounded, and kept for a while."""
+"""PNG, JPEG and FITS files that users upload as queries: checks, size limits and temporary storage."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_FILES, MAX_TOTAL_BYTES = 64, 512 * 2**20
 """Maximum number, and maximum total size in bytes, of the uploads that are kept."""
 MAX_PIXELS, MAX_SIDE_PX, MAX_UNPACKED_BYTES = 40_000_000, 20_000, 512 * 2**20
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg", b"SIMPLE  =": ".fits", b"\x1f\x8b": ".fits.gz"}
-"""First bytes of the accepted files, and the suffix under which each is stored."""
+"""Suffix of the stored file for each accepted file type, by the first bytes of the file."""
 PICTURES = {".png": "PNG", ".jpg": "JPEG"}
 PREFIX = "hubbleclip-uploads-"
-"""First part of the name of a folder of uploads, before the id of the server's process."""
+"""Start of the name of an upload folder; the id of the server's process follows."""
 
 
 class UploadError(HubbleclipError):
@@ -34,7 +34,7 @@ class UploadError(HubbleclipError):
 
 
 class UploadStore:
-    """Keeps the newest uploads in a temporary folder, by digest; older ones are deleted."""
+    """Keeps the newest uploads in a temporary folder, and finds an upload by its digest; older uploads are deleted."""
 
     def __init__(self) -> None:
         for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
@@ -45,7 +45,7 @@ class UploadStore:
         self._lock = threading.Lock()
 
     def add(self, content: bytes) -> str:
-        """Check and store an upload, and return its digest; the oldest uploads beyond the limits are deleted."""
+        """Check and store an upload, and return its digest; delete the oldest uploads if a limit is exceeded."""
         suffix = check_upload(content)
         digest = hashlib.sha256(content).hexdigest()[:32]
         with self._lock:
@@ -75,7 +75,7 @@ def check_upload(content: bytes) -> str:
     """Check the type and the number of pixels of an upload without decoding it, and return its suffix."""
     suffix = next((s for signature, s in SIGNATURES.items() if content.startswith(signature)), None)
     if suffix is None:
-        raise UploadError("only PNG, JPEG and FITS files can be searched with")
+        raise UploadError("only PNG, JPEG and FITS files can be queries")
     if suffix in PICTURES:
         _check_picture(content, PICTURES[suffix])
     elif suffix == ".fits.gz":

@@ -1,10 +1,10 @@
-"""Services of the Virtual Observatory, which TOPCAT, Aladin and pyvo read.
+"""Services of the Virtual Observatory, for clients such as TOPCAT, Aladin and pyvo.
 
-Simple Cone Search 1.03 (IVOA Recommendation 2008-02-22) gives the tiles around a position. As the standard requires,
-columns have UCDs of version 1, and an error is a VOTable with an INFO element named Error.
+Simple Cone Search 1.03 (IVOA Recommendation 2008-02-22) returns the tiles around a position. As the standard requires,
+the id and the position have UCDs of version 1, and an error is a VOTable with an INFO element named Error.
 
-Simple Image Access 2.0 (IVOA Recommendation 2015-12-23) gives images as ObsCore 1.1 rows: of each tile, one row for its
-picture, and one for its FITS file at MAST.
+Simple Image Access 2.0 (SIA2, IVOA Recommendation 2015-12-23) returns images as ObsCore 1.1 rows. Each tile has one row
+for its picture and one row for its FITS file at MAST.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Degrees = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Cone(BaseModel):
-    """Parameters of the standard: position and radius in degrees, and the verbosity, which selects the columns."""
+    """Parameters of Simple Cone Search: position and radius in degrees, and verbosity, which selects the columns."""
 
     RA: Degrees = Field(ge=0, le=360)
     DEC: Degrees = Field(ge=-90, le=90)
@@ -64,13 +64,13 @@ class Cone(BaseModel):
 
 
 def columns_for(verbosity: str) -> tuple[Column, ...]:
-    """Choose the columns of the answer by the verbosity; their UCDs are of version 1."""
+    """Choose the columns of a cone search by its verbosity; the id and the position get UCDs of version 1."""
     names = {"1": BRIEF, "2": USUAL}.get(verbosity, {column.name for column in FACTS})
     return tuple(replace(one, ucd=UCD1.get(one.name, one.ucd)) for one in FACTS if one.name in names)
 
 
 def error_table(message: str) -> bytes:
-    """Write an error in the form that the standard requires."""
+    """Write an error as the VOTable that Simple Cone Search and DALI 1.1 require."""
     file = VOTableFile(version="1.4")
     file.infos.append(Info(ID="Error", name="Error", value=message))
     resource = Resource(type="results")
@@ -83,7 +83,7 @@ def error_table(message: str) -> bytes:
 async def votable_response(
     fault_status: int, service: SearchService, find: Callable[..., bytes], *arguments: Any
 ) -> Response:
-    """Respond with the VOTable that a function makes in the queue of tables, or with one that states its error."""
+    """Run `find` in the queue `tables`; respond with its VOTable, or with an error VOTable and `fault_status`."""
     status = 200
     try:
         content = await service.tables.run(find, service, *arguments)
@@ -95,7 +95,7 @@ async def votable_response(
 
 
 def find_cone_tiles(service: SearchService, given: Mapping[str, str]) -> bytes:
-    """Find the tiles of a cone, and write them as VOTable; a radius of 0 asks for the columns alone."""
+    """Find the tiles in a cone, and write them as VOTable; for a radius of 0, the VOTable has columns but no rows."""
     cone = checked(Cone, {name.upper(): value for name, value in given.items()})
     params = SearchParams(place=f"{cone.RA!r} {cone.DEC!r} {cone.SR!r}", group=GroupBy.NONE, k=MAX_DEPTH)
     hits = service.search.run(params)
@@ -106,7 +106,7 @@ def find_cone_tiles(service: SearchService, given: Mapping[str, str]) -> bytes:
 
 Row = dict[str, Any]
 POLYGON_ORDER = 14
-"""HEALPix order (cells of 13 arcsec) to which the edge of a polygon is resolved."""
+"""Maximum HEALPix order of the cells that approximate a polygon; a cell of this order has a side of 13 arcsec."""
 OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
     "dataproduct_type": (TEXT, "meta.code.class", "ObsDataset.dataProductType", None),
     "calib_level": (INTEGER, "meta.code;obs.calib", "ObsDataset.calibLevel", None),
@@ -139,17 +139,17 @@ OBSCORE: dict[str, tuple[Any, str, str, str | None]] = {
     "facility_name": (TEXT, "meta.id;instr.tel", "Provenance.ObsConfig.Facility.name", None),
     "instrument_name": (TEXT, "meta.id;instr", "Provenance.ObsConfig.Instrument.name", None),
 }
-"""Type, UCD, utype (after `obscore:`) and unit of each column that ObsCore 1.1 demands."""
+"""Type, UCD, utype (without the prefix `obscore:`) and unit of each column that ObsCore 1.1 requires."""
 COLUMNS = tuple(Column(name, kind, "", ucd, unit) for name, (kind, ucd, _, unit) in OBSCORE.items())
 UTYPES = {name: f"obscore:{utype}" for name, (_, _, utype, _) in OBSCORE.items()}
 RANGES = ("BAND", "TIME", "EXPTIME", "FOV")
 VALUES = ("INSTRUMENT", "TARGET", "COLLECTION", "FACILITY")
-"""Parameters that select tiles by values; an instrument may be given by the part of its name before the slash."""
+"""SIA2 parameters that match values of tiles; the INSTRUMENT `WFC3` also matches `WFC3/IR` and `WFC3/UVIS`."""
 OF_ROW = {"DPTYPE": "dataproduct_type", "CALIB": "calib_level", "FORMAT": "access_format", "ID": "obs_publisher_did"}
-"""Parameters that select rows, and the columns that must have one of their values."""
+"""SIA2 parameters that select rows by the value of one column, and the name of the column."""
 PARAMETERS = sorted({"POS", "MAXREC", "RESPONSEFORMAT", *RANGES, *VALUES, *OF_ROW})
 WIDTHS = {"N": 0.02, "M": 0.1, "W": 0.25, "X": 0.5, "LP": 0.5}
-"""Usual widths of filters' bands as shares of their wavelengths, by the last letters of a filter's name."""
+"""Typical bandwidth of a filter as a fraction of its wavelength, by the last letters of the filter's name."""
 CAPABILITIES = """<?xml version="1.0" encoding="UTF-8"?>
 <capabilities xmlns="http://www.ivoa.net/xml/VOSICapabilities/v1.0"
   xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0" xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"
@@ -208,9 +208,9 @@ def observatory_routes(service: SearchService) -> APIRouter:
 
 
 def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str) -> bytes:
-    """Find the rows that a query admits, and write them as VOTable."""
+    """Find the ObsCore rows that match a query, and write them as VOTable."""
     if unknown := sorted(given.keys() - PARAMETERS):
-        raise ParameterError(f"{unknown[0]}: not supported; known are {', '.join(PARAMETERS)}")
+        raise ParameterError(f"{unknown[0]}: not supported; use one of {', '.join(PARAMETERS)}")
     max_rows = int(min(2 * MAX_DEPTH, _numbers("MAXREC", given["MAXREC"][0], 1)[0])) if "MAXREC" in given else MAX_DEPTH
     if max_rows < 0:
         raise ParameterError("MAXREC: 0 or more")
@@ -233,7 +233,7 @@ def _find(service: SearchService, given: Mapping[str, list[str]], base_url: str)
 
 
 def _conditions(facts: TileFacts, given: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Return the conditions that tiles must meet, in the form that `TileFacts.admitted` takes."""
+    """Convert the parameters of a query to conditions on tiles, as the argument of `TileFacts.admitted`."""
     values: dict[str, Any] = {name: [text.strip().upper() for text in given[name]] for name in VALUES if name in given}
     if "ID" in given:
         values["ID"] = [text.strip().upper().partition("?")[2] for text in given["ID"]]
@@ -275,7 +275,7 @@ def _tiles(search: Search, opened: OpenIndex, text: str, conditions: dict[str, A
 
 
 def _numbers(name: str, text: str, num: int) -> list[float]:
-    """Parse exactly `num` numbers; if `num` is 6 (a polygon), more are allowed. The ends of ranges may be infinite."""
+    """Parse `num` numbers; a polygon (`num` is 6) may have 8, 10 or more. Only the ends of a range may be infinite."""
     try:
         numbers = [float(part) for part in text.split()]
     except ValueError:
@@ -291,14 +291,14 @@ def _numbers(name: str, text: str, num: int) -> list[float]:
 
 
 def _band(facts: Row) -> tuple[float, float] | None:
-    """Return the limits of the wavelengths of a filter in metres, if it is known."""
+    """Return the wavelength limits of a filter in metres; None if the wavelength of the filter is unknown."""
     nm = wavelength_nm(facts["filter"], facts["instrument"])
     width = next((share for end, share in WIDTHS.items() if str(facts["filter"]).upper().endswith(end)), 0.25)
     return (nm * (1 - width / 2) * 1e-9, nm * (1 + width / 2) * 1e-9) if nm else None
 
 
 def _rows(facts: Row, base_url: str) -> Iterator[Row]:
-    """Make the row of a tile's picture, and of its FITS file if the archive is a mission's."""
+    """Yield the ObsCore row of a tile's picture, and the row of its FITS file if the tile's mission is known."""
     row = facts | dict(zip(("em_min", "em_max"), _band(facts) or (), strict=False))
     picture = f"{base_url}api/v1/tiles/{facts['tile_id']}/image.png?format=png"
     yield row | _access(picture, "image/png", f"tile?{facts['tile_id']}")

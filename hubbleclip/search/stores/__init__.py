@@ -1,1 +1,1 @@
-"""Vector stores: the features of all tiles, scanned by similarity."""
+"""Vector stores, which hold the features of all tiles and find the tiles most similar to a query."""

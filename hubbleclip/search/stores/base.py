@@ -1,4 +1,4 @@
-"""The interface of a vector store: the features of all indexed tiles by one model, and the search among them."""
+"""The interface of a vector store, which holds one model's features of all tiles and finds similar tiles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RowNumbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Parsed = TypeVar("Parsed")
 ID_TYPE = pa.large_string()
-"""Type of the tile ids in memory; `pa.string()` holds at most 2 GiB, which are 67 million ids."""
+"""Type of the tile ids in memory; `pa.string()` holds at most 2 GiB, enough for only 67 million ids."""
 
 
 class Scored(NamedTuple):
@@ -32,10 +32,10 @@ class Scored(NamedTuple):
 
 @runtime_checkable
 class VectorStore(Protocol):
-    """Features of tiles by one model, in rows that are numbered from 0 in the order of their addition.
+    """One model's features of tiles, in rows that are numbered from 0 in the order in which they were added.
 
-    A store object shows the rows that existed when it was opened, and those that it appended itself. Another process
-    may append rows meanwhile; then `is_current` is False. All methods except `append` may be called by many threads.
+    A store object shows the rows that existed when it was opened, and the rows that it appended itself. If another
+    process appends rows, `is_current` is False. Threads may call all methods except `append` at the same time.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class VectorStore(Protocol):
         Raises
         ------
         SearchError
-            If a tile is in the store already, or the number of dimensions differs from that of the stored features.
+            If a tile is in the store already, or if the new and the stored features differ in the number of dimensions.
 
         """
 
@@ -71,7 +71,7 @@ class VectorStore(Protocol):
         Parameters
         ----------
         query_d
-            Feature of the query, of any length above 0.
+            Feature (d,) of the query; its Euclidean norm may have any value above 0.
         k
             Maximum number of rows.
         mask_n
@@ -85,7 +85,7 @@ class VectorStore(Protocol):
         Raises
         ------
         SearchError
-            If the query has another number of dimensions than the features.
+            If the numbers of dimensions of the query and of the features differ.
 
         """
 
@@ -120,7 +120,7 @@ class VectorStore(Protocol):
         Returns
         -------
         bool
-            False if searches fail until the store is opened again.
+            False if a file was truncated; searches then fail until the store is opened again.
 
         """
 
@@ -130,7 +130,7 @@ class VectorStore(Protocol):
 
 def rows_of(tile_ids: pa.Array, wanted: Sequence[str]) -> list[int | None]:
     """Find the row of each wanted tile; None for a tile that the store lacks."""
-    # The hash table has the wanted ids, which are few; the many ids of the store are looked up in it.
+    # `index_in` makes a hash table of `value_set`. The table is small, because `value_set` has only the wanted ids.
     position_n = pc.index_in(tile_ids, value_set=pa.array(wanted, ID_TYPE))
     row_n = np.flatnonzero(position_n.is_valid().to_numpy(zero_copy_only=False))
     found = dict(zip(position_n.drop_null().to_pylist(), row_n.tolist(), strict=True))
@@ -156,7 +156,7 @@ def file_stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def read_intact(path: Path, advice: str, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
-    """Read a JSON file that contains its own hash. Raises OSError, and SearchError for damage or another version."""
+    """Read a JSON file that contains its own hash. Raises OSError, or SearchError for damage or an unknown format."""
     text = path.read_bytes()
     try:
         if is_intact(text):

@@ -1,19 +1,20 @@
-"""The vector store of one machine: files of features, and an exact scan of their one-byte codes, mapped into memory.
+"""The vector store of one machine: files of features, and an exact search that first scans one-byte codes.
 
-The scan computes the similarity of every admitted row from its codes, together with a bound of the error. The k rows
-with the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the k-th of
-these scores cannot be among the best k; all other rows are scored again too. The result is therefore exact, whatever
-the filter, and pages of a result never overlap.
+A code is a feature that is quantised to one byte per dimension. Each code has a step (the scale of its integers) and an
+error (its distance from the feature), which bounds the error of each similarity. Before quantisation, a feature is
+rotated by random signs and a discrete cosine transform, which keep all similarities. The reason is that features of
+CLIP models can have a large value in one dimension, which would make the step coarse. The rotation spreads this value
+over all dimensions.
 
-The files are immutable segments, and a manifest that lists them. A segment is a range of rows in three files:
-`.parquet` (columns `tile_id`, `model_digest`, `feature` as float16) for any reader, `.f16` with the same features row
-after row, and `.i8` with their codes, steps and errors, which is mapped into memory. Nothing but the manifest is ever
-replaced, and no file is changed in place, so that open files stay valid.
+The scan computes the similarity of every admitted row from its code, with a lower and an upper bound. The k rows with
+the largest upper bounds are scored again from their float16 features. A row whose upper bound is below the lowest of
+these k scores cannot be among the best k. All other rows are scored again too. The result is therefore exact for every
+filter, and pages of a result never overlap.
 
-Codes are features as one byte per dimension, with a bound of the error that this causes in each similarity. Before
-rounding, a feature is rotated by random signs and a discrete cosine transform, which keeps all similarities. The
-rotation spreads a large value in one dimension, which features of CLIP models have, over all dimensions; without it,
-that value would make the steps of the other dimensions coarse.
+The files are a manifest and the immutable segments that it lists. A segment is a range of rows in three files. The
+`.parquet` file (columns `tile_id`, `model_digest`, `feature` as float16) is for any reader. The `.f16` file has the
+same features row after row. The `.i8` file has their codes, steps and errors, and is mapped into memory. Only the
+manifest is ever replaced, and no file is changed in place, so that open files stay valid.
 """
 
 from __future__ import annotations
@@ -45,28 +46,28 @@ MANIFEST = "index.json"
 PARQUET, FLOATS, CODES = ".parquet", ".f16", ".i8"
 FORMAT = 1
 QUANTISE_ROWS = 16_384
-"""Rows that are quantised at once, which bounds the memory."""
+"""Maximum number of rows per call of `quantise`, which bounds the memory."""
 MAX_CODE = 127
 SIGN_SEED = 20_080_311
 ROUNDING = 1e-5
-"""Upper bound of what float32 arithmetic adds to the error of a similarity."""
+"""Upper bound of the error of a similarity due to float32 rounding, in addition to the quantisation error."""
 MAX_SEGMENT_ROWS = 131_072
 """Maximum number of rows of a merged segment, which bounds the time and the memory of an append."""
 BLOCK_ROWS = 65_536
-"""Rows that one thread scans at once; their scores stay in the processor's cache."""
+"""Maximum number of rows per block of a scan; the scores of a block stay in the processor's cache."""
 EXACT_ROWS = 2048
 """If at most this number of rows is admitted, all of them are scored exactly, without a scan of the codes."""
 GATHER_SHARE = 1 / 8
-"""If a smaller share of a block's rows is admitted, only their codes are read; otherwise, those of the whole block."""
+"""If less than this share of a block's rows is admitted, the scan reads only the codes of the admitted rows."""
 RESCORE_ROWS = 4096
-"""Rows that are scored exactly at once, which bounds the memory."""
+"""Maximum number of rows whose float16 features are read together, which bounds the memory."""
 SCORE_DECIMALS = 9
 """Decimals to which a score is rounded, so that equal features get equal scores despite rounding errors."""
 NUM_TRIES = 5
 
 
 class Codes(NamedTuple):
-    """Quantised features: `codes_nd * scale_n[:, None]` differs from the rotated feature by at most `error_n`."""
+    """Quantised features: `error_n` is the distance between `codes_nd * scale_n[:, None]` and the rotated features."""
 
     codes_nd: npt.NDArray[np.int8]
     scale_n: npt.NDArray[np.float32]
@@ -99,7 +100,7 @@ def _signs(num_dims: int) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentFacts:
-    """What the manifest says of a segment: its rows, from `start` to `stop` (exclusive), and the hash of each file."""
+    """Entry of a segment in the manifest: its rows from `start` to `stop` (exclusive), and the hash of each file."""
 
     start: int
     stop: int
@@ -112,11 +113,11 @@ class SegmentFacts:
 
     @property
     def key(self) -> str:
-        """Text that differs between segments that have different rows or features."""
+        """Text that identifies the rows and features of a segment."""
         return f"{self.start} {self.sha256[PARQUET]}"
 
     def path(self, folder: Path, suffix: str) -> Path:
-        """Path of one of the files."""
+        """Path of the segment's file with a suffix, such as `.i8`."""
         return folder / f"{segment_name(self.start, self.stop)}{suffix}"
 
 
@@ -145,7 +146,7 @@ class Segment:
         return len(self.tile_ids)
 
     def is_whole(self) -> bool:
-        """Whether neither file was truncated since it was opened."""
+        """Whether the file of features and the file of codes still have their full sizes."""
         size = self.codes.codes_nd.size * np.dtype(np.float16).itemsize
         return os.fstat(self.floats.fileno()).st_size >= size and self.coded.size() >= len(self.coded)
 
@@ -157,7 +158,7 @@ class Segment:
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Read features."""
-        # Reading scattered rows from a mapped file would take seven times as long and map at least 64 KiB per row.
+        # For scattered rows, `pread` is seven times faster than a memory map, which would map at least 64 KiB per row.
         num_dims = self.codes.codes_nd.shape[1]
         size, descriptor = num_dims * np.dtype(np.float16).itemsize, self.floats.fileno()
         content = b"".join([os.pread(descriptor, size, size * row) for row in rows.tolist()])
@@ -175,7 +176,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def _parse_manifest(facts: dict[str, Any]) -> Manifest:
-    """Convert the content of a manifest; ValueError, KeyError or TypeError for another version."""
+    """Convert the content of a manifest; ValueError, KeyError or TypeError if its format is unknown."""
     if facts["format"] != FORMAT:
         raise ValueError(f"format {facts['format']}, this hubbleclip reads {FORMAT}")
     segments = tuple(SegmentFacts(**one) for one in facts["segments"])
@@ -204,7 +205,7 @@ def write_segment(
     schema = pa.schema({"tile_id": pa.string(), "model_digest": pa.string(), "feature": feature.type})
     table = pa.table(columns).cast(schema)
     with atomic_write(facts.path(folder, PARQUET), is_synced=False) as temporary:
-        # Features do not compress; the checksums let a reader of `tile_id` notice damage without reading the rest.
+        # Features are not compressible. Page checksums reveal damage even if only the column `tile_id` is read.
         pq.write_table(
             table,
             temporary,
@@ -225,7 +226,7 @@ def write_segment(
 
 
 def open_segment(folder: Path, facts: SegmentFacts, num_dims: int) -> Segment:
-    """Open the files of a segment; the Parquet file is checked by page checksums, the others by their hashes."""
+    """Open the files of a segment; page checksums verify the ids, and hashes verify the `.f16` and `.i8` files."""
     paths = {suffix: facts.path(folder, suffix) for suffix in facts.sha256}
     try:
         for suffix in (FLOATS, CODES):
@@ -253,7 +254,7 @@ def rebuild_hint(folder: Path) -> str:
 
 
 def merge_tail(segments: Sequence[SegmentFacts], num_new: int, max_rows: int) -> int:
-    """Choose how many of the last segments are merged with new rows, so that there are few, and large ones are kept."""
+    """Choose how many of the last segments to merge with new rows, so that the index has few segments."""
     num_merged = 0
     for facts in reversed(segments):
         if facts.num_rows > num_new or facts.num_rows + num_new > max_rows:
@@ -290,7 +291,7 @@ class EmbeddedStore:
     def _load(self) -> None:
         """Open the segments of the manifest that are not open yet.
 
-        A missing file is no damage if another process has replaced the manifest meanwhile; then all is read again.
+        If a file is missing because another process has replaced the manifest, the manifest is read again.
         """
         for _ in range(NUM_TRIES):
             self._stamp = file_stamp(self.folder / MANIFEST)
@@ -307,7 +308,7 @@ class EmbeddedStore:
         else:
             raise SearchError(f"{self.folder} is written too often to be read: try again later")
         self.tile_ids = pa.concat_arrays([pa.array([], ID_TYPE), *(one.tile_ids for one in opened)])
-        self._segments = {  # ids are slices of one array, so memory holds them once
+        self._segments = {  # all segments use slices of one array of ids, to save memory
             facts.key: replace(one, tile_ids=self.tile_ids.slice(one.start, one.num_rows))
             for facts, one in zip(self._manifest.segments, opened, strict=True)
         }
@@ -317,8 +318,8 @@ class EmbeddedStore:
         return self._segments.get(facts.key) or open_segment(self.folder, facts, self._manifest.num_dims)
 
     def is_current(self) -> bool:
-        """Whether this object shows all rows of the store, and none of its files is truncated."""
-        # A segment that was damaged is opened again, because the file may be restored under its name.
+        """Whether this object shows all rows of the store, and no open file is truncated."""
+        # Repairing a truncated file does not change the manifest. Only opening the store again finds the repaired file.
         return file_stamp(self.folder / MANIFEST) == self._stamp and self.is_whole()
 
     def is_whole(self) -> bool:
@@ -333,7 +334,7 @@ class EmbeddedStore:
         self._segments = {}
 
     def append(self, tile_ids: Sequence[str], feat_nd: npt.NDArray[np.floating]) -> None:
-        """Add rows as a new segment; the last segments, if small, are merged into it."""
+        """Add rows as a new segment; small segments at the end of the store are merged into the new segment."""
         with locked(self.folder):
             if not self.is_current():
                 self._load()
@@ -409,7 +410,7 @@ def _bounds(segment: Segment, rows: slice, query: Codes, k: int, mask_n: Mask | 
         is_sparse = len(offset_n) < GATHER_SHARE * len(codes_nd)
         similarity_n = dots(query.codes_nd[0], codes_nd[offset_n] if is_sparse else codes_nd)
         similarity_n = similarity_n if is_sparse else similarity_n[offset_n]
-    # Arrays are changed in place where possible, because new memory costs as much time as the arithmetic.
+    # Arrays are changed in place where possible, because allocating memory takes as long as the arithmetic.
     upper_n = similarity_n.astype(np.float32)
     upper_n *= scale_n * query.scale_n[0]
     bound_n = error_bound(error_n, float(query.error_n[0]))
@@ -440,7 +441,7 @@ def check_new_rows(known: pa.Array, tile_ids: Sequence[str], feat_nd: npt.NDArra
 
 
 def dots(query_d: npt.NDArray[Any], feat_nd: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Compute the dot products of a vector with many others of the same type, in one thread."""
+    """Compute the dot product of a vector with each row of a matrix of the same type, in one thread."""
     if not len(feat_nd):
         return np.empty(0)
     return np.asarray(numkong.cdist(query_d[None], feat_nd, metric="dot")).ravel()

@@ -31,7 +31,7 @@ def smoothstep(value_yx: Image, low: float, high: float) -> Image:
 
 
 def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slope: float, brightest: float) -> Vector:
-    """Draw fluxes between two limits from the power law dN/dF ~ F^-(slope + 1)."""
+    """Draw fluxes from the power law dN/dF ~ F^-(slope + 1) between `faintest` and `brightest`."""
     quantile = rng.random(count)
     # The truncated power law is sampled by inverting its cumulative distribution.
     low_power, high_power = faintest**-slope, brightest**-slope
@@ -41,8 +41,8 @@ def power_law_fluxes(rng: np.random.Generator, count: int, faintest: float, slop
 def add_field_stars(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, brightest: float = 2e4
 ) -> None:
-    """Add `count` foreground stars to an image in place, at random positions in a field wider than a frame."""
-    # The field is wider than a frame, so that a frame with an offset or a rotation is full of stars too.
+    """Add `count` foreground stars to an image in place, at random x and y from -1.9 to 1.9 scene units."""
+    # This range is wider than a frame, so that stars also fill a frame with an offset or a rotation.
     x, y = rng.uniform(-1.9, 1.9, (2, count))
     colour = rng.normal(0.5, 0.5, count)
     flux = power_law_fluxes(rng, count, 25.0, 0.55, brightest)
@@ -58,7 +58,7 @@ def continuum_fluxes(view: View, colour: Vector) -> Vector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallGalaxy:
-    """Galaxy without spiral arms.
+    """Galaxy without spiral arms; the module `view` defines scene units and brightness units.
 
     `x` and `y` are the position and `size` is the effective radius, all in scene units. `brightness` is the surface
     brightness at the effective radius, in brightness units. `axis_ratio` is the ratio of the minor axis to the major
@@ -77,7 +77,7 @@ class SmallGalaxy:
 def add_small_galaxies(
     view: View, image_yx: Image, rng: np.random.Generator, count: int, *, largest: float = 0.05, peak: float = 9.0
 ) -> None:
-    """Add `count` small discs and spheroids between -1.7 and 1.7 scene units, of effective radius at most `largest`."""
+    """Add `count` small galaxies at x and y from -1.7 to 1.7 scene units; `largest` is the maximum effective radius."""
     x, y = rng.uniform(-1.7, 1.7, (2, count))
     size = power_law_fluxes(rng, count, largest / 9, 1.6, largest)
     brightness = peak * 10 ** rng.normal(-0.35, 0.33, count) * continuum_fluxes(view, rng.normal(0.4, 0.6, count))

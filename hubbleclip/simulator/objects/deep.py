@@ -33,7 +33,7 @@ class Lens:
     y: float = 0.0
 
     def deflection(self, view: View) -> tuple[Image, Image]:
-        """Compute the deflections along x and y, in scene units, of the light that arrives at each pixel."""
+        """Compute the deflection of the light that arrives at each pixel: its x and y components in scene units."""
         along, across = view.rotated_coordinates(self.x, self.y, self.angle)
         ratio, radius = np.float32(self.axis_ratio), np.float32(self.einstein_radius)
         # Outside the core of an isothermal lens, the length of the deflection is constant.
@@ -47,7 +47,7 @@ def source_plane(view: View, lenses: list[Lens]) -> tuple[Image, Image]:
     """Trace each pixel back to its position (x, y) in the source plane, in scene units."""
     x, y = view.x_yx, view.y_yx
     for lens in lenses:
-        dx, dy = lens.deflection(view)  # Every lens acts on the undeflected ray.
+        dx, dy = lens.deflection(view)  # All lenses lie in one plane, so their deflections add up.
         x, y = x - dx, y - dy
     return x, y
 
@@ -126,7 +126,7 @@ def _add_members(view: View, rng: np.random.Generator, light: Image, centres: li
 
 def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], angle: float) -> list[Lens]:
     """Make the lenses of a cluster: a halo at each centre, and a few galaxies that make the arcs asymmetric."""
-    einstein_radius = rng.uniform(0.3, 0.45) / len(centres)  # the radii of all halos add up to that of the cluster
+    einstein_radius = rng.uniform(0.3, 0.45) / len(centres)  # the radii of all halos add up to the cluster's radius
     halo = Lens(einstein_radius=einstein_radius, axis_ratio=1.0, angle=angle, core_radius=0.04)
     halos = [replace(halo, axis_ratio=rng.uniform(0.72, 0.88), x=x, y=y) for x, y in centres]
     clump = Lens(einstein_radius=0.0, axis_ratio=0.95, angle=0.0, core_radius=0.01)
@@ -135,7 +135,7 @@ def _cluster_mass(rng: np.random.Generator, centres: list[tuple[float, float]], 
 
 
 def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a massive elliptical galaxy and the images of a source behind it: a ring, an arc or four points."""
+    """Draw a massive elliptical galaxy and the lensed images of a source behind it: a ring, an arc or four points."""
     einstein_radius, angle = rng.uniform(0.19, 0.38), rng.uniform(0, np.pi)
     lens = Lens(einstein_radius=einstein_radius, axis_ratio=rng.uniform(0.84, 0.95), angle=angle, core_radius=0.004)
     radius = view.elliptical_radius(0, 0, rng.uniform(0.7, 1), angle)
@@ -169,7 +169,7 @@ def gravitational_lens(view: View, rng: np.random.Generator, variant: str) -> Im
 
 
 def quasar_host(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a saturated point source in a fainter host galaxy with companions, with spiral distortion or a jet."""
+    """Draw a saturated point source in a fainter host galaxy with companions; a variant may add a spiral or a jet."""
     size, axis_ratio, angle = rng.uniform(0.06, 0.14), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     brightness = rng.uniform(8, 18) * view.continuum_flux(0.5)
     light = brightness * sersic_profile(

@@ -9,7 +9,7 @@ from hubbleclip.simulator.objects.view import Image, View
 
 
 def protoplanetary_disk(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a disc of dust around a young star: flared and edge-on, or with bright rings, or dark before a nebula."""
+    """Draw a young star's dust disc, by variant: edge-on and flared, with rings, or dark in front of a nebula."""
     size, angle, brightness = rng.uniform(0.3, 0.55), rng.uniform(0, np.pi), rng.uniform(35, 110)
     if variant == "edge-on":
         return _flared(view, rng, size, angle, brightness)

@@ -36,7 +36,7 @@ def spiral_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
     young = disc * arm * outside_centre * np.exp(0.7 * noise)
     # The disc is red and the arms are blue.
     light = brightness * (view.continuum_flux(0.6) * 0.55 * disc + view.continuum_flux(-0.5) * 1.5 * young)
-    # Dust lies at the inner edge of an arm. The sign of its phase shift depends on the sense of rotation.
+    # Dust lies at the inner edge of an arm: the dust's phase is shifted, in a direction given by the sense of rotation.
     dust_lane = np.exp(-sharpness * 2 * (1 - np.cos(phase - np.float32(0.9 * np.sign(pitch))))) * outside_centre
     dust = 0.8 * dust_lane + 0.3 * filaments(noise, 0.35)
     light *= np.exp(-np.float32(_opacity(view)) * dust * smoothstep(radius, 3.2 * scale, scale))
@@ -102,7 +102,7 @@ def _edge_on(view: View, rng: np.random.Generator, scale: float, angle: float, b
 
 
 def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a red Sersic profile with globular clusters, in some variants with shells, a ring of dust or a disc."""
+    """Draw a red Sersic profile with globular clusters; a variant may add shells, a ring of dust or a disc."""
     size, axis_ratio, angle = rng.uniform(0.14, 0.38), rng.uniform(0.5, 0.95), rng.uniform(0, np.pi)
     index, brightness = rng.uniform(3.0, 5.0), rng.uniform(14, 45) * view.continuum_flux(0.9)
     radius = view.elliptical_radius(0, 0, axis_ratio, angle)
@@ -122,7 +122,7 @@ def elliptical_galaxy(view: View, rng: np.random.Generator, variant: str) -> Ima
 
 
 def _shells(view: View, rng: np.random.Generator, size: float, angle: float) -> Image:
-    """Draw sharp arcs on alternating sides, where the orbits of stars of an accreted galaxy turn (Quinn 1984)."""
+    """Draw sharp arcs on alternating sides, at the turning points of stars from an accreted galaxy (Quinn 1984)."""
     light, opening_angle = view.blank_image(), rng.uniform(0.45, 0.8)
     # Shells with odd numbers lie on the opposite side of the galaxy.
     for number, shell_radius in enumerate(size * np.cumsum(rng.uniform(0.45, 0.8, 5)) + 0.3 * size):
@@ -164,7 +164,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
         x, y = side * separation / 2 * np.cos(pair_angle), side * separation / 2 * np.sin(pair_angle)
         weight, axis_ratio, angle = rng.uniform(0.6, 1.1), rng.uniform(0.35, 0.85), rng.uniform(0, np.pi)
         radius, azimuth = warped.polar_coordinates(x, y, axis_ratio, angle)
-        # Each disc has a spiral with two arms, caused by the tides.
+        # Tidal forces give each disc a spiral with two arms.
         swirl = 1 + 0.8 * np.cos(2 * (azimuth - spin * np.log(radius + 0.02) / np.float32(0.45)))
         light += weight * np.exp(-radius / np.float32(scale * weight)) * swirl
         light += 2.5 * weight * sersic_profile(view.elliptical_radius(x, y, 0.8, angle), 0.03, 2, view.pixel_size)
@@ -175,7 +175,7 @@ def galaxy_merger(view: View, rng: np.random.Generator, variant: str) -> Image:
 
 
 def _warped(view: View, warp_x: Image, warp_y: Image, amount: float) -> View:
-    """Make a view whose coordinates are distorted by noise, so that objects drawn in this view are irregular."""
+    """Make a view with coordinates distorted by noise, so that objects are irregular; `amount` is in scene units."""
     return replace(view, x_yx=view.x_yx + np.float32(amount) * warp_x, y_yx=view.y_yx + np.float32(amount) * warp_y)
 
 

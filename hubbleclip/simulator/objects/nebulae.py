@@ -9,7 +9,7 @@ from hubbleclip.simulator.objects.view import Image, View
 
 
 def shell_column(radius_yx: Image, outer: float, thickness: float) -> Image:
-    """Compute the column density through a hollow spherical shell, relative to its maximum at the inner radius."""
+    """Compute the column density through a hollow spherical shell, divided by its maximum (at the inner radius)."""
     inner = outer * (1 - thickness)
     # `far` is half the chord through the outer sphere, and `near` is half the chord through the inner sphere.
     far = np.sqrt(np.maximum(np.float32(outer**2) - radius_yx**2, 0))
@@ -58,7 +58,7 @@ def _ellipsoid(
 
 
 def _lobes(view: View, rng: np.random.Generator, size: float, angle: float, noise: Image) -> Image:
-    """Draw two opposite lobes with bright walls, which are joined at a narrow waist."""
+    """Draw two opposite lobes, joined at a narrow waist, with bright walls."""
     pinch, wide = rng.uniform(0.8, 1.6), rng.uniform(0.3, 0.5)
     along, across = view.rotated_coordinates(0, 0, angle)
     along, across = along / np.float32(size), across / np.float32(size)
@@ -145,7 +145,7 @@ def _pillars(
     offsets, tips = np.linspace(-0.55, 0.55, 4) + rng.normal(0, 0.06, 4), rng.uniform(-0.25, 0.4, 4)
     for offset, tip in zip(offsets, tips, strict=True):
         width = np.float32(rng.uniform(0.06, 0.13))
-        below = np.float32(tip) - along + 0.08 * fine_noise  # Distance behind the tip, seen from the star.
+        below = np.float32(tip) - along + 0.08 * fine_noise  # Distance from the tip, positive away from the star.
         side = np.abs(across - np.float32(offset) + 0.07 * coarse_noise + 0.025 * fine_noise)
         side = side / (width * (0.8 + 0.5 * np.clip(below, 0, 1.5)))
         cold = np.maximum(cold, smoothstep(below, 0.0, 0.1) * smoothstep(side, 1.15, 0.75))
@@ -170,7 +170,7 @@ def _ridge(
 
 
 def _bubble(view: View, rng: np.random.Generator, gas: Image, noise_fields: tuple[Image, Image]) -> Image:
-    """Draw a cavity blown by stellar winds, with a thick, irregular wall, inside a cloud."""
+    """Draw a cavity that stellar winds have blown into a cloud; the cavity has a thick, irregular wall."""
     coarse_noise, fine_noise = noise_fields
     size = rng.uniform(0.5, 0.75)
     radius = view.elliptical_radius(0, 0, rng.uniform(0.75, 1), rng.uniform(0, np.pi))

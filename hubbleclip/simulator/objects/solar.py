@@ -15,7 +15,7 @@ PLANETS = {
     "Neptune": (0.42, 0.983),
     "Mars": (0.55, 0.995),
 }
-"""Radius in scene units, and the ratio of the polar radius to the equatorial radius."""
+"""Radius of each planet in scene units, and the ratio of its polar radius to its equatorial radius."""
 
 
 def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
@@ -31,7 +31,7 @@ def planet(view: View, rng: np.random.Generator, variant: str) -> Image:
     # The limb darkening follows Minnaert's law; Mars has nearly none.
     darkening = np.float32(rng.uniform(0.8, 1.2) if variant != "Mars" else 0.3)
     light = edge * np.maximum(surface, 0.08) * (mu + 0.02) ** darkening
-    if variant == "Mars":  # Mars has phases: the boundary between the day side and the night side.
+    if variant == "Mars":  # Mars has phases: a part of its night side is visible.
         light = light * smoothstep(along / np.float32(size) * 0.8 + mu, -0.25, 0.35)
     if variant in ("Saturn", "Uranus"):
         light = _with_rings(view, rng, (light, edge), (angle, size), is_broad=variant == "Saturn")
@@ -102,7 +102,7 @@ def _with_rings(
     along, across = view.rotated_coordinates(0, 0, angle)
     radius = np.hypot(along, across / np.float32(axis_ratio)) / np.float32(size)
     if is_broad:
-        # The first two terms are the B ring and the C ring, the last is the A ring. Radii are in planetary radii.
+        # These terms are Saturn's B ring, C ring and A ring. Radii are in units of the planet's radius.
         ring = 0.75 * smoothstep(radius, 1.52, 1.58) * smoothstep(radius, 1.96, 1.93)
         ring = ring + 0.15 * smoothstep(radius, 1.24, 1.3) * (radius < 1.52)
         ring = ring + 0.5 * smoothstep(radius, 2.02, 2.05) * smoothstep(radius, 2.28, 2.25)
@@ -163,9 +163,9 @@ def _ion_tail(rng: np.random.Generator, along: Image, across: Image, noise: Imag
 
 
 def kuiper_belt_field(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a faint object among a few stars, which are trailed, because the telescope follows the object."""
+    """Draw a faint object among a few stars; the stars are trails, because the telescope follows the object."""
     light = view.blank_image()
-    # The field of stars is seeded by the epoch, because it differs between observations of the same object.
+    # The epoch is the seed of the star field, because each observation of an object shows different stars.
     field_rng = numpy_rng(view.epoch, "trails")
     count, direction = int(field_rng.integers(9, 22)), field_rng.uniform(0, np.pi)
     length = field_rng.uniform(0.05, 0.16)

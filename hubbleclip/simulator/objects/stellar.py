@@ -9,7 +9,7 @@ from hubbleclip.simulator.objects.view import Image, Vector, View
 
 
 def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Image:
-    """Draw a round cluster of thousands of old stars with a King (1962) profile, and the light of unresolved stars."""
+    """Draw thousands of old stars in a round cluster with a King (1962) profile, over the light of unresolved stars."""
     # Core radius by variant, in scene units; the tidal radius of every cluster is 1.7.
     core_radius = {
         "core-collapsed": rng.uniform(0.03, 0.06),
@@ -30,7 +30,7 @@ def globular_cluster(view: View, rng: np.random.Generator, variant: str) -> Imag
 
 
 def _king_radii(rng: np.random.Generator, count: int, core_radius: float, tidal_radius: float) -> Vector:
-    """Draw projected radii from King's empirical law, by inverting its cumulative distribution on a grid."""
+    """Draw projected radii from King's empirical density law, by inverting its cumulative distribution on a grid."""
     r = np.linspace(0, tidal_radius, 2000)
     edge_term = 1 / np.sqrt(1 + (tidal_radius / core_radius) ** 2)  # This term makes the density 0 at the tidal radius.
     # The factor r converts stars per area to stars per annulus.

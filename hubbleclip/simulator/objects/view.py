@@ -1,4 +1,4 @@
-"""The view in which a renderer draws. It has the scene coordinates of each pixel, a filter, and drawing functions.
+"""The view of a scene that a renderer draws: coordinates of each pixel, a filter, and drawing functions.
 
 In scene coordinates, x increases to the west and y to the north. One scene unit is half the side of the target's field.
 The unit of surface brightness is the noise of one pixel in a typical combined exposure. A brightness of 5 is clearly
@@ -18,7 +18,7 @@ import scipy.ndimage
 
 Image = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
-# The size is a power of two, so that a bit mask can wrap an index.
+# Side of a periodic noise tile. It is a power of two, so that a bit mask gives an index modulo the side.
 TEXTURE_PX = 512
 LINE_LEAK = 0.35  # Flux of a line in a broad-band filter, relative to the flux in a narrow-band filter.
 WHITE_NM = 600.0  # At this wavelength, sources of all colours have a flux of 1.
@@ -29,7 +29,7 @@ class View:
     """One frame of a scene, through one filter.
 
     `x_yx` and `y_yx` are the scene coordinates of each pixel, and `pixel_size` is the side of a pixel in scene units.
-    `angle_deg` is the roll of the frame, and `centre_xy` is the scene position of its centre. `wave_nm` is the central
+    `angle_deg` is the roll of the frame, and `centre_xy` is the frame's centre in scene units. `wave_nm` is the central
     wavelength of the filter. `line` is the emission line that a narrow-band filter isolates; it is empty for a
     broad-band filter. `epoch` identifies the observation, because a moving target looks different in each observation.
     """
@@ -53,15 +53,15 @@ class View:
         return np.zeros(self.shape, np.float32)
 
     def continuum_flux(self, colour: float) -> float:
-        """Compute the flux of a continuum source through the filter, relative to a white source in a broad band."""
+        """Compute the flux of a continuum source in the filter, relative to a white source in a broad-band filter."""
         continuum = float(np.clip((self.wave_nm / WHITE_NM) ** (1.5 * colour), 0.08, 8.0))
         return continuum * (0.3 if self.line else 1.0)  # A narrow-band filter transmits little continuum.
 
     def line_flux(self, **lines: float) -> float:
-        """Compute the relative flux of gas that emits given lines, through the filter of the view."""
+        """Compute the relative flux of gas; `lines` maps each emission line to its flux in a narrow-band filter."""
         if self.line:
             return lines.get(self.line, 0.4)  # An emission line that is not listed has the strength 0.4.
-        # A broad-band filter above 560 nm contains H-alpha; one below 560 nm contains [O III].
+        # A broad-band filter contains H-alpha if its central wavelength is above 560 nm, and [O III] otherwise.
         return LINE_LEAK * (lines.get("HA", 1.0) if self.wave_nm > 560 else lines.get("OIII", 0.6))
 
     def polar_coordinates(
@@ -69,14 +69,14 @@ class View:
     ) -> tuple[Image, Image]:
         """Compute the elliptical radius and the azimuth (radians) around a point.
 
-        On the major axis, whose direction is `angle` (radians from +x to +y), the radius is the distance to the point.
+        Along the major axis (direction `angle` in radians from +x to +y), the radius equals the distance to the point.
         """
         u, v = self.rotated_coordinates(x0, y0, angle)
         v /= np.float32(axis_ratio)
         return np.hypot(u, v), np.arctan2(v, u)
 
     def elliptical_radius(self, x0: float, y0: float, axis_ratio: float = 1.0, angle: float = 0.0) -> Image:
-        """Compute the elliptical radius without the azimuth, which is faster than `polar_coordinates`."""
+        """Compute only the elliptical radius around a point; this is faster than `polar_coordinates`."""
         u, v = self.rotated_coordinates(x0, y0, angle)
         return np.asarray(np.hypot(u, v / np.float32(axis_ratio)), np.float32)
 
@@ -95,7 +95,7 @@ class View:
         return rows, cosine * dx + sine * dy + (self.shape[1] - 1) / 2
 
     def add_points(self, image_yx: Image, x: Vector, y: Vector, flux: Vector) -> None:
-        """Add point sources in place, each spread bilinearly over four pixels; those outside the frame are dropped."""
+        """Add point sources in place, each spread bilinearly over four pixels; drop sources outside the frame."""
         rows, columns = self.to_pixels(np.asarray(x), np.asarray(y))
         row0, column0 = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
         # All four nearest pixels must lie in the frame.
@@ -133,7 +133,7 @@ class View:
         The mean of the noise is 0 and its standard deviation is 1. The noise depends only on the scene coordinates, so
         every frame of a scene shows the same structure.
         """
-        # The number and order of the draws must not depend on the frame; see `ObjectRenderer`.
+        # The number and order of the random numbers must not depend on the frame; see `ObjectRenderer`.
         tile = fractal_tile(int(rng.integers(6)), slope)
         direction, shift_x, shift_y = rng.uniform(0, 2 * np.pi), *rng.uniform(0, TEXTURE_PX, 2)
         x_yx, y_yx = coordinates or (self.x_yx, self.y_yx)
@@ -148,8 +148,8 @@ class View:
 class ObjectRenderer(Protocol):
     """Function that draws one kind of object, without noise and without the effects of the optics.
 
-    The numbers that it draws from its random generator must not depend on the view. Otherwise two frames of one scene
-    would show different objects.
+    The random numbers that the function uses must not depend on the view. Otherwise two frames of one scene would show
+    different objects.
     """
 
     def __call__(self, view: View, rng: np.random.Generator, variant: str, /) -> Image:

@@ -39,9 +39,9 @@ LOG = logging.getLogger(__name__)
 HOME = """<!DOCTYPE html><html><head><title>Simulated archive (not real)</title></head><body><h1>Simulated archive</h1>
 <p>Everything here is made by hubbleclip; nothing is of the real sky.
 <a href="/hst/proposal_abstracts.html">Proposals</a></p></body></html>"""
-EXECUTING_EVERY = 5  # The client must poll for the result of one in EXECUTING_EVERY queries.
+EXECUTING_EVERY = 5  # One in EXECUTING_EVERY queries must be sent twice; the first response has no result.
 MAX_ROWS = 50_000  # Maximum number of rows per response, as in MAST.
-LOOPBACK = "127.0.0.1"  # Other machines cannot reach the archive, because it is not real.
+LOOPBACK = "127.0.0.1"  # Only clients on this machine reach the archive, because its data are not real.
 SHUTDOWN_S = 2  # On shutdown, open requests have this many seconds to finish.
 QueryResult = tuple[Sequence[Any], Callable[[Any], tables.Row], dict[str, str]]
 """Result of a query: the matching items, a function that converts one item to a row, and the type of each column."""
@@ -86,7 +86,7 @@ class MashupService:
         self._lock = threading.Lock()
 
     def respond(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Respond to a query in MAST's form."""
+        """Return the response to a query, in the format of MAST's responses."""
         if self._must_poll(request):
             return {"status": "EXECUTING", "msg": "", "data": [], "fields": []}
         params = request.get("params") or {}
@@ -120,15 +120,15 @@ class MashupService:
         return items, row, tables.OBSERVATION_FIELDS | {"distance": "float"}
 
     def _products(self, params: dict[str, Any]) -> QueryResult:
-        """List the products of observations; the parameter `obsid` is a comma-separated list of their numbers."""
+        """List the products of observations; the parameter `obsid` is a comma-separated list of observation numbers."""
         numbers = [int(part) for part in str(params.get("obsid", "")).split(",")]
         return self.store.product_rows(numbers), dict, tables.PRODUCT_FIELDS
 
     def _must_poll(self, request: dict[str, Any]) -> bool:
-        """Decide whether the client must ask again for the result of its query.
+        """Decide whether the client must repeat its request to get the result of its query.
 
-        This is so at the first request of one in EXECUTING_EVERY queries.
-        MAST does the same for a query that takes longer than one request may last.
+        One in EXECUTING_EVERY queries must be sent twice.
+        MAST requires a second request if a query takes longer than the time limit of a request.
         """
         known = {key: value for key, value in request.items() if key != "cacheBreaker"}
         # `cacheBreaker` differs in every request. It is not part of the key, so that a poll has the same key as the
@@ -208,7 +208,7 @@ class Endpoints:
         return await self._send_file(request, request.query_params.get("uri", ""))
 
     async def public_copy(self, request: Request) -> Response:
-        """Send a file of the public copy, an S3 bucket in which a file's folder is named after its observation."""
+        """Send a file of the simulated public S3 bucket of MAST; the bucket's folders are named after observations."""
         mission, _, path = request.path_params["path"].partition("/public/")
         folder, _, name = path.rpartition("/")
         if not self.store.is_public_folder(folder, name):
@@ -216,7 +216,7 @@ class Endpoints:
         return await self._send_file(request, f"mast:{mission.upper()}/product/{name}")
 
     async def _send_file(self, request: Request, uri: str) -> Response:
-        """Send the file with a data URI, or a range of its bytes."""
+        """Send the file that has the MAST data URI `uri`, or only the requested byte range."""
         entry = await asyncio.to_thread(self.store.find_file, uri)
         if entry is None:
             return PlainTextResponse(f"the simulated archive has no file {uri}", status_code=404)
@@ -226,14 +226,14 @@ class Endpoints:
             lambda: asyncio.wrap_future(self.store.render(observation, product)),
             size=product.size_bytes,
             etag=self.store.etag(observation, product),
-            # Each version of a file is one day newer than the one before.
+            # Each reprocessing raises the version by 1 and moves the modification date by one day.
             modified_mjd=observation.released_mjd + observation.version,
             media_type=MEDIA_TYPES.get(PurePath(product.file_name).suffix, "application/octet-stream"),
             headers={"Content-Disposition": f'attachment; filename="{product.file_name}"'},
         )
 
     async def abstracts(self, request: Request) -> Response:
-        """Send the bulk list of proposals, with an ETag by which a client can avoid downloading an unchanged list."""
+        """Send the bulk list of proposals, with an ETag, so that a client need not download an unchanged list."""
         data = await asyncio.to_thread(lambda: self.store.abstracts_cat)
 
         async def read() -> bytes:
@@ -295,7 +295,7 @@ def serve(
 ) -> None:
     """Serve the archive until interrupted. Raises SettingsError if the port is in use or `host` is not this machine."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can use the same port at once.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A restarted server can reuse the port immediately.
     try:
         listener.bind((host, settings.port))
     except OSError as error:

@@ -30,8 +30,8 @@ async def versioned_response(
         return Response(status_code=304, headers=common_headers)
     if request.method == "HEAD":
         return Response(headers=common_headers | {"Content-Length": str(size)}, media_type=media_type)
-    # The header If-Range names the version of the bytes that the client already has. A range is sent only if that
-    # version is the current one; otherwise the parts would not fit together.
+    # A client that resumes a download may send the version of its incomplete file in the header If-Range. If this
+    # version is not current, the whole file is sent.
     is_current = request.headers.get("If-Range", etag) in {etag, modified}
     byte_range = _parse_range(request.headers.get("Range", ""), size) if is_current else None
     if byte_range is None:
@@ -52,7 +52,7 @@ def _client_has_version(request: Request, etag: str, modified: str) -> bool:
     known_etags = request.headers.get("If-None-Match")
     if known_etags is None:
         return request.headers.get("If-Modified-Since") == modified
-    # The prefix `W/` marks a weak ETag, which is compared like a strong one.
+    # If-None-Match requires the weak comparison, which ignores the prefix `W/` of a weak ETag.
     return known_etags.strip() == "*" or etag in {part.strip().removeprefix("W/") for part in known_etags.split(",")}
 
 

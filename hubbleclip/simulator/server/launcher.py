@@ -35,7 +35,7 @@ def start(settings: SimulatorSettings, module: str = MODULE) -> tuple[subprocess
     """Start a server process and return it with its URL. Raises ArchiveError if it does not start in time."""
     with tempfile.TemporaryFile() as error_file:
         child = subprocess.Popen(
-            # The child has a session of its own, because Ctrl-C must not stop the archive before its clients.
+            # The child runs in a new POSIX session, so that Ctrl-C does not stop the archive before its clients stop.
             [sys.executable, "-m", module, "--settings", settings.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -82,9 +82,9 @@ VOT_TYPES = {
 }  # Names of the types in the VOTable format.
 SECONDS_PER_DAY = 86400.0
 RECOMMENDED = frozenset({"DRC", "DRZ", "DRW", "FLC", "FLT", "C0F", "C1F", "I2D"})
-OBJID_STEP = 9_179_889  # Difference between the numbers `objID` and `obsid` of an observation; arbitrary.
-PLANE_STEP = 1_000_000_000  # Difference between the numbers `objID` of two planes of an observation; arbitrary.
-NULL_PARENT_EVERY = 7  # One in NULL_PARENT_EVERY observations has products without a parent number.
+OBJID_STEP = 9_179_889  # For CAOM plane 0, the column `objID` is `obsid` plus this arbitrary number.
+PLANE_STEP = 1_000_000_000  # `objID` grows by this arbitrary number from one plane to the next.
+NULL_PARENT_EVERY = 7  # For one in NULL_PARENT_EVERY observations, the column `parent_obsid` is 0.
 
 
 def columns_config(config_id: str) -> dict[str, Any]:
@@ -104,8 +104,8 @@ def table_fields(types: dict[str, str]) -> list[dict[str, str]]:
 
 
 def observation_row(observation: SimObservation, proposal: SimProposal | None) -> Row:
-    """Make the row of one plane of an observation in MAST's CAOM table; `proposal` may be None."""
-    # As in MAST, `dataURL` is the URI of the first science file.
+    """Make the row of a plane in MAST's CAOM table; `proposal` is None if the observation belongs to no proposal."""
+    # As in MAST, `dataURL` is the URI of the first science file. It is null for one in three observations.
     best = next((item for item in observation.products if item.product_type == "SCIENCE"), None)
     preview = next((item for item in observation.products if item.file_name.endswith((".jpg", ".jpeg"))), None)
     return {
@@ -225,9 +225,9 @@ def row_filter(filters: Sequence[dict[str, Any]]) -> Callable[[Row], bool]:
 def _column_filter(item: dict[str, Any]) -> Callable[[Row], bool]:
     """Make a function that decides whether a row matches one filter.
 
-    A numeric filter has ranges, and the value in the row must lie in one of them. The values of a text
-    filter are either a list, of which one must equal the value in the row, or a pattern in `freeText`, in which `%`
-    matches any text.
+    A filter of a numeric column has ranges, and the value in the row must lie in one of the ranges. A filter of a text
+    column has a list of values or a pattern `freeText`, in which `%` matches any text. The value in the row must equal
+    a listed value or match the pattern.
     """
     # The comparison ignores case, as in MAST.
     name = next((field for field in OBSERVATION_FIELDS if field.lower() == str(item.get("paramName")).lower()), None)

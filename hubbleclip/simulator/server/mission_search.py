@@ -23,7 +23,7 @@ from hubbleclip.simulator.server.product_store import ArchiveStore
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 DATES = frozenset({"t_min", "t_obs_release"})
 MAX_ROWS = 5000
-PADDED = 6  # The search API pads the names of HST's instruments with blanks.
+PADDED = 6  # The search API pads the names of HST's instruments with blanks to 6 characters.
 TYPES = {"SCIENCE": "science", "PREVIEW": "preview"}
 
 

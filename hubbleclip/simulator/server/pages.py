@@ -14,8 +14,7 @@ from hubbleclip.simulator.observations import SimProposal
 SEPARATOR = "-" * 79
 WRAP_COLUMNS = 78
 CATEGORY_WIDTH = 50  # The bulk list truncates longer categories.
-# Each constant names an irregularity of the records and gives its frequency: with the value N, one in N proposals has
-# it.
+# Each of the next three constants is a number N: one in N proposals has this irregularity.
 NO_CYCLE_EVERY = 61
 NO_CATEGORY_EVERY = 37
 NOT_IN_BULK_EVERY = 41

@@ -1,4 +1,4 @@
-"""Pinned facts of a simulated archive, which `hubbleclip check-archive` compares with the archive's answers."""
+"""Known facts of a simulated archive, with which `hubbleclip check-archive` compares the archive's answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ COMBINED = ("DRW", "DRC", "DRZ", "I2D")  # Kinds of combined images, the preferr
 
 
 def pins_of(settings: SimulatorSettings) -> ArchivePins:
-    """Collect the pinned facts of the archive, and of its first proposal that is suitable for the check.
+    """Collect the known facts of the archive and of the first proposal that is suitable for the check.
 
-    Each observation of such a proposal has a combined image, and at least one has a preview.
+    In a suitable proposal, each observation has a combined image, and at least one observation has a preview.
     """
     common = ArchivePins(released_mjd=(FIRST_RELEASE_MJD, FIRST_RELEASE_MJD + 0.5))
     sky = SkySettings(**settings.model_dump())

@@ -56,11 +56,11 @@ class ArchiveStore:
             return {item.obs_id.lower(): item for item in found}
 
     def listed_observations(self, proposal: SimProposal) -> Iterable[SimObservation]:
-        """List the observations of a proposal that the archive lists on the last simulated night."""
+        """List the observations that the archive has for a proposal on the last simulated night."""
         return observations_of(self.settings, proposal)
 
     def observation_rows(self) -> Iterable[SimObservation]:
-        """Return one observation per row of the observation table."""
+        """Return one item per row of the observation table; each plane of an observation has a row."""
         return self.observations.values()
 
     @cached_property
@@ -78,7 +78,7 @@ class ArchiveStore:
         return tables.observation_row(observation, self.proposals.get(observation.proposal_number))
 
     def find_observations(self, filters: Sequence[dict[str, Any]]) -> list[SimObservation]:
-        """Find the observations that match filters, one per plane, in ascending order of `obsid`."""
+        """Find the items of `observation_rows` that match filters, in ascending order of `obsid`."""
         # The requests for all pages of one query have equal filters, and therefore the same key.
         key = json.dumps(filters, sort_keys=True)
         with self._lock:
@@ -111,14 +111,14 @@ class ArchiveStore:
         return [tables.product_row(item, product) for item in found for product in item.products]
 
     def find_file(self, uri: str) -> tuple[SimObservation, SimProduct] | None:
-        """Find the file that has a data URI."""
+        """Find the file that has the MAST data URI `uri`; None if there is none."""
         observation = self.observations.get(uri.rpartition("/")[2].rpartition("_")[0].lower())
         products = observation.products if observation else ()
         product = next((item for item in products if item.uri == uri), None)
         return (observation, product) if observation and product else None
 
     def is_public_folder(self, folder: str, file_name: str) -> bool:
-        """Decide whether the public copy has a file in this folder."""
+        """Decide whether MAST's public S3 bucket (simulated) has a file in this folder."""
         observation = self.observations.get(file_name.rpartition("_")[0].lower())
         if observation is None:
             return False

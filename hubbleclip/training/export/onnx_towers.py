@@ -36,7 +36,7 @@ class Tower(nn.Module):
 
 
 def write_onnx(loaded: LoadedModel, folder: Path) -> None:
-    """Write `image_tower.onnx` and `text_tower.onnx`, and check that onnxruntime gives the model's features."""
+    """Write `image_tower.onnx` and `text_tower.onnx`, and check that onnxruntime computes the same features."""
     with needing("export", "the export to ONNX (or give --no-onnx)"):
         import onnxruntime  # noqa: PLC0415 - optional
         import onnxscript  # noqa: F401, PLC0415 - used by torch.onnx

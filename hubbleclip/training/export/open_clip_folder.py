@@ -55,7 +55,7 @@ def write_open_clip(loaded: LoadedModel, folder: Path) -> None:
 
 
 def is_longer_than_open_clip(loaded: LoadedModel) -> bool:
-    """Test whether a text tower was stretched in a way that open_clip cannot compute, so that open_clip refuses it."""
+    """Test whether a stretched text tower needs `text_context.encode_padded`, a method that open_clip does not have."""
     return hasattr(getattr(loaded.model, "text", None), "own_length")
 
 

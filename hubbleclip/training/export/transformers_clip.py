@@ -1,7 +1,7 @@
 """Write a model as a `CLIPModel` of transformers, with its tokenizer and its image processor.
 
-This is possible for models of any size whose layers are those of OpenAI's CLIP with a vision transformer; a `CLIPModel`
-has no other layers.
+The model must have the same kinds of layers as OpenAI's CLIP with a vision transformer, because a `CLIPModel` has no
+other layers. The number and the size of the layers may differ.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VISION_KEYS = frozenset({"image_size", "layers", "width", "patch_size", "head_wi
 TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"})
 """Keys of open_clip's configuration that `CLIPModel` supports; any other key means a layer that `CLIPModel` lacks."""
 HEAD_WIDTH, MLP_RATIO = 64, 4.0
-"""open_clip's defaults: width of an attention head, and ratio of the width of the MLP to that of the tower."""
+"""open_clip's defaults: width of an attention head, and width of the MLP divided by the width of the tower."""
 
 
 def has_clip_layers(loaded: LoadedModel) -> bool:
@@ -97,7 +97,7 @@ def clip_config(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert the names of the weights from those of open_clip to those of a `CLIPModel`."""
+    """Convert the weights of an open_clip model to the names and shapes of a `CLIPModel`."""
     found: dict[str, Tensor] = {}
     for name, weight in state.items():
         module, joint, kind = renamed(name, CLIP_NAMES).partition("attn.in_proj_")
@@ -117,7 +117,7 @@ def processor_config(loaded: LoadedModel) -> dict[str, Any]:
         "do_convert_rgb": True,
         "do_resize": True,
         "size": size,
-        "resample": 3,  # bicubic; the card asks for Pillow's box filter (4) instead, which torchvision lacks
+        "resample": 3,  # bicubic: the model card advises Pillow's box filter (4), but torchvision lacks it
         "do_center_crop": False,
         "do_rescale": True,
         "rescale_factor": 1 / 255,

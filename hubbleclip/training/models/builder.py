@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 PATCH_DROPOUTS = {"PatchDropout", "PatchDropoutWithIndices"}
 MODELS_DIR = Path(__file__).parent
 MAX_LOG_SCALE = 4.60517  # just below log(100), because CLIP limits the scale to 100
-CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; each activation stays below `HEAP_BLOCK_BYTES`
+CPU_BATCH_PIXELS = 8 * 224**2  # pixels per forward pass on a CPU; keeps each activation below `HEAP_BLOCK_BYTES`
 CPU_BATCH_TEXTS = 16
-HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below the largest block that glibc can be made to allocate from its heap
+HEAP_BLOCK_BYTES = 2**25 - 2**16  # just below 32 MiB, the largest block for which glibc can use its heap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -195,9 +195,10 @@ def load_model(settings: ModelSettings, seed: int) -> LoadedModel:
 
 
 def _checked(settings: ModelSettings) -> tuple[ModelSettings, int]:
-    """Check the folder of a model (hub, transformers or open_clip); return the settings by which open_clip opens it.
+    """Return settings with the path of a checked folder of open_clip, and the size of the weights in bytes.
 
-    The second value is the size of the folder's weights in bytes; 0 if the settings name no folder.
+    A hub model is downloaded, and a folder of transformers is converted. If `settings.name` is an architecture, the
+    settings are returned unchanged, with size 0.
     """
     if settings.name.startswith(HUB):
         folder = fetch(settings.name.removeprefix(HUB))
@@ -229,7 +230,7 @@ def rebuild_model(
 
 
 def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
-    """Set the initial logit scale and bias in place, if the towers are newly joined or the loss adds a bias."""
+    """Set the logit scale of towers that were not trained together; set scale and bias if the loss needs a new bias."""
     model = loaded.model
     with torch.no_grad():
         if not loaded.has_aligned_towers:
@@ -243,7 +244,7 @@ def set_initial_scale(loaded: LoadedModel, batch_size: int, loss: Loss) -> None:
 def clamp_scale(model: Any) -> None:
     """Limit exp(logit_scale) to 100, in place, except for a sigmoid loss.
 
-    The limit is that of CLIP, arXiv 2103.00020, section 2.5. SigLIP has none, and its published scales are above 100.
+    CLIP has this limit (arXiv 2103.00020, section 2.5). SigLIP has no limit, and its published scales are above 100.
     """
     if model.logit_bias is None:
         with torch.no_grad():
@@ -257,7 +258,7 @@ def _register_own_models() -> None:
 
 
 def _pretrained_tag(settings: ModelSettings) -> dict[str, Any]:
-    """Return open_clip's description of the weights that `settings.pretrained` names; {} if that is no tag.
+    """Return open_clip's description of the weights `settings.pretrained`; {} if open_clip has no such tag.
 
     Raises TrainingError if the model or the weights are unknown.
     """
@@ -290,17 +291,17 @@ def _is_packaged(settings: ModelSettings) -> bool:
 def _create(settings: ModelSettings, weight_bytes: int, *, load_weights: bool = True) -> Any:
     """Build the model. Its activation function is the one that the weights were trained with, such as QuickGELU.
 
-    Raises ValueError if the model is much larger than its weights; their size is not checked if `weight_bytes` is 0.
+    Raises ValueError if the model takes much more memory than `weight_bytes`; 0 skips this check.
     """
     name, tag = settings.name, _pretrained_tag(settings)
     pretrained = settings.pretrained if load_weights and not _is_packaged(settings) else ""
     preprocess = PREPROCESS if name == TOWERS else {key: tag[key] for key in ("mean", "std") if key in tag}
     options: dict[str, Any] = {"force_quick_gelu": bool(tag.get("quick_gelu", False)), **_text_options(name)}
-    # weights that were trained with a sigmoid loss have a logit bias, even if the architecture has none
+    # a file of weights may have a logit bias that the architecture lacks, because a sigmoid loss adds a logit bias
     is_file = pretrained and not tag and not pretrained.endswith((".npz", ".npy"))
     if is_file and "logit_bias" in open_clip.factory.load_state_dict(pretrained):
         options["init_logit_bias"] = 0.0
-    # The log is off: open_clip warns of random weights, which are intended here, and logs errors that it raises anyway.
+    # Logging is disabled: open_clip warns of random weights, which are intended here. Errors are still raised.
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -331,10 +332,10 @@ def architecture(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _text_options(name: str) -> dict[str, Any]:
-    """Return the options that open_clip needs to open the text tower of the folder `name`; {} if it needs none.
+    """Return open_clip's options for the text tower of the folder `name`; {} if the tower requires no options.
 
-    The configuration of a tower of transformers is read from the folder instead of the hub. The key `OWN_LENGTH` of a
-    stretched tower is removed, because open_clip refuses it.
+    For a tower of the library transformers, the options make open_clip read the configuration from the folder instead
+    of the hub. The key `OWN_LENGTH` is removed, because open_clip refuses this key.
     """
     text = open_clip.get_model_config(name)["text_cfg"]
     if not name.startswith(LOCAL_DIR) or not (text.get("hf_model_name") or OWN_LENGTH in text):
@@ -346,7 +347,7 @@ def _text_options(name: str) -> dict[str, Any]:
 
 @lru_cache(8)  # a tokenizer takes 25 MB
 def _open_tokenizer(name: str, context_length: int) -> Any:
-    """Open the tokenizer of an architecture once; models that share it also share the results of `split_for`.
+    """Open the tokenizer of an architecture; cached, because `split_for` caches its results per tokenizer object.
 
     Raises TrainingError if the tokenizer cannot be loaded.
     """
@@ -366,7 +367,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
         if not is_stretchable(config):
             raise TrainingError(
                 "model.context_length stretches text towers of open_clip only, such as those of CLIP, PE and SigLIP 2: "
-                "leave it 0 for this model, whose training texts are sentences that fit its context"
+                "set it to 0 for this model, whose training texts are sentences that fit its context"
             )
         if config["text_cfg"].get("no_causal_mask"):
             own_length = own_length or model.context_length
@@ -390,7 +391,7 @@ def _with_preprocessing(model: Any, settings: ModelSettings) -> LoadedModel:
 
 
 def _channels(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return a value per channel; ValueError if these are not three numbers."""
+    """Return one value per channel. Raises ValueError if `values` does not have three numbers."""
     red, green, blue = map(float, values)
     return red, green, blue
 

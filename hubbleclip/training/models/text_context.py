@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from hubbleclip.core.errors import TrainingError
 
 OWN_LENGTH = "own_context_length"
-"""Key in the configuration of a stretched tower that reads texts by `encode_padded`; open_clip refuses this key."""
+"""Configuration key for the context length before stretching, used by `encode_padded`; open_clip refuses this key."""
 KEPT_POSITIONS = 20
 """Number of first positions that keep their embeddings; later positions are hardly trained, as captions are short."""
 
 
 def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Interpolate positional embeddings (l, d) to a longer context; those of the first 20 positions are kept.
+    """Interpolate positional embeddings (l, d) to a longer context; the first 20 embeddings are kept.
 
     Knowledge-preserved stretching of Long-CLIP (arXiv 2403.15378, section 3.1).
     """
@@ -31,10 +31,10 @@ def stretch_positions(embedding_ld: Tensor, length: int) -> Tensor:
 
 
 def insert_positions(embedding_ld: Tensor, length: int) -> Tensor:
-    """Lengthen positional embeddings (l, d) by interpolated ones, which are inserted before the last one.
+    """Lengthen positional embeddings (l, d): insert interpolated embeddings before the last embedding.
 
-    The interpolation uses the old embeddings except those of the last position and of the first 20 positions (in a
-    short context, of the first half). All old embeddings are kept.
+    All old embeddings are kept. The new embeddings are interpolated from the old embeddings, without the last one and
+    without the first 20 (or the first half, if it has fewer than 20).
     """
     old_ld = embedding_ld[min(KEPT_POSITIONS, len(embedding_ld) // 2) : -1]
     num = length - len(embedding_ld)
@@ -49,10 +49,10 @@ def is_stretchable(config: Mapping[str, Any]) -> bool:
 
 
 def stretch_context(model: Any, length: int) -> None:
-    """Give a model a longer text context, in place; texts of at most `KEPT_POSITIONS` tokens keep their features.
+    """Give a model a longer text context, in place.
 
-    In a tower without a causal mask, such as that of SigLIP 2, all texts that fit the old context keep their features
-    if `encode_padded` reads them.
+    With a causal mask, texts of at most `KEPT_POSITIONS` tokens keep their features. Without a causal mask, as in
+    SigLIP 2, all texts that fit the old context keep their features, provided that `encode_padded` encodes the texts.
     """
     if length < model.context_length:
         raise TrainingError(
@@ -68,7 +68,7 @@ def stretch_context(model: Any, length: int) -> None:
 
 
 def read_as_padded(model: Any, own_length: int, padding: int) -> None:
-    """Make a stretched tower without a causal mask read its texts by `encode_padded`, in place."""
+    """Make `encode_padded` the method `forward` of a stretched text tower that has no causal mask, in place."""
     if not 0 < own_length <= model.context_length:
         raise ValueError(f"{OWN_LENGTH} is {own_length}")
     model.text.own_length, model.text.padding = own_length, padding
@@ -76,11 +76,11 @@ def read_as_padded(model: Any, own_length: int, padding: int) -> None:
 
 
 def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
-    """Encode tokens by a stretched tower that was trained on texts with padding up to `own_length` tokens.
+    """Encode tokens by a stretched text tower, which was trained on texts that are padded to `own_length` tokens.
 
-    A text that fits `own_length` is read with that padding, so that its feature is that of the tower before it was
-    stretched. A longer text is read with one token of padding. In both cases the last token has the last position of
-    the context.
+    A text of at most `own_length` tokens is padded to this length, so that its feature is the same as before the tower
+    was stretched. A longer text is padded with one token. In both cases the last token gets the last positional
+    embedding.
     """
     length = len(text.positional_embedding)
     missing = max(text.own_length - tokens_bl.shape[1], min(1, length - tokens_bl.shape[1]))
@@ -103,7 +103,7 @@ def encode_padded(text: Any, tokens_bl: Tensor) -> Tensor:
 
 
 def _projected(x_bd: Tensor, projection: Any) -> Tensor:
-    """Apply the projection of a text tower, which is a layer, a matrix or None."""
+    """Apply a projection, which is a linear layer, a matrix or None, to the output of a text tower."""
     if isinstance(projection, nn.Linear):
         return cast("Tensor", projection(x_bd))
     return x_bd if projection is None else x_bd @ projection

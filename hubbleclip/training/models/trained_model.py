@@ -1,4 +1,4 @@
-"""Load a trained model in one line, embed texts and pictures by it, and publish it."""
+"""Load a trained model in one line, embed texts and pictures with the model, and publish the model."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def publish_model(folder: Path, url: str) -> str:
         raise TrainingError(f"{folder} is no exported model: run `hubbleclip export RUN {folder}` first")
     load_folder(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != OPEN_CLIP_CONFIG)
-    files.append(folder / OPEN_CLIP_CONFIG)  # last: readers take a folder with it as complete
+    files.append(folder / OPEN_CLIP_CONFIG)  # uploaded last: a folder that has this file counts as complete
     if url.startswith(HUB):
         return commit_to_hub(url, {path.name: path for path in files}, "Upload a model of hubbleclip")
     storage, address = open_storage(url), url.rstrip("/")

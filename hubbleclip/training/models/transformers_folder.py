@@ -1,6 +1,6 @@
-"""Read a folder of transformers (CLIP, SigLIP, SigLIP 2) by converting it to a folder of open_clip.
+"""Read a CLIP, SigLIP or SigLIP 2 model of transformers by converting its folder to the layout of open_clip.
 
-The names of the weights of a `CLIPModel` are here in both directions; `export.transformers_clip` writes such a folder.
+`export.transformers_clip` converts in the opposite direction, with the same table `CLIP_NAMES`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CLIP_NAMES = {
     "text_projection": "text_projection.weight",
     **LAYERS,
 }
-"""Parts of the names of open_clip's weights, and what they are in a `CLIPModel`; they are replaced in this order."""
+"""Maps parts of open_clip's weight names to parts of a `CLIPModel`'s weight names; parts are replaced in this order."""
 PROJECTIONS = ("visual.proj", "text_projection")
 """Weights that are stored transposed in a `CLIPModel`."""
 SIGLIP_TEXT = {
@@ -87,13 +87,13 @@ SIGLIP_TOWERS = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
 
 
 def is_transformers_folder(folder: Path) -> bool:
-    """Test whether a folder has a model in the layout of transformers, and none in that of open_clip."""
+    """Test whether a folder has a model in the layout of transformers, but no model in the layout of open_clip."""
     return (folder / CONFIG).is_file() and not (folder / OPEN_CLIP_CONFIG).is_file()
 
 
 @cache
 def converted(folder: Path) -> TemporaryDirectory[str]:
-    """Convert a folder of transformers to one of open_clip, which exists until the process ends."""
+    """Convert a folder of transformers to a folder of open_clip; the new folder exists until the process ends."""
     with needing("export", str(folder)):
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - takes seconds, and is optional
     is_clip = check_transformers(folder, ("clip", "siglip")) == "clip"
@@ -132,7 +132,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:
-    """Describe a `CLIPModel` in open_clip's format."""
+    """Convert the configuration of a `CLIPModel` to open_clip's format."""
     return {
         "embed_dim": both.projection_dim,
         "quick_gelu": vision.hidden_act == "quick_gelu",
@@ -149,7 +149,7 @@ def clip_model(vision: Any, text: Any, both: Any) -> dict[str, Any]:
 
 
 def siglip_model(vision: Any, text: Any, _: Any) -> dict[str, Any]:
-    """Describe a `SiglipModel` in open_clip's format; timm chooses the image tower's activation, mostly exact GELU."""
+    """Convert the configuration of a `SiglipModel`, except the image tower's activation: timm's default is used."""
     size = SIGLIP_TOWERS.get(vision.hidden_size, vision.hidden_size)
     activation = {"act_kwargs": {"approximate": "tanh"}} if text.hidden_act == "gelu_pytorch_tanh" else {}
     return {
@@ -177,7 +177,7 @@ def siglip_model(vision: Any, text: Any, _: Any) -> dict[str, Any]:
 
 
 def _text_tower(text: Any) -> dict[str, Any]:
-    """Convert the sizes of a text tower of transformers to those of open_clip's configuration."""
+    """Return the sizes of a text tower of transformers with the keys of open_clip's configuration."""
     return {
         "context_length": text.max_position_embeddings,
         "vocab_size": text.vocab_size,
@@ -196,7 +196,7 @@ def renamed(name: str, parts: Mapping[str, str]) -> str:
 
 
 def _read_weights(state: Mapping[str, Tensor], names: Mapping[str, str], joint: str) -> dict[str, Tensor]:
-    """Rename weights from the library transformers' names to open_clip's, and join those of query, key and value."""
+    """Rename weights from transformers' names to open_clip's names, and join query, key and value weights."""
     parts = {theirs: ours for ours, theirs in names.items()}
     found: dict[str, Tensor] = {}
     for name, weight in state.items():

@@ -68,7 +68,7 @@ def test_a_cutout_is_of_the_file_here_or_else_the_address_of_its_archive(
     found = cut_tile(service_of(search, open_remote=None), replace(record, product=path))
     assert found == cut_out(path, record.facts)
     path.write_bytes(b"damaged")
-    with pytest.raises(NotFoundError, match="the FITS file cannot be cut .*: see https://mast"):
+    with pytest.raises(NotFoundError, match="the cut-out cannot be made .*: see https://mast"):
         cut_tile(service_of(search), replace(record, product=path))
 
 

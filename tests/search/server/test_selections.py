@@ -79,7 +79,7 @@ def test_a_damaged_file_is_one_line_and_stays(content: str, tmp_path: Path) -> N
     path = tmp_path / "selections.json"
     path.write_text(content)
     for change in (lambda: change_selection(path, "new", add=IDS[:1]), lambda: delete_selection(path, "arcs")):
-        with pytest.raises(SearchError, match=f"{path} is damaged: mend or delete it"):
+        with pytest.raises(SearchError, match=f"{path} is damaged: repair or delete it"):
             change()
     assert path.read_text() == content
 

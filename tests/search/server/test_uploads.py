@@ -125,7 +125,7 @@ def test_no_bytes_raise_another_error(rest: bytes, start: bytes) -> None:
 
 def test_a_refused_upload_is_one_line_for_programs_and_people(client: TestClient, tmp_path: Path) -> None:
     response = client.post("/api/v1/search", files={"picture": b"GIF89a"})
-    said = "only PNG, JPEG and FITS files can be searched with"
+    said = "only PNG, JPEG and FITS files can be queries"
     assert (response.status_code, response.json()["detail"]) == (422, said)
     assert "only PNG" in client.post("/", files={"picture": b"GIF89a"}).text
     assert client.post("/", data={"q": "a"}, files={"other": b"x"}).status_code == 422

@@ -41,11 +41,11 @@ from hubbleclip.search.stores.base import rows_of
 Part = TypeVar("Part")
 NUM_EXAMPLES = 8
 FOREIGN = re.compile("utm_.*|mc_.*|_.*|.*clid|ref|token|without")
-"""Matches parameters that a search ignores: other sites append them to links, or the page itself uses them."""
+"""Matches names of parameters that a search ignores, because other sites or the page itself add them to URLs."""
 MODES = {Mode.BOTH: "model and words", Mode.MODEL: "model", Mode.WORDS: "words"}
 GROUPS = {GroupBy.PROPOSAL: "one per programme", GroupBy.SKY: "one per patch of sky", GroupBy.NONE: "all"}
 COUNTED = {GroupBy.PROPOSAL: "programme", GroupBy.SKY: "patch", GroupBy.NONE: "tile"}
-"""What one hit represents, by group."""
+"""Noun for what one hit represents, for each grouping of hits."""
 SORTS = {
     Sort.SCORE: "best first",
     Sort.DATE: "newest first",
@@ -56,7 +56,7 @@ SORTS = {
 MAX_DRAWN = 100
 """Number of hits that are marked on the sky and on the map of the features."""
 MAX_SEED, MAX_SELECTED, MAX_COMPARED = 10**6, 250, 4
-"""Limits of a random seed, of the fields of a form that changes a selection, and of the tiles that are compared."""
+"""Exclusive maximum of random seeds; maximum number of fields of a selection form; maximum number of compared tiles."""
 CHIP_NAMES = {"q": "", "like": "like tile", "unlike": "unlike tile", "abstract_of": "abstract of", "image": "picture"}
 CHIP_NAMES |= {one.name: one.label for one in FILTERS}
 """Name of each parameter of a search, as the page shows it."""
@@ -77,7 +77,7 @@ def day(value: Any) -> str:
 
 
 def corrected(texts: list[str], note: Note) -> list[str]:
-    """Replace the text that a remark concerns by the text that the remark proposes; its weight and other texts stay."""
+    """Replace each text that equals `note.asked` by `note.meant`; keep weights, such as `^2`, and all other texts."""
     return [note.meant + one.removeprefix(note.asked) if split_weight(one)[0] == note.asked else one for one in texts]
 
 
@@ -116,7 +116,7 @@ def render(name: str, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 def error_page(request: Request, message: str, status: int, headers: Mapping[str, str]) -> HTMLResponse:
-    """Render an error as a page, or as a part of a tile's page if the request comes from there."""
+    """Render an error as a page, or as a fragment if htmx requests a part of a tile's page."""
     if "hx-request" in request.headers and request.url.path.startswith("/tiles/"):
         return render("fault", status, headers, fault=message)
     text = request.query_params.get("q", "")[:200]
@@ -132,7 +132,7 @@ def page_routes(service: SearchService, access: Access) -> APIRouter:
         params = params_of(request.query_params)
         ignored = [name for name in request.query_params if name not in NAMES and not FOREIGN.fullmatch(name)]
         is_partial = "hx-request" in request.headers or ignored
-        # The form sends every field. Without the empty ones, the address is short enough to be sent to a colleague.
+        # The form sends every field. Without the empty fields, the address is short enough to be sent to a colleague.
         if not is_partial and any(value == "" for _, value in parse_qsl(request.url.query, keep_blank_values=True)):
             return RedirectResponse(params.url(page=params.page), status_code=303)
         return await _search_page(params, service, ignored, access)
@@ -155,7 +155,7 @@ def page_routes(service: SearchService, access: Access) -> APIRouter:
 
 
 def _add_tile_routes(router: APIRouter, service: SearchService) -> None:
-    """Add the page of a tile, its footprint and its occlusion map."""
+    """Add the routes for the page, the footprint and the occlusion map of a tile."""
     mapping = asyncio.Lock()
 
     @router.get("/tiles/{tile_id}")
@@ -219,7 +219,7 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
     @router.post("/selections")
     async def change(request: Request) -> Response:
         if access.is_public:
-            raise HTTPException(403, "with --public, selections cannot be changed: serve with HUBBLECLIP_TOKEN")
+            raise HTTPException(403, "with --public, selections cannot be changed: use HUBBLECLIP_TOKEN instead")
         async with request.form(max_files=0, max_fields=MAX_SELECTED) as form:
             name, action, note = (str(form.get(field, "")).strip() for field in ("name", "action", "note"))
             tile_ids = [str(tile_id) for tile_id in form.getlist("tile")]
@@ -235,7 +235,7 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
 
 
 def _change(search: Search, name: str, action: str, note: str, tile_ids: list[str]) -> str:
-    """Change a selection as a form says, and return the address of the page that shows it."""
+    """Apply a form's action to a selection; return the URL of the selected tiles or of the list of selections."""
     changes: dict[str, Any] = {"add": tile_ids, "remove": tile_ids, "note": note}
     if action == "add":
         wanted = sorted(set(tile_ids))
@@ -247,7 +247,7 @@ def _change(search: Search, name: str, action: str, note: str, tile_ids: list[st
     elif action in changes:
         change_selection(search.selections, name, **{action: changes[action]})
     else:
-        raise ParameterError(f"action: add, remove, note or delete, not {action[:64]!r}")
+        raise ParameterError(f"action: must be add, remove, note or delete, not {action[:64]!r}")
     return SearchParams(selection=name, group=GroupBy.NONE).url() if action in ("add", "remove") else "/selections"
 
 
@@ -257,7 +257,7 @@ def _text_of(params: SearchParams) -> str:
 
 
 async def _search_page(params: SearchParams, service: SearchService, ignored: list[str], access: Access) -> Response:
-    """Render the search page; its address has the parameters that were recognised in the texts."""
+    """Render the search page; the header `HX-Push-Url` has the URL of the search after its texts were interpreted."""
     fault, hits, facets = "", None, {}
     try:
         hits, facets = await service.run(

@@ -14,16 +14,16 @@ from mocpy import MOC
 Floats = npt.NDArray[np.float64]
 
 NUM_BANDS, MOC_ORDER = 49, 11
-"""Number of declination bands, chosen so that no edge is at a common declination such as -30; order of the MOC."""
+"""Number of declination bands, and HEALPix order of the MOC. No band ends at a round declination, such as -30."""
 SCALE = 100
-"""Length of the projection's unit in the drawing: the map is 400 sqrt(2) wide and 200 sqrt(2) high."""
+"""SVG units per unit of the projection; the map is 400 sqrt(2) SVG units wide and 200 sqrt(2) high."""
 NUM_SHADES = 6
 EDGE_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of the sky with tiles: outline in the drawing, shade from 1 to `NUM_SHADES`, value of the filter `box`."""
+    """A cell of the sky that has tiles: SVG path, shade (1 to `NUM_SHADES`), and value of the search filter `box`."""
 
     path: str
     shade: int
@@ -54,7 +54,7 @@ def hammer(ra_deg: npt.ArrayLike, dec_deg: npt.ArrayLike) -> tuple[Floats, Float
 
 
 def draw_sky(ra: Floats, dec: Floats) -> SkyMap:
-    """Draw the density of tiles (n,) on the sky; positions in degrees, NaN where unknown."""
+    """Draw the density of tiles on the sky; `ra` and `dec` have the shape (n,), in degrees, NaN where unknown."""
     is_placed = np.isfinite(ra) & np.isfinite(dec)
     edges = np.linspace(-90, 90, NUM_BANDS + 1).round(EDGE_DECIMALS)
     band_n = np.clip(np.searchsorted(edges, dec[is_placed], side="right") - 1, 0, NUM_BANDS - 1)
@@ -81,7 +81,7 @@ def draw_sky(ra: Floats, dec: Floats) -> SkyMap:
 
 
 def _outline(west: float, east: float, south: float, north: float) -> str:
-    """Return the outline of a cell; one that crosses the edge of the map is cut there."""
+    """Return the outline of a cell as an SVG path, clipped at the edge of the map."""
     along, up = np.linspace(0, 1, 5), np.zeros(5)
     ra_deg = west + (east - west) * np.concatenate([along, up + 1, along[::-1], up])
     dec_deg = south + (north - south) * np.concatenate([up, along, up + 1, along[::-1]])

@@ -1,4 +1,4 @@
-"""What the page of a tile shows beside its facts: sky grid, orientation, scale bar, links and region."""
+"""Parts of a tile's page: sky grid, orientation, scale bar, tiles in other filters, download command and DS9 region."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hubbleclip.search.params import SearchParams
 from hubbleclip.search.records import GroupBy, Sort
 
 NUM_GRID = 17
-"""Number of points along each side of a tile whose sky positions are computed; the page interpolates between them."""
+"""Points per side of the grid at which sky positions of a tile are computed; the page interpolates between points."""
 MAX_NEAR, MAX_BLINKED = 200, 7
-"""Maximum numbers of neighbouring tiles that are searched for other filters, and of filters that are listed."""
+"""Maximum number of nearby tiles that are examined, and maximum number of other filters that are listed."""
 SAFE_URI = re.compile(r"[a-z][a-z0-9]*:[\w./+-]+", re.ASCII)
 
 
@@ -50,7 +50,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
         return None
     steps = np.linspace(0, size_px, NUM_GRID)
     x, y = np.meshgrid(steps, steps)
-    # The WCS counts rows from the bottom of the picture; its pixel centres are at whole numbers.
+    # In the WCS, rows are counted from the bottom of the picture, and pixel centres have integer coordinates.
     sky = wcs.pixel_to_world(x.ravel() - 0.5, size_px - 0.5 - y.ravel()).icrs
     if not np.isfinite([sky.ra.deg, sky.dec.deg]).all():
         return None
@@ -65,7 +65,7 @@ def sky_view(wcs_text: str, size_px: int) -> SkyView | None:
 
 
 def other_filters(search: Search, facts: Mapping[str, Any]) -> dict[str, str]:
-    """For each other filter, find the nearest tile whose centre is at most half a tile's side away."""
+    """For each filter except the tile's own, find the nearest tile whose centre is at most half a tile's side away."""
     ra_deg, dec_deg, scale_arcsec = (facts.get(name) for name in ("ra_deg", "dec_deg", "pixel_scale_arcsec"))
     if ra_deg is None or dec_deg is None or not scale_arcsec or facts.get("is_moving"):
         return {}
