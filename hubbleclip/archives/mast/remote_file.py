@@ -42,6 +42,8 @@ class RangeFile(io.RawIOBase):
         if match is None or int(match[1]) != self._position:
             raise DownloadError("refused", f"{self._url}: the server sends no ranges")
         self._size = int(match[2])
+        if len(response.content) < min(num_bytes, self._size - self._position):
+            raise DownloadError("truncated", f"{self._url}: the server sends less than the requested range")
         return response.content
 
     def readable(self) -> bool:
