@@ -179,7 +179,9 @@ def dask(cluster: Cluster) -> Iterator[Dask]:
 def ray(cluster: Cluster) -> Iterator[dict[str, object]]:
     """Settings for a Ray cluster whose head does no work."""
     head = cluster.head
-    started, quiet = f"{TOOLS}/ray start", "--block --disable-usage-stats --object-store-memory 100000000"
+    # Ray waits 30 s for its server of a client, too short for two busy cores.
+    started = f"env RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S=200 {TOOLS}/ray start"
+    quiet = "--block --disable-usage-stats --object-store-memory 100000000"
     place = f"--node-ip-address {head.address} --temp-dir {head.disk}/ray"
     head.start(*f"{started} --head {place} --num-cpus 0 --include-dashboard false {quiet}".split(), log="ray")
     head.wait_for(head, 10001)
