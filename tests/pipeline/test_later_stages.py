@@ -47,8 +47,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def test_a_report_its_rows_and_its_copy_in_the_store_are_written_once(settings: Settings) -> None:
     unplugged = OSError("unplugged")
-    with patch("hubbleclip.pipeline.evaluate.push_folder", side_effect=unplugged), pytest.raises(OSError, match="unp"):
-        evaluate(settings)
+    for step in ("push_folder", "promote"):  # before the rows of the report, and before the decision
+        with patch(f"hubbleclip.pipeline.evaluate.{step}", side_effect=unplugged), pytest.raises(OSError, match="unp"):
+            evaluate(settings)
     first = evaluate(settings)
     layout, report_dir, run_id = layout_of(settings), first.report_dir, first.report_dir.name.rpartition("-")[0]
     copies = settings.data / "store/demo/reports" / report_dir.name
