@@ -172,7 +172,7 @@ def _detach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("USE memory")
         connection.execute("DETACH DATABASE IF EXISTS catalog")
     if _log_of(path).exists():
-        raise CatalogError(f"the log of {path} was not merged: free disk space and run again: no data is lost")
+        raise CatalogError(f"the write-ahead log of {path} was not merged: make room and run again; no data is lost")
 
 
 def _count_tiles(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -119,7 +119,7 @@ def train(options: Options = Options(), *, sweep: Path | None = None, server: Se
     Parameters
     ----------
     sweep
-        Train each combination of values in a TOML file of lists, such as grid.toml.
+        Train each combination of settings from a TOML file whose values are lists, such as grid.toml.
 
     """
     if sweep is None:

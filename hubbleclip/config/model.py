@@ -147,8 +147,8 @@ class TrainSettings(Section):
     """Weight of the distillation loss term, which keeps the model near its initial weights. 0 means no such term."""
     distillation: Literal["features", "logits"] = "features"
     """What the distillation term compares between the trained and the initial model. `features` is the squared distance
-    between the features of each tile and text. `logits` is the Kullback-Leibler divergence between the softmax
-    probabilities within a batch, over the texts for each tile and over the tiles for each text.
+    between the features of the two models, for each tile and for each text. `logits` is the Kullback-Leibler divergence
+    between the softmax probabilities within a batch, over the texts for each tile and over the tiles for each text.
     """
     wise_alphas: tuple[float, ...] = ()
     """WiSE-FT (arXiv 2109.01903): after training, the trained weights are averaged with the initial weights, once per

@@ -65,8 +65,8 @@ class TileSettings(Section):
     min_valid_share: float = Field(0.4, ge=0, le=1)
     """Minimum share of valid pixels in a tile."""
     signal_sigma: float = Field(5.0, gt=0)
-    """A pixel counts as signal if it exceeds the sky level by more than this number of noise sigmas. Tiles without
-    signal are rejected.
+    """A pixel counts as signal if the mean of its 3x3 neighbourhood is more than this number of noise sigmas above the
+    sky level. Tiles without signal are rejected.
     """
     stretch: Literal["asinh", "linear", "zscale"] = "asinh"
     """Name of the stretch in the registry."""

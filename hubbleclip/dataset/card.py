@@ -120,7 +120,7 @@ def _texts(manifest: pa.Table) -> str:
         return "the abstracts of the proposals that won observing time"
     if num_headers == manifest.num_rows:
         return f"{of_headers}; no proposal text is known"
-    return f"the abstracts of the proposals that won observing time; {num_headers:,} samples have {of_headers}"
+    return f"the abstracts of the proposals that won observing time, or, for {num_headers:,} samples, {of_headers}"
 
 
 def _largest_proposals(manifest: pa.Table) -> str:

@@ -237,7 +237,7 @@ def _few(lines: Iterator[str], num: int) -> Iterator[str]:
     """Yield the first `MAX_NAMED` of `num` lines about one kind of leak, then one line with the number of the rest."""
     yield from (f"leak: {line}" for line in islice(lines, MAX_NAMED))
     if num > MAX_NAMED:
-        yield f"leak: {num - MAX_NAMED} more leaks of the same kind"
+        yield f"leak: {num - MAX_NAMED} more of the same kind"
 
 
 def _shared(values: Sequence[str], splits: Splits) -> list[tuple[int, int]]:

@@ -81,7 +81,7 @@ def content_problem(content: Path | bytes, suffix: str, listed_bytes: int | None
 def _reject_foreign(start: bytes, magic: bytes) -> NoReturn:
     """Raise UnsoundError for a file that does not begin with `magic`, the first bytes of its format."""
     if magic.startswith(start):
-        raise UnsoundError("truncated", "the file ends within its signature" if start else "an empty file came")
+        raise UnsoundError("truncated", "the file ends within its first bytes" if start else "an empty file came")
     for pattern, reason, words in FOREIGN_STARTS:
         if pattern.match(start):
             raise UnsoundError(reason, f"{words} came instead of the file")

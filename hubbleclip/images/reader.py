@@ -207,7 +207,7 @@ def _unpack(source: IO[bytes], target: IO[bytes], packed_bytes: int, max_bytes: 
         with gzip.GzipFile(fileobj=source) as stream:
             target.writelines(chunks(stream.read, limit))
     except TooLargeError as error:
-        raise ImageError("too_large", f"the {packed_bytes}-byte gzip file unpacks to over {limit}, {advice}") from error
+        raise ImageError("too_large", f"{packed_bytes} bytes of gzip unpack to over {limit}, {advice}") from error
     except EOFError as error:
         raise ImageError("truncated", "the gzip stream ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:

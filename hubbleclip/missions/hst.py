@@ -23,7 +23,7 @@ FOC_FILTERS = (*FILTER_KEYWORDS[:2], ("FILTNAM1", "FILTNAM2", "FILTNAM3", "FILTN
 # Data quality bits that make a pixel invalid, by camera. The comment above a camera's bits lists the harmless bits,
 # whose pixels stay valid. A "?" marks an uncertain meaning.
 LOST = {1: "Reed-Solomon error", 2: "filled for lost data", 4: "bad detector pixel, or pixel beyond the aperture"}
-RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by calibration of a CR-SPLIT pair"}
+RAYS = {4096: "cosmic ray found by AstroDrizzle", 8192: "cosmic ray found by the calibration of repeated exposures"}
 COUNTER_BAD = LOST | {8: "masked: repeller wire or bar", 512: "bad in a reference file"}
 # Stable hot pixels are valid, because the dark corrects them. Unstable pixels and charge traps are invalid. drizzlepac
 # makes the same choice: its parameter final_bits, the sum of the accepted DQ bits, is 336 (528 for WFC3/IR).

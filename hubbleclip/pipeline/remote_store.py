@@ -196,7 +196,7 @@ def _diverged(layout: Layout) -> CatalogError:
     return CatalogError(
         f"{_address(layout, layout.catalog)} and the local catalog have both changed since they were "
         f"synchronised: move {layout.root / 'catalog.*'} away and run again; "
-        "work that only the local catalog records is repeated"
+        "work that is recorded only in the local catalog is repeated"
     )
 
 

@@ -120,7 +120,7 @@ def test_many_leaks_of_one_kind_are_counted():
     found = leaks_of([replace(sample, corners_deg=square(9, 9, 9)) for sample in samples])
     num = {split: sum(sample.split == split for sample in samples) for split in ("train", "val", "test")}
     assert len(found) == verify.MAX_NAMED + 1 + min(num["train"], verify.MAX_NAMED + 1)
-    assert f"leak: {num['train'] + num['val'] - verify.MAX_NAMED} more leaks of the same kind" in found
+    assert f"leak: {num['train'] + num['val'] - verify.MAX_NAMED} more of the same kind" in found
 
 
 BODIES = {"67P": "67P", "COMET-67P-CHURYUMOV": "67P", "HAUMEA": "HAUMEA"}

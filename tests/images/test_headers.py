@@ -145,7 +145,7 @@ def test_a_gzip_file_may_unpack_to_16_bytes_per_pixel_of_the_settings(tmp_path, 
     plain = write_drz(tmp_path / "a.fits", DATA).read_bytes()
     max_pixels = 5000
     (tmp_path / "b.fits.gz").write_bytes(gzip.compress(plain.ljust(16 * max_pixels + num_more, b"\0")))
-    with refused_if(not is_read, r"too_large: .* unpacks to over 80000, more than an image of tiles.max_pixels"):
+    with refused_if(not is_read, r"too_large: .* unpack to over 80000, more than an image of tiles.max_pixels"):
         np.testing.assert_array_equal(read(tmp_path / "b.fits.gz", max_pixels).data_yx, DATA)
 
 
@@ -157,7 +157,7 @@ def test_a_gzip_file_may_unpack_to_the_ratio_or_to_what_is_always_allowed(tmp_pa
         monkeypatch.setattr(reader, "ALWAYS_UNPACKED_BYTES", always)
         monkeypatch.setattr(reader, "MAX_UNPACKED_RATIO", ratio)
         (tmp_path / "b.fits.gz").write_bytes(packed)
-        with refused_if(not is_read, "too_large: the .*-byte gzip file"):
+        with refused_if(not is_read, "too_large: .* bytes of gzip"):
             read(tmp_path / "b.fits.gz")
 
 

@@ -227,7 +227,7 @@ def _rejection_without_file(group: Group) -> Reason:
     if not refused:
         return group.rejection
     others = f", and {len(group.refused) - 1} others are refused" if len(group.refused) > 1 else ""
-    return "foreign_files", f"no file of this proposal is listed: {refused}{others}"
+    return "foreign_files", f"no listed file can be used: {refused}{others}"
 
 
 def _reject_totals(groups: Iterable[Group]) -> None:

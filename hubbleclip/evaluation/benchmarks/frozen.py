@@ -32,7 +32,7 @@ def benchmark_items(samples: Sequence[Sample]) -> ItemSet:
     if len({sample.group_id for sample in chosen}) < 2:
         raise EvaluationError(
             f"the dataset has {len({sample.proposal_id for sample in chosen})} programmes of the benchmark"
-            f" {BENCHMARK}, in only 1 or no group: build a dataset of more programmes"
+            f" {BENCHMARK} in fewer than 2 groups: build a dataset of more programmes"
         )
     test_set = make_test_set(chosen, split=None)
     own_tc = test_set.caption_t[:, None] == np.arange(len(test_set.captions_c))

@@ -172,6 +172,6 @@ def read_scores(path: Path, items: ItemSet) -> Floats:
     if num_missing or is_known_n.sum() > scores_tk.size:
         problem = f"lacks {num_missing} of {scores_tk.size} finite scores" if num_missing else "gives a score twice"
         raise EvaluationError(
-            f"{path} {problem}: give a score for each image and text that `hubbleclip benchmark --freeze FILE` lists"
+            f"{path} {problem}: give a score for each image with each text of `hubbleclip benchmark --freeze FILE`"
         )
     return scores_tk

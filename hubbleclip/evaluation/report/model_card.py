@@ -17,7 +17,7 @@ from hubbleclip.evaluation.names import SCORERS
 TEXT = Path(__file__).with_name("model_card.md")  # a template for `str.format`
 COLUMNS = {
     "i2t_accuracy_at_10pct": "image to text, top 10 %",
-    "i2t_accuracy_at_10pct_by_proposal": "top 10 %, proposal mean",
+    "i2t_accuracy_at_10pct_by_proposal": "the same, mean over proposals",
     "t2i_accuracy_at_10pct": "text to image, top 10 %",
     "i2t_recall_at_1": "image to text, R@1",
     "i2t_median_rank": "median rank",

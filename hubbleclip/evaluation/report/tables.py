@@ -69,7 +69,7 @@ def control_text(metrics: Sequence[Metric]) -> str:
         f"The control reaches {value_text(control)} ({interval_text(control)}) from image to text, where chance is "
         f"{value_text(chance)}: {state}. It was trained once, on one shuffle. By luck, some tiles get texts of their "
         "own class, so the control may differ from chance by more than its interval, which ignores variation between "
-        "trainings. A leak would raise the control towards this model; the verdicts compare the two."
+        "trainings. A leak would raise the control towards this model; the verdicts compare the two, pair by pair."
     )
 
 

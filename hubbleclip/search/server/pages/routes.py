@@ -219,7 +219,7 @@ def _add_selection_routes(router: APIRouter, service: SearchService, access: Acc
     @router.post("/selections")
     async def change(request: Request) -> Response:
         if access.is_public:
-            raise HTTPException(403, "with --public, selections cannot be changed: use HUBBLECLIP_TOKEN instead")
+            raise HTTPException(403, "with --public, selections cannot be changed: set HUBBLECLIP_TOKEN instead")
         async with request.form(max_files=0, max_fields=MAX_SELECTED) as form:
             name, action, note = (str(form.get(field, "")).strip() for field in ("name", "action", "note"))
             tile_ids = [str(tile_id) for tile_id in form.getlist("tile")]
