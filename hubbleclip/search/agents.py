@@ -60,9 +60,7 @@ class ExactServer(MCPServer):
             known = tool.input_schema["properties"]
             for unknown in sorted(arguments.keys() - known) if tool.name == name else ():
                 nearest = get_close_matches(unknown, known, n=1, cutoff=0.4)
-                raise ToolError(
-                    f"{unknown}: there is no such argument; the closest name is `{(nearest or list(known))[0]}`"
-                )
+                raise ToolError(f"{unknown}: no such argument; the closest name is `{(nearest or list(known))[0]}`")
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError as error:

@@ -101,8 +101,7 @@ class BodyInfo:
 def fetch_file(transport: Transport, url: str, request: DownloadRequest) -> FetchedFile:
     """Download a file to its content-addressed path. A partial file is resumed if the server supports it.
 
-    Raises DownloadError if this file cannot be fetched, ArchiveDownError if the archive does not respond, and
-    DiskFullError if the disk has too little free space.
+    Raises DownloadError for a failure of this file, ArchiveDownError if the archive is down, and DiskFullError.
     """
     try:
         send = partial(_try, transport, url, request)

@@ -91,9 +91,7 @@ def _read_token(url: str) -> str:
     if not token:
         raise SettingsError(f"archive.use_ads is set, but there is no token: set {TOKEN_VARIABLE}, or use_ads = false")
     if not re.fullmatch(r"[!-~]+", token):
-        raise SettingsError(
-            f"the variable {TOKEN_VARIABLE} has invalid characters, such as spaces: copy the token again"
-        )
+        raise SettingsError(f"the variable {TOKEN_VARIABLE} has invalid characters, such as spaces: copy it again")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise SettingsError(f"{url} would send the token unencrypted: use https://")
