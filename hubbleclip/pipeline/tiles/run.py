@@ -167,7 +167,7 @@ def colour_visit(visit: Visit, layout: Layout, settings: TileSettings) -> Batch:
         if lost := [forgotten(part, layout) for part in visit.parts if not is_intact(part, layout)]:
             return {"product": lost}
         images = [read_images(layout.absolute(part.path or ""), settings, part.file_name) for part in visit.parts]
-    cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)
+        cut = cut_colour(images, [part.sha256 or "" for part in visit.parts], settings)  # it reads the files
     return store_tiles(cut, visit.parts[1], layout, settings, now, part_uris=[part.uri for part in visit.parts])
 
 
