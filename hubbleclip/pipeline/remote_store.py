@@ -146,12 +146,13 @@ def synchronised_catalog(layout: Layout) -> Iterator[None]:
 
 
 def pull_catalog(layout: Layout) -> None:
-    """Fetch the catalog from the store when another machine has written it since the last synchronisation.
+    """Fetch the catalog if another machine has changed it since the last synchronisation, or if it is missing here.
 
     If another process is writing the local catalog, nothing is fetched, because that process has already synchronised
     the catalog.
     """
-    if not layout.store or (there := _version(layout)) in (None, _known(layout)["there"]):
+    known = _known(layout)["there"] if layout.catalog.exists() else None
+    if not layout.store or (there := _version(layout)) in (None, known):
         return
     try:
         with catalog_lock(layout):
