@@ -171,7 +171,7 @@ def is_private(host: str) -> bool:
     """Check whether a host has an IP address that is not globally routable; True for an unknown host."""
     try:
         addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):  # a label of a host has at most 63 characters
         return True
     # a link-local IPv6 address ends with its zone, such as "%eth0", which is removed
     return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses)

@@ -7,6 +7,7 @@ that the files of all years have. Text listings are parsed in `program_listing.p
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import xml.etree.ElementTree as ET
 import zipfile
@@ -232,7 +233,7 @@ def _apt_xml(data: bytes, number: str) -> bytes:
             if member is None or member.file_size > PAGE_BYTES:
                 raise ArchiveError(f"the APT file of proposal {number} has no XML of at most {PAGE_BYTES} bytes")
             return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
         raise ArchiveError(f"the APT file of proposal {number} is a damaged zip archive ({error})") from error
 
 

@@ -54,7 +54,7 @@ class UploadStore:
             self._paths.move_to_end(digest)
             while (
                 len(self._paths) > MAX_FILES
-                or sum(one.stat().st_size for one in self._paths.values()) > MAX_TOTAL_BYTES
+                or sum(one.stat().st_size for one in self._paths.values() if one.exists()) > MAX_TOTAL_BYTES
             ):
                 self._paths.popitem(last=False)[1].unlink(missing_ok=True)
         return digest

@@ -69,7 +69,7 @@ class TrainedModel:
         >>> image_d, text_d = model.embed([Path("tile.png"), "a spiral galaxy"])  # doctest: +SKIP
 
         """
-        if isinstance(items, str) or not len(items):
+        if isinstance(items, str | Path) or not len(items):
             raise TrainingError("give embed a list of at least one text or picture")
         is_text = np.array([isinstance(item, str) for item in items])
         texts = [_checked_text(item) for item in items if isinstance(item, str)]
