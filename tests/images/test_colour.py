@@ -260,6 +260,10 @@ def test_a_pixel_is_taken_from_the_first_source_that_has_a_value(parts):
     found = rgb._align([first, second], first)
     for part in np.s_[:28, :16], np.s_[:, 22:], np.s_[34:, :16]:
         np.testing.assert_allclose(found[part], expected[part], atol=1e-3)
+    moved = replace(first, image=replace(image, wcs=image.wcs.deepcopy()))
+    moved.image.wcs.wcs.crpix += [0.25, 0]  # the nearest pixel is the same
+    starts = [np.isfinite(part_yx[20]).argmax() for part_yx in (rgb._above_sky(moved), rgb._align([moved], first))]
+    assert starts[0] == starts[1]
 
 
 def test_grey_is_curved_and_rounded_to_the_nearest_level():
