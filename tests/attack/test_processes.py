@@ -49,7 +49,7 @@ def train_in(dataset_dir: str, spare_mb: int) -> str:
 
 def test_a_worker_that_is_killed_is_one_line(attacks: Attacks) -> None:
     outcome = attacks.call("a worker process is killed", kill_worker, deadline_s=120)
-    assert "a worker process was killed, perhaps for its memory (the largest had " in outcome
+    assert "a worker process was killed, perhaps for lack of memory (the largest used " in outcome
 
 
 def test_a_training_in_little_memory(tmp_path: Path, attacks: Attacks) -> None:
