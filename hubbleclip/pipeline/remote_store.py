@@ -151,8 +151,10 @@ def pull_catalog(layout: Layout) -> None:
     If another process is writing the local catalog, nothing is fetched, because that process has already synchronised
     the catalog.
     """
+    if not layout.store:
+        return
     known = _known(layout)["there"] if layout.catalog.exists() else None
-    if not layout.store or (there := _version(layout)) in (None, known):
+    if (there := _version(layout)) in (None, known):
         return
     try:
         with catalog_lock(layout):
