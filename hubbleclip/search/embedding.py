@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import UnidentifiedImageError
 
 from hubbleclip.core.errors import ImageError, SearchError
 from hubbleclip.core.layout import product_suffix
@@ -99,6 +100,8 @@ class QueryModel:
             raise SearchError(f"{path.name} gives no tile: {error}") from error
         except MemoryError as error:
             raise SearchError(f"{path.name} needs more memory than there is: search with a smaller file") from error
+        except UnidentifiedImageError as error:  # the text of this error has an address in memory
+            raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file") from error
         except (OSError, SyntaxError, ValueError) as error:
             detail = " ".join(str(error).split())
             raise SearchError(f"{path.name} is no readable PNG, JPEG or FITS file ({detail})") from error
