@@ -281,6 +281,7 @@ def towers() -> LoadedModel:
 def test_text_tower_knows_which_sentences_mean_the_same(towers) -> None:
     galaxy, same, other = towers.encode_texts(["Two galaxies collide.", "A merger of galaxies.", "Io orbits Jupiter."])
     assert galaxy @ same > 0.6 > 0.4 > galaxy @ other
+    assert torch.equal(towers.model.text.proj.weight, torch.eye(384))
 
 
 def test_image_tower_classifies_as_it_was_trained_to(towers) -> None:
